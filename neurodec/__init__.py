@@ -1,0 +1,41 @@
+"""Decode what a person sees or hears from EEG, MEG and fMRI.
+
+::
+
+    recording            preprocessing          encoder            shared space             output
+    mne.Raw / Epochs     filter, epoch, MVNN    ATM, ridge,                             .-> retrieval
+    NIfTI / arrays  -->  baseline, z-score  --> your own class --> z (B, D)  -----------|
+                                                                     |                  '-> report.html
+    stimuli (images, captions)  -->  frozen CLIP features, cached  --'
+
+Folders follow the data: `data`, `preprocessing`, `features`, `encoders`, `alignment`, `evaluation`,
+`report`; `simulate` makes the recording of the demo; `recipe` runs the stages; `cli` is the command line.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "NeurodecError": "neurodec.errors",
+    "Trials": "neurodec.data",
+    "prepare": "neurodec.data",
+    "OpenClip": "neurodec.features",
+    "ATM": "neurodec.encoders",
+    "Ridge": "neurodec.encoders",
+    "load_pretrained": "neurodec.alignment",
+    "run_recipe": "neurodec.recipe",
+}
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names on first use, so that `import neurodec` stays instant."""
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'neurodec' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,64 @@
+"""The contract of a reader: list the parts, load one part, list the stimuli."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from neurodec.data.trials import Trials
+
+STIMULUS_COLUMNS = ("stimulus", "concept", "split", "image", "caption")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One resumable unit of preparation, normally one session or run of a subject.
+
+    Parameters
+    ----------
+    name : str
+        Unique and safe as a file name, such as ``sub-01_ses-02``.
+    subject : str
+        Whose it is.
+    files : tuple of Path
+        The source files, hashed for provenance and for the check against duplicates.
+    """
+
+    name: str
+    subject: str
+    files: tuple[Path, ...]
+
+
+class Dataset(ABC):
+    """A reader. Subclasses are dataclasses whose arguments come from the recipe's ``dataset:`` section."""
+
+    @abstractmethod
+    def parts(self, root: Path) -> list[Part]:
+        """List the parts below `root` without reading them.
+
+        Raises
+        ------
+        NeurodecError
+            If expected files are missing.
+        """
+
+    @abstractmethod
+    def load(self, part: Part, root: Path) -> Trials:
+        """Read and preprocess one part; memory is bounded by the part."""
+
+    @abstractmethod
+    def stimuli(self, root: Path) -> pd.DataFrame:
+        """List the stimuli: unique `stimulus`, `concept`, `split`, `image` (path below root or ""), `caption`.
+
+        Rows with ``split="gallery"`` are further images of test concepts that nobody was shown; they make the
+        concept-centre gallery.
+        """
+
+
+def stimuli_of(trials: Trials) -> pd.DataFrame:
+    """Return the stimulus table of trials that come without pictures: their labels only."""
+    table = trials.table.drop_duplicates("stimulus")[["stimulus", "concept", "split"]]
+    return table.assign(image="", caption="").reset_index(drop=True)

@@ -1,0 +1,74 @@
+"""Who trains on what: validation concepts, left-out groups, and the check that nothing leaks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from neurodec.errors import NeurodecError
+
+
+def check_leakage(table: pd.DataFrame) -> None:
+    """Refuse a table whose training and test trials share a stimulus or a concept.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `stimulus`, `concept`, `split` and, for the message, `subject`.
+
+    Raises
+    ------
+    NeurodecError
+        Naming what is shared and the first rows of it.
+    """
+    train, test = (table[table["split"] == name] for name in ("train", "test"))
+    for column in ("stimulus", "concept"):
+        shared = sorted(set(train[column]) & set(test[column]))
+        if shared:
+            rows = table.index[(table[column] == shared[0]) & table["split"].isin(["train", "test"])][:4]
+            raise NeurodecError(
+                f"Training and test share {len(shared)} {column}(s), first {shared[0]} (rows "
+                f"{', '.join(map(str, rows))}); zero-shot decoding needs them disjoint, so correct the `split` column."
+            )
+
+
+def validation_concepts(concepts: pd.Series | np.ndarray, fraction: float, seed: int) -> set[str]:
+    """Draw the concepts that are held out of training for model selection.
+
+    Parameters
+    ----------
+    concepts : sequence of str
+        Concepts of the *training* trials; test concepts must not be among them.
+    fraction : float
+        Share of the concepts, between 0 and 1; at least one concept when it is above 0.
+    seed : int
+        Seed of the draw, which depends on the set of concepts only, not on their order.
+
+    Returns
+    -------
+    set of str
+    """
+    if not 0 <= fraction < 1:
+        raise NeurodecError(
+            f"validation_fraction is {fraction}; give a share from 0 up to, not including, 1."
+        )
+    names = np.unique(np.asarray(concepts, dtype=str))
+    n_held_out = max(1, round(fraction * len(names))) if fraction else 0
+    return set(np.random.default_rng(seed).permutation(names)[:n_held_out].tolist())
+
+
+def leave_one_group_out(groups: pd.Series | np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Return (group, training rows, test rows) for every group, in sorted order.
+
+    Raises
+    ------
+    NeurodecError
+        If there are fewer than two groups.
+    """
+    groups = np.asarray(groups, dtype=str)
+    names = np.unique(groups)
+    if len(names) < 2:
+        raise NeurodecError(
+            f"Only one group ({', '.join(names)}) to leave out; add recordings or choose another evaluation scheme."
+        )
+    return [(name, np.flatnonzero(groups != name), np.flatnonzero(groups == name)) for name in names]

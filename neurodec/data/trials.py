@@ -1,0 +1,339 @@
+"""Trials: responses plus one table row per trial. The one currency between readers, encoders and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from neurodec.errors import NeurodecError
+from neurodec.files import atomic_path, read_json, write_json
+
+if TYPE_CHECKING:
+    import mne
+    import nibabel
+
+COLUMNS = ("stimulus", "concept", "split", "subject", "session", "run", "repetition")
+_TEXT = {name: str for name in COLUMNS if name != "repetition"}
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Brain responses and what was shown when.
+
+    Parameters
+    ----------
+    responses : ndarray, shape (n_trials, n_chans, n_times) or (n_trials, n_voxels), float32
+        May be memory-mapped. Units are in `info["units"]`: SI as read, "a.u." after whitening.
+    table : DataFrame, one row per trial
+        Columns `stimulus, concept, split, subject, session, run` (text) and `repetition` (int, from 0),
+        plus any others. `split` is "train", "test", or "cv" where folds are made at evaluation.
+    info : dict
+        `modality` ("eeg", "meg", "fmri"), `units`, `provenance`; for EEG and MEG `sfreq` (Hz), `tmin` (s),
+        `ch_names`, `ch_pos` (metres, head frame, or None); for fMRI `mask_shape`, `voxel_indices` (flat, C order),
+        `affine` and optionally `roi` (name to column indices).
+
+    Raises
+    ------
+    NeurodecError
+        If the table lacks a column or has another number of rows than `responses`.
+    """
+
+    responses: np.ndarray
+    table: pd.DataFrame
+    info: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        missing = [name for name in COLUMNS if name not in self.table]
+        if missing:
+            raise NeurodecError(f"The trial table lacks the column(s) {', '.join(missing)}; add them.")
+        if len(self.table) != len(self.responses):
+            raise NeurodecError(
+                f"{len(self.responses)} responses but {len(self.table)} table rows; every trial needs one row."
+            )
+        table = self.table.reset_index(drop=True).astype({**_TEXT, "repetition": int})
+        object.__setattr__(self, "table", table)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def ch_names(self) -> list[str]:
+        """Channel names, in the order of the responses."""
+        return list(self.info["ch_names"])
+
+    @property
+    def times(self) -> np.ndarray:
+        """Seconds from stimulus onset, shape (n_times,)."""
+        return self.info["tmin"] + np.arange(self.responses.shape[-1]) / self.info["sfreq"]
+
+    def select(self, rows: np.ndarray | Sequence[int] | slice) -> Trials:
+        """Return the trials at `rows` (indices, boolean mask or slice). Fancy indices copy, slices do not."""
+        if isinstance(rows, pd.Series):
+            rows = rows.to_numpy()
+        return replace(self, responses=self.responses[rows], table=self.table.iloc[rows])
+
+    def split(self, name: str) -> Trials:
+        """Return the trials whose `split` is `name`."""
+        return self.select(np.flatnonzero(self.table["split"] == name))
+
+    def pick(self, ch_names: Sequence[str]) -> Trials:
+        """Return the named channels, in the named order.
+
+        Raises
+        ------
+        NeurodecError
+            If a channel is not in the recording.
+        """
+        missing = [name for name in ch_names if name not in self.ch_names]
+        if missing:
+            raise NeurodecError(
+                f"Channel(s) {', '.join(missing)} are not in the recording, which has {', '.join(self.ch_names)}; "
+                "correct `ch_names`."
+            )
+        order = [self.ch_names.index(name) for name in ch_names]
+        positions = self.info.get("ch_pos")
+        info = {**self.info, "ch_names": list(ch_names)}
+        if positions is not None:
+            info["ch_pos"] = [positions[index] for index in order]
+        return replace(self, responses=self.responses[:, order], info=info)
+
+    def crop(self, tmin: float | None = None, tmax: float | None = None) -> Trials:
+        """Return the samples with ``tmin <= time < tmax`` (seconds from stimulus onset).
+
+        Raises
+        ------
+        NeurodecError
+            If no sample lies in the window.
+        """
+        half = 0.5 / self.info["sfreq"]  # times are on a grid: compare between its points
+        first = 0 if tmin is None else int(np.searchsorted(self.times, tmin - half))
+        last = len(self.times) if tmax is None else int(np.searchsorted(self.times, tmax - half))
+        if last <= first:
+            raise NeurodecError(
+                f"The window {tmin} to {tmax} s holds no sample; the trials run from {self.times[0]:g} to "
+                f"{self.times[-1]:g} s."
+            )
+        info = {**self.info, "tmin": float(self.times[first])}
+        return replace(self, responses=self.responses[..., first:last], info=info)
+
+    def average(self, n_repetitions: int | None = None, seed: int = 0) -> Trials:
+        """Average the repetitions of every stimulus within subject and split.
+
+        Parameters
+        ----------
+        n_repetitions : int, optional
+            Average this many, drawn without replacement; all of them by default.
+        seed : int
+            Seed of the draw.
+
+        Returns
+        -------
+        Trials
+            One row per subject and stimulus in order of first appearance, `repetition` 0 and the column
+            `n_averaged`.
+
+        Raises
+        ------
+        NeurodecError
+            If a stimulus has fewer than `n_repetitions` trials.
+        """
+        groups = self.table.groupby(["subject", "split", "stimulus"], sort=False)
+        codes, counts = groups.ngroup().to_numpy(), groups.size()
+        order = np.random.default_rng(seed).permutation(len(self)) if n_repetitions else np.arange(len(self))
+        order = order[np.argsort(codes[order], kind="stable")]
+        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        if n_repetitions is not None:
+            if counts.min() < n_repetitions:
+                subject, _, stimulus = counts.idxmin()
+                raise NeurodecError(
+                    f"Subject {subject} saw {stimulus} {counts.min()} times, fewer than the {n_repetitions} "
+                    "repetitions asked for; lower `n_repetitions`."
+                )
+            order = order[(starts[:, None] + np.arange(n_repetitions)).ravel()]
+            counts[:] = n_repetitions
+            starts = np.arange(len(counts)) * n_repetitions
+        mean = np.empty((len(counts), *self.responses.shape[1:]), dtype=np.float32)
+        for row, (start, count) in enumerate(
+            zip(starts, counts, strict=True)
+        ):  # one stimulus in memory at a time
+            mean[row] = self.responses[np.sort(order[start : start + count])].mean(axis=0, dtype=np.float64)
+        table = groups.head(1).assign(repetition=0, n_averaged=counts.to_numpy())
+        return replace(self, responses=mean, table=table)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `responses.npy`, `trials.csv` and `info.json`, each atomically, `info.json` last."""
+        folder = Path(folder)
+        with atomic_path(folder / "responses.npy") as partial, partial.open("wb") as handle:
+            np.save(handle, np.asarray(self.responses, dtype=np.float32))
+        with atomic_path(folder / "trials.csv") as partial:
+            self.table.to_csv(partial, index=False)
+        write_json(folder / "info.json", self.info)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, mmap: bool = True) -> Trials:
+        """Read a folder written by `save` or by `neurodec prepare`.
+
+        Parameters
+        ----------
+        folder : str or Path
+            The prepared folder.
+        mmap : bool
+            Leave the responses on disk and read what is asked for.
+
+        Raises
+        ------
+        NeurodecError
+            If a file is missing or cut short.
+        """
+        folder = Path(folder)
+        info = read_json(folder / "info.json")
+        try:
+            responses = np.load(folder / "responses.npy", mmap_mode="r" if mmap else None)
+            table = pd.read_csv(folder / "trials.csv", dtype=_TEXT, keep_default_na=False)
+        except (OSError, ValueError) as error:
+            raise NeurodecError(
+                f"The prepared folder {folder} is damaged ({error}); delete it and prepare again."
+            ) from None
+        return cls(responses, table, info)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Trials]) -> Trials:
+        """Join trials recorded with the same channels (or voxels) and times.
+
+        Raises
+        ------
+        NeurodecError
+            If a part has other channels, times or voxels than the first one.
+        """
+        first = parts[0]
+        for part in parts[1:]:
+            require_same_space(first, part)
+        responses = np.concatenate([part.responses for part in parts])
+        return cls(responses, pd.concat([part.table for part in parts], ignore_index=True), first.info)
+
+    def to_epochs(self) -> mne.EpochsArray:
+        """Return `mne.EpochsArray` with the table as metadata (EEG and MEG only)."""
+        import mne
+
+        kind = {"eeg": "eeg", "meg": "mag"}[self.info["modality"]]
+        measurement = mne.create_info(self.ch_names, self.info["sfreq"], kind)
+        positions = self.info.get("ch_pos")
+        if positions is not None:
+            for channel, position in zip(measurement["chs"], positions, strict=True):
+                if position is not None:
+                    channel["loc"][:3] = position
+        return mne.EpochsArray(
+            np.asarray(self.responses, dtype=np.float64),
+            measurement,
+            tmin=self.info["tmin"],
+            metadata=self.table,
+            baseline=None,
+            verbose="error",
+        )
+
+    @classmethod
+    def from_epochs(cls, epochs: mne.BaseEpochs, **defaults: str) -> Trials:
+        """Take `mne.Epochs` whose metadata hold the table's columns.
+
+        Parameters
+        ----------
+        epochs : mne.BaseEpochs
+            Data channels only are kept (bad ones are dropped). Values stay in SI units.
+        **defaults : str
+            Values of the columns that the metadata lack, such as ``subject="01"``. A missing `stimulus` is
+            the event's name, a missing `concept` the stimulus, and `repetition` is counted.
+
+        Raises
+        ------
+        NeurodecError
+            If the epochs hold EEG and MEG together.
+        """
+        epochs = epochs.copy().load_data().pick("data", exclude="bads")
+        kinds = sorted(set(epochs.get_channel_types()))
+        if "eeg" in kinds and len(kinds) > 1:
+            raise NeurodecError(
+                f"The epochs mix {', '.join(kinds)} channels; pick one kind, as in epochs.pick('eeg')."
+            )
+        table = pd.DataFrame(index=range(len(epochs))) if epochs.metadata is None else epochs.metadata.copy()
+        names = {code: name for name, code in epochs.event_id.items()}
+        if "stimulus" not in table:
+            table["stimulus"] = [names[code] for code in epochs.events[:, 2]]
+        table = with_defaults(table, **defaults)
+        positions = [channel["loc"][:3].tolist() for channel in epochs.info["chs"]]
+        known = np.isfinite(positions).all() and np.any(positions)
+        info = {
+            "modality": "eeg" if kinds == ["eeg"] else "meg",
+            "units": "V" if kinds == ["eeg"] else "T",
+            "sfreq": float(epochs.info["sfreq"]),
+            "tmin": float(epochs.times[0]),
+            "ch_names": list(epochs.ch_names),
+            "ch_pos": positions if known else None,
+            "provenance": {},
+        }
+        return cls(epochs.get_data(copy=False).astype(np.float32), table, info)
+
+    def to_nifti(self) -> nibabel.Nifti1Image:
+        """Return the voxel responses as a 4-D image, one volume per trial (fMRI only)."""
+        import nibabel
+
+        shape = tuple(self.info["mask_shape"])
+        volume = np.zeros((len(self), int(np.prod(shape))), dtype=np.float32)
+        volume[:, self.info["voxel_indices"]] = self.responses
+        return nibabel.Nifti1Image(
+            np.moveaxis(volume.reshape(-1, *shape), 0, -1), np.asarray(self.info["affine"])
+        )
+
+
+def with_defaults(table: pd.DataFrame, **defaults: str) -> pd.DataFrame:
+    """Complete a user's table to the columns of `Trials`.
+
+    Parameters
+    ----------
+    table : DataFrame
+        At least the column `stimulus`.
+    **defaults : str
+        Values of missing columns, such as ``subject="01"``. Otherwise `concept` is the stimulus, `split` is "cv",
+        `subject`, `session` and `run` are "01", and `repetition` counts the showings within subject and split.
+    """
+    table = table.reset_index(drop=True)
+    fallback = {"concept": table["stimulus"], "split": "cv", "subject": "01", "session": "01", "run": "01"}
+    for name, value in {**fallback, **defaults}.items():
+        if name not in table:
+            table[name] = value
+    if "repetition" not in table:
+        table["repetition"] = table.groupby(["subject", "split", "stimulus"]).cumcount()
+    return table
+
+
+def require_same_space(first: Trials, other: Trials) -> None:
+    """Refuse to join trials with other channels, sampling or voxels.
+
+    Raises
+    ------
+    NeurodecError
+        Naming the first field that differs and the recording it belongs to.
+    """
+    where = " ".join(other.table[["subject", "session", "run"]].iloc[0]) if len(other) else "an empty part"
+    fields = ("modality", "units", "sfreq", "tmin", "ch_names", "mask_shape", "voxel_indices")
+    for name in fields:
+        if first.info.get(name) != other.info.get(name):
+            detail = ""
+            if name == "ch_names":
+                missing = set(first.ch_names) ^ set(other.ch_names)
+                detail = (
+                    f" ({', '.join(sorted(missing))} only on one side)" if missing else " (another order)"
+                )
+            raise NeurodecError(
+                f"Subject/session/run {where} differs from the first recording in `{name}`{detail}; give every "
+                "recording the same channels, sampling and mask."
+            )
+    if first.responses.shape[1:] != other.responses.shape[1:]:
+        raise NeurodecError(
+            f"Subject/session/run {where} has trials of shape {other.responses.shape[1:]}, the first recording "
+            f"{first.responses.shape[1:]}; cut all epochs alike."
+        )

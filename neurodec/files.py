@@ -1,0 +1,119 @@
+"""Atomic writes, content hashes and progress bars: what every stage needs when it touches the disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from neurodec.errors import NeurodecError
+
+T = TypeVar("T")
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary sibling of `path` to write to, and rename it into place at the end.
+
+    Parameters
+    ----------
+    path : str or Path
+        Final file or folder. An existing one is replaced. Parents are made.
+
+    Yields
+    ------
+    Path
+        Where to write. It carries the final suffix, so writers that look at suffixes work.
+        If the block raises, whatever was written is removed and `path` is left as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    try:
+        yield partial
+        if partial.is_file():
+            with partial.open("rb+") as handle:
+                os.fsync(handle.fileno())
+        elif path.is_dir():
+            shutil.rmtree(path)
+        os.replace(partial, path)
+    finally:
+        if partial.is_dir():
+            shutil.rmtree(partial)
+        else:
+            partial.unlink(missing_ok=True)
+
+
+def remove_partials(folder: str | Path) -> None:
+    """Delete what killed writers left in `folder` (`atomic_path` cannot clean up after ``kill -9``)."""
+    for leftover in Path(folder).glob(".*.partial.*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write `content` as indented JSON, atomically. NumPy numbers, arrays and paths are allowed."""
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, default=_jsonable) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    NeurodecError
+        If the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NeurodecError(f"{path} does not exist; run the stage that writes it first.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise NeurodecError(
+            f"{path} is not a readable JSON file ({error}); delete it and run again."
+        ) from None
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the hexadecimal SHA-256 of a file's content. Cost: one read of the file."""
+    with Path(path).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def key_of(content: Any) -> str:
+    """Return the SHA-256 of any JSON-like value; equal values give equal keys, whatever their dict order."""
+    text = json.dumps(content, sort_keys=True, default=_jsonable)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Iterate with a progress bar on standard error; silent when that is not a terminal."""
+    from rich.console import Console
+    from rich.progress import track as rich_track
+
+    console = Console(stderr=True)
+    return iter(
+        rich_track(
+            items, description, total=total, console=console, transient=True, disable=not console.is_terminal
+        )
+    )
