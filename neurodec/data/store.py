@@ -140,8 +140,8 @@ def _hash_sources(parts: list[Part], root: Path) -> list[dict[str, str]]:
     for file, digest in zip(files, hashes, strict=True):
         if file in recordings and seen.setdefault(digest, file) != file:
             raise NeurodecError(
-                f"{_relative(file, root)} is the same recording as {_relative(seen[digest], root)}; a recording counted "
-                "twice would leak between training and test, so remove one of them."
+                f"{_relative(file, root)} is the same recording as {_relative(seen[digest], root)}; counted twice "
+                "it would leak between training and test, so remove one of them."
             )
     return [
         {"file": _relative(file, root), "sha256": digest} for file, digest in zip(files, hashes, strict=True)

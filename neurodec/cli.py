@@ -1,0 +1,189 @@
+"""The command line: every stage is a verb, and bad input ends in one sentence and exit code 2.
+
+Nothing heavy is imported before a verb runs, so that ``neurodec --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from neurodec import __version__
+from neurodec.errors import NeurodecError
+
+STAGES = {
+    "prepare": "read the raw recording into the prepared store",
+    "features": "compute (or find in the cache) the CLIP features of the stimuli",
+    "fit": "train the encoder; goes on from the last checkpoint",
+    "retrieve": "find the seen stimulus among the gallery for every test trial",
+    "evaluate": "score with chance, intervals, controls and the ridge baseline",
+    "report": "write the HTML report",
+}
+
+EXAMPLES = """examples:
+  neurodec demo --out demo                         everything on a simulated recording, no download
+  neurodec run configs/haxby/linear.yaml --data-root DIR --out OUT
+  neurodec run my_recording.yaml --data-root . --out results --trainer.max_epochs 20
+  neurodec fit configs/atm/things-eeg2.yaml --data-root DIR --out OUT --model.lr 1e-4
+  neurodec simulate /tmp/subject --modality eeg    a simulated recording in the THINGS-EEG2 raw layout
+"""
+
+RECIPE_HELP = """Any key of the recipe can be overridden by its dotted name:
+  --trainer.max_epochs 20  --model.encoder.init_args.n_heads 5  --evaluation.init_args.n_permutations 1000
+Running again resumes what was interrupted and skips what is done. OUT then holds report.html, results.json,
+config.yaml (replays the run), metrics.csv, checkpoints/, models/ and images/."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 2 bad input, 130 interrupted."""
+    parser = _parser()
+    arguments, overrides = parser.parse_known_args(argv)
+    if overrides and not hasattr(arguments, "recipe"):
+        parser.error(f"unknown argument {overrides[0]}")
+    try:
+        arguments.run(arguments, overrides)
+    except NeurodecError as error:
+        return _fail(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        return _fail(f"{error.strerror} while writing {error.filename or 'the output'}; free some space or choose another --out.")
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _fail(sentence: str) -> int:
+    print(f"neurodec: error: {sentence}", file=sys.stderr)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="neurodec",
+        description="Decode what a person sees from EEG, MEG and fMRI.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"neurodec {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _add_recipe_verb(verbs, "run", "run every stage that a recipe names", _run)
+    for stage, summary in STAGES.items():
+        _add_recipe_verb(verbs, stage, summary, _run_stage)
+    _add_demo(verbs)
+    _add_simulate(verbs)
+    _add_train_clip(verbs)
+    return parser
+
+
+def _verb(verbs: argparse._SubParsersAction, name: str, summary: str, run: Callable, epilog: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run, verb=name)
+    return parser
+
+
+def _add_recipe_verb(verbs: argparse._SubParsersAction, name: str, summary: str, run: Callable) -> None:
+    example = f"example:\n  neurodec {name} configs/n170/linear.yaml --data-root DIR --out OUT\n\n{RECIPE_HELP}"
+    parser = _verb(verbs, name, summary, run, example)
+    parser.add_argument("recipe", type=Path, help="the recipe, a YAML file")
+    parser.add_argument("--data-root", type=Path, required=True, help="folder of the raw data")
+    parser.add_argument("--out", type=Path, required=True, help="folder for everything that is written")
+    _add_allow(parser)
+
+
+def _add_allow(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="let the recipe name classes of this package too (it runs their code)",
+    )
+
+
+def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    from neurodec.recipe import run_recipe
+
+    run_recipe(arguments.recipe, arguments.data_root, arguments.out, overrides=overrides, allow=arguments.allow)
+    print(f"report: {arguments.out / 'report.html'}")
+
+
+def _run_stage(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    from neurodec.recipe import run_recipe
+
+    run_recipe(
+        arguments.recipe,
+        arguments.data_root,
+        arguments.out,
+        overrides=overrides,
+        allow=arguments.allow,
+        only=arguments.verb,
+    )
+
+
+def _add_demo(verbs: argparse._SubParsersAction) -> None:
+    parser = _verb(
+        verbs,
+        "demo",
+        "simulate a recording, train ATM on it and report the zero-shot retrieval",
+        _demo,
+        "example:\n  neurodec demo --out demo\n\nTakes about eight minutes on two cores; needs no network and no data.",
+    )
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything (default: demo)")
+
+
+def _demo(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    from neurodec.recipe import run_demo
+
+    run_demo(arguments.out)
+    print(f"report: {arguments.out / 'report.html'}")
+
+
+def _add_simulate(verbs: argparse._SubParsersAction) -> None:
+    parser = _verb(
+        verbs,
+        "simulate",
+        "write a simulated recording in the layout of the real data set",
+        _simulate,
+        "examples:\n  neurodec simulate /tmp/eeg\n  neurodec simulate /tmp/fmri --modality fmri --n-subjects 2 --seed 1",
+    )
+    parser.add_argument("root", type=Path, help="folder to write")
+    parser.add_argument("--modality", choices=["eeg", "meg", "fmri"], default="eeg")
+    parser.add_argument("--n-subjects", type=int, default=1, help="default: 1")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same bits (default: 0)")
+
+
+def _simulate(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    from neurodec.simulate import simulate
+
+    simulate(arguments.root, arguments.modality, n_subjects=arguments.n_subjects, seed=arguments.seed)
+
+
+def _add_train_clip(verbs: argparse._SubParsersAction) -> None:
+    parser = _verb(
+        verbs,
+        "train-clip",
+        "train the embedded tiny CLIP on rendered scenes",
+        _train_clip,
+        "example:\n  neurodec train-clip /tmp/my-clip --seed 1\n\nUse it as  --features.model local-dir:/tmp/my-clip",
+    )
+    parser.add_argument("folder", type=Path, help="folder to write")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--n-steps", type=int, default=1500, help="default: 1500")
+
+
+def _train_clip(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    from neurodec.features.tiny_clip import train_tiny_clip
+
+    train_tiny_clip(arguments.folder, seed=arguments.seed, n_steps=arguments.n_steps)

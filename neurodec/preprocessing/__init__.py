@@ -1,0 +1,1 @@
+"""Pure functions from recorded signals to responses."""

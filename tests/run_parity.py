@@ -1,0 +1,117 @@
+"""Compare our systems with golden outputs of the authors' code.
+
+Usage: python tests/run_parity.py CASE_DIR [CASE_DIR ...]
+
+Every case folder holds `case.json` (family, constructor, published tensors, inputs) and `golden.npz`; `fill.py` beside
+the cases draws the weights. Prints one line per case and exits with 1 if any fails or is of an unknown family.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+
+from neurodec.alignment.losses import reconstruction_loss, retrieval_loss
+from neurodec.encoders import ATM
+from neurodec.preprocessing.whitening import apply_whitener, mvnn_covariance, mvnn_whitener
+
+Outputs = dict[str, np.ndarray]
+
+
+def atms(case: dict, fill: ModuleType) -> Outputs:
+    """Fill the published tensors, import them as an author's checkpoint, and run the inputs."""
+    drawn = fill.filled_state(case["published"])
+    state = {name: torch.from_numpy(np.asarray(value)) for name, value in drawn.items() if name not in case["kept"]}
+    state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    heads = case["constructor"].get("n_heads", 4)
+    model = ATM.from_published(state, case["revision"].split("-")[0], case["family"], n_heads=heads).eval()
+    response = torch.from_numpy(input_of(case, fill, "x"))
+    subject = torch.tensor(case["inputs"]["subject_ids"]["values"])
+    with torch.no_grad():
+        embedded = model.embed(response, subject)
+        tokens = model.attend(embedded)
+        flat = model.conv(tokens)
+        return {
+            "embedded_slice": embedded[..., :16].numpy(),
+            "tokens_slice": tokens[..., :16].numpy(),
+            "flat": flat.numpy(),
+            "out": model.projector(flat).numpy(),
+        }
+
+
+def atms_losses(case: dict, fill: ModuleType) -> Outputs:
+    """Run both objectives of ATM on one batch."""
+    eeg, image, text = (torch.from_numpy(input_of(case, fill, name)) for name in ("eeg", "img", "txt"))
+    options = case["constructor"]
+    scale = torch.tensor(options["scale"])
+    normalised = (torch.nn.functional.normalize(side, dim=-1) for side in (image, text))
+    return {
+        "retrieval": retrieval_loss(eeg, *normalised, scale, weight=options["alpha_retrieval"]).numpy(),
+        "reconstruction": reconstruction_loss(
+            eeg, image, scale, weight=options["alpha_reconstruction"], factor=options["factor"]
+        ).numpy(),
+    }
+
+
+def mvnn(case: dict, fill: ModuleType) -> Outputs:
+    """Whiten every session of a small recording."""
+    mix = input_of(case, fill, "mix").astype(np.float64)
+    mixing = np.eye(len(mix)) + 0.3 * mix
+    outputs = {}
+    for session in range(case["constructor"]["sessions"]):
+        parts = {name: mixing @ input_of(case, fill, f"{name}_{session}") for name in ("train", "test")}
+        whitener = mvnn_whitener(mvnn_covariance(parts["train"], case["constructor"]["mvnn_dim"]))
+        for name, part in parts.items():
+            outputs[f"whitened_{name}_{session}"] = apply_whitener(whitener, part)
+    return outputs
+
+
+FAMILIES: dict[str, Callable[[dict, ModuleType], Outputs]] = {"atms": atms, "atms-losses": atms_losses, "mvnn": mvnn}
+
+
+def input_of(case: dict, fill: ModuleType, name: str) -> np.ndarray:
+    """Draw the named input of a case."""
+    source = case["inputs"][name]
+    return fill.input_array(source["seed"], tuple(source["shape"]))
+
+
+def check(folder: Path) -> tuple[bool, str]:
+    """Run one case; return whether it passed and the line to print."""
+    try:
+        case = json.loads((folder / "case.json").read_text())
+        if case["family"] not in FAMILIES:
+            return False, f"{folder.name}: FAIL (family {case['family']} is not implemented)"
+        spec = importlib.util.spec_from_file_location("fill", folder.resolve().parent / "fill.py")
+        fill = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(fill)
+        outputs = FAMILIES[case["family"]](case, fill)
+        golden = np.load(folder / "golden.npz")
+        errors = {name: float(np.abs(outputs[name] - golden[name]).max()) for name in case["outputs"]}
+        limits = {name: case["tolerance"] * max(1.0, float(np.abs(golden[name]).max())) for name in errors}
+    except (OSError, KeyError, ValueError) as error:
+        return False, f"{folder.name}: FAIL ({error})"
+    passed = all(errors[name] <= limits[name] for name in errors)  # a NaN error fails too
+    verdict = "ok" if passed else "FAIL"
+    return passed, f"{folder.name}: max error {max(errors.values()):.2e}, tolerance {case['tolerance']:g}  {verdict}"
+
+
+def main(folders: list[str]) -> int:
+    """Check every folder."""
+    if not folders:
+        print(__doc__)
+        return 2
+    results = [check(Path(folder)) for folder in folders]
+    for _, line in results:
+        print(line)
+    return 0 if all(passed for passed, _ in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
