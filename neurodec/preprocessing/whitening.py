@@ -1,4 +1,10 @@
-"""Multivariate noise normalisation (MVNN) and scaling: statistics from the training part only, applied to all."""
+"""Multivariate noise normalisation (MVNN) and per-channel scaling of epochs.
+
+MVNN (Guggenmos, Sterzer & Cichy 2018, doi:10.1016/j.neuroimage.2018.02.044) in the form published with THINGS-EEG2
+and used by NICE and ATM: one Ledoit-Wolf covariance per epoch (or per time point), averaged, inverse square root.
+The published code calls scikit-learn once per epoch; here the shrinkage is evaluated in closed form for a whole block
+of epochs at once, with the same result.
+"""
 
 from __future__ import annotations
 
@@ -8,113 +14,206 @@ import numpy as np
 
 from neurodec.errors import NeurodecError
 
+MvnnMode = Literal["epochs", "time"]
+BLOCK = 256  # epochs held in float64 at a time
 
-def ledoit_wolf(samples: np.ndarray) -> np.ndarray:
-    """Return Ledoit-Wolf covariances of standardised variables, scaled back, for a whole batch.
 
-    Equal to `sklearn.discriminant_analysis._cov(X, shrinkage="auto")` of every item, without the loop.
+def ledoit_wolf_sum(samples: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the weighted sum of the Ledoit-Wolf covariances of many small data sets.
+
+    Each term equals ``sklearn.discriminant_analysis._cov(samples[i], shrinkage="auto")``: features are standardised,
+    their correlations shrunk towards the identity (Ledoit & Wolf 2004), and the result is scaled back.
 
     Parameters
     ----------
-    samples : ndarray, shape (..., n_samples, n_chans), float64
+    samples : ndarray, shape (n_sets, n_samples, n_features)
+        The data sets; computed in float64 whatever their dtype.
+    weights : ndarray, shape (n_sets,)
+        Weight of every covariance.
 
     Returns
     -------
-    ndarray, shape (..., n_chans, n_chans)
-
-    References
-    ----------
-    Ledoit and Wolf (2004), A well-conditioned estimator for large-dimensional covariance matrices, eq. 14.
+    ndarray, shape (n_features, n_features), float64
     """
-    n_samples, n_chans = samples.shape[-2:]
-    centred = samples - samples.mean(axis=-2, keepdims=True)
-    scale = centred.std(axis=-2, keepdims=True)
-    scale = np.where(scale < 10 * np.finfo(float).eps * np.abs(samples).max(), 1.0, scale)
-    unit = centred / scale
-    empirical = unit.swapaxes(-1, -2) @ unit / n_samples
-    mean_variance = np.trace(empirical, axis1=-2, axis2=-1) / n_chans
-    fourth = ((unit**2).sum(axis=-1) ** 2).sum(axis=-1) / n_samples
-    second = (empirical**2).sum(axis=(-2, -1))
-    dispersion = second / n_chans - mean_variance**2
-    noise = np.minimum((fourth - second) / (n_chans * n_samples), dispersion)
-    shrinkage = np.divide(noise, dispersion, out=np.zeros_like(noise), where=noise > 0)[..., None, None]
-    target = mean_variance[..., None, None] * np.eye(n_chans)
-    return ((1 - shrinkage) * empirical + shrinkage * target) * (scale.swapaxes(-1, -2) * scale)
+    n_sets, n_samples, n_features = samples.shape
+    mean = samples.mean(axis=1, dtype=np.float64)
+    centred = samples - mean[:, None]
+    variance = np.einsum("bnp,bnp->bp", centred, centred) / n_samples
+    # scikit-learn leaves a constant feature unscaled, and tells it by this bound on the rounding error
+    eps = np.finfo(np.float64).eps
+    constant = variance <= n_samples * eps * variance + (n_samples * mean * eps) ** 2
+    scale = np.sqrt(np.where(constant, 1.0, variance))
+    trace = (variance / scale**2).sum(axis=1)  # of the correlation matrix: the number of features that vary
+
+    by_gram = n_features <= n_samples
+    if by_gram:
+        covariance = centred.transpose(0, 2, 1) @ centred / n_samples  # (n_sets, p, p)
+        squares = np.square(covariance / scale[:, :, None] / scale[:, None, :]).sum(axis=(1, 2))
+    else:  # the other Gram matrix has the same Frobenius norm and is smaller
+        scaled = centred / scale[:, None]
+        squares = np.square(scaled @ scaled.transpose(0, 2, 1) / n_samples).sum(axis=(1, 2))
+    fourth = np.square(np.einsum("bnp,bp->bn", np.square(centred), scale**-2)).sum(axis=1) / n_samples
+
+    mu = trace / n_features
+    delta = (squares - 2 * mu * trace + n_features * mu**2) / n_features
+    beta = np.minimum((fourth - squares) / (n_features * n_samples), delta)
+    shrinkage = np.divide(beta, delta, out=np.zeros(n_sets), where=beta != 0)
+
+    keep = weights * (1 - shrinkage)
+    if by_gram:
+        total = np.tensordot(keep, covariance, axes=1)
+    else:
+        rows = (centred * np.sqrt(keep / n_samples)[:, None, None]).reshape(-1, n_features)
+        total = rows.T @ rows
+    total[np.diag_indices(n_features)] += (weights * shrinkage * mu) @ scale**2
+    return total
 
 
-def mvnn_covariance(epochs: np.ndarray, mode: Literal["epochs", "time"] = "epochs") -> np.ndarray:
-    """Return the noise covariance of one session's training part.
+def mvnn_covariance(responses: np.ndarray, conditions: np.ndarray, mode: MvnnMode = "epochs") -> np.ndarray:
+    """Return the noise covariance of trials: averaged within each condition, then over conditions.
 
     Parameters
     ----------
-    epochs : ndarray, shape (n_conditions, n_repetitions, n_chans, n_times)
-        May be memory-mapped; conditions are read in blocks of about 64 MB.
-    mode : {"epochs", "time"}
-        Covariance over time of every repetition, or over repetitions of every time point; then the mean.
+    responses : ndarray, shape (n_trials, n_chans, n_times)
+        The *training* trials of one session. May be memory-mapped.
+    conditions : ndarray, shape (n_trials,)
+        What was shown, any labels; conditions may have different numbers of trials.
+    mode : "epochs" or "time"
+        "epochs": covariance over time within every trial. "time": covariance across the trials of a condition at every
+        time point.
 
     Returns
     -------
     ndarray, shape (n_chans, n_chans), float64
 
-    References
-    ----------
-    Guggenmos, Sterzer and Cichy (2018), Multivariate pattern analysis for MEG; the THINGS-EEG2 code, training
-    part only as in NICE (Song et al. 2024). Cost: linear in the number of samples, quadratic in channels.
+    Raises
+    ------
+    NeurodecError
+        In "time" mode, if no condition was shown twice.
     """
-    axes = {"epochs": (0, 1, 3, 2), "time": (0, 3, 1, 2)}[mode]
-    block = max(1, 8_000_000 // int(np.prod(epochs.shape[1:])))
-    total = np.zeros((epochs.shape[2], epochs.shape[2]))
-    for start in range(0, len(epochs), block):
-        samples = np.asarray(epochs[start : start + block], dtype=np.float64).transpose(axes)
-        total += ledoit_wolf(samples).mean(axis=1).sum(axis=0)
-    return total / len(epochs)
+    _, codes, counts = np.unique(conditions, return_inverse=True, return_counts=True)
+    if mode == "epochs":
+        return _covariance_over_time(responses, 1.0 / (len(counts) * counts[codes]))
+    return _covariance_over_trials(responses, codes, counts)
 
 
-def mvnn_whitener(covariance: np.ndarray) -> np.ndarray:
-    """Return the symmetric inverse square root of a covariance.
+def _covariance_over_time(responses: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    total = np.zeros((responses.shape[1],) * 2)
+    for start in range(0, len(responses), BLOCK):
+        block = np.asarray(responses[start : start + BLOCK], dtype=np.float64)
+        total += ledoit_wolf_sum(block.transpose(0, 2, 1), weights[start : start + BLOCK])
+    return total
+
+
+def _covariance_over_trials(responses: np.ndarray, codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    if counts.min() < 2:
+        raise NeurodecError(
+            f"MVNN in time mode needs every training stimulus at least twice, but {np.sum(counts < 2)} of "
+            f'{len(counts)} were shown once; set `whiten: "mvnn-epochs"`.'
+        )
+    _, n_chans, n_times = responses.shape
+    order, starts = np.argsort(codes, kind="stable"), np.concatenate([[0], np.cumsum(counts)])
+    total = np.zeros((n_chans, n_chans))
+    for count in np.unique(counts):
+        same = np.flatnonzero(counts == count)
+        for first in range(0, len(same), max(1, BLOCK // count)):
+            chosen = same[first : first + max(1, BLOCK // count)]
+            rows = order[starts[chosen][:, None] + np.arange(count)]  # (conditions, repetitions)
+            block = np.asarray(responses[rows.ravel()], dtype=np.float64)
+            block = block.reshape(*rows.shape, n_chans, n_times).transpose(0, 3, 1, 2)
+            block = block.reshape(-1, count, n_chans)  # one data set per condition and time point
+            total += ledoit_wolf_sum(block, np.full(len(block), 1.0 / (len(counts) * n_times)))
+    return total
+
+
+def inverse_square_root(covariance: np.ndarray) -> np.ndarray:
+    """Return the symmetric matrix ``W`` with ``W @ covariance @ W = I``.
 
     Raises
     ------
     NeurodecError
-        If the covariance is singular, as flat or duplicated channels make it.
+        If the covariance is singular.
     """
     values, vectors = np.linalg.eigh(covariance)
-    if values[0] <= values[-1] * 1e-14:
+    if not values[0] > len(values) * np.finfo(np.float64).eps * values[-1]:
         raise NeurodecError(
-            "The noise covariance is singular; remove flat or duplicated channels, or whiten with 'zscore'."
+            "The noise covariance is singular: a channel is flat or a combination of others; drop it by `ch_names`."
         )
     return (vectors / np.sqrt(values)) @ vectors.T
 
 
-def apply_whitener(whitener: np.ndarray, responses: np.ndarray) -> np.ndarray:
-    """Return `whitener @ responses` over the channel axis of (..., n_chans, n_times)."""
-    return np.matmul(whitener.astype(responses.dtype), responses)
-
-
-def zscore(responses: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Standardise every channel (or voxel) by the mean and deviation of the reference trials.
+def apply_whitener(responses: np.ndarray, whitener: np.ndarray) -> None:
+    """Multiply the channels of every trial by `whitener`, in place and in the dtype of `responses`.
 
     Parameters
     ----------
-    responses : ndarray, shape (n_trials, n_chans, n_times) or (n_trials, n_voxels)
-    reference : ndarray
-        The training trials, in the same layout.
+    responses : ndarray, shape (n_trials, n_chans, n_times)
+        Overwritten.
+    whitener : ndarray, shape (n_chans, n_chans)
+        Symmetric, from `inverse_square_root`.
     """
-    axes = (0, 2) if reference.ndim == 3 else (0,)
-    mean = reference.mean(axis=axes, keepdims=True, dtype=np.float64)
-    scale = np.maximum(reference.std(axis=axes, keepdims=True, dtype=np.float64), np.finfo(np.float32).tiny)
-    return ((responses - mean) / scale).astype(np.float32)
+    matrix = whitener.astype(responses.dtype)
+    for start in range(0, len(responses), BLOCK):
+        responses[start : start + BLOCK] = matrix @ responses[start : start + BLOCK]
 
 
-def robust_scale(responses: np.ndarray, reference: np.ndarray, clamp: float = 20.0) -> np.ndarray:
-    """Centre by the median, divide by the interquartile range of the reference trials, and clamp.
+def standardise(
+    responses: np.ndarray,
+    fit_on: np.ndarray,
+    kind: Literal["zscore", "robust"] = "zscore",
+    clamp: float | None = None,
+) -> None:
+    """Centre and scale every channel, in place, with statistics of some of the trials.
 
     Parameters
     ----------
-    responses, reference : ndarray, shape (n_trials, n_chans, n_times)
-    clamp : float
-        Largest absolute value kept, in interquartile ranges (Défossez et al. 2023 use 20).
+    responses : ndarray, shape (n_trials, n_chans, n_times)
+        Overwritten.
+    fit_on : ndarray of int or bool
+        Rows whose trials and times give the statistics: training trials, of one subject or session.
+    kind : "zscore" or "robust"
+        Mean and standard deviation (floored at 1e-8 of the largest), or median and interquartile range.
+    clamp : float, optional
+        Limit the result to plus or minus this many scales.
     """
-    low, middle, high = np.quantile(reference, [0.25, 0.5, 0.75], axis=(0, 2), keepdims=True)
-    scaled = (responses - middle) / np.maximum(high - low, np.finfo(np.float32).tiny)
-    return np.clip(scaled, -clamp, clamp).astype(np.float32)
+    for channel in range(responses.shape[1]):
+        values = responses[fit_on, channel].astype(np.float64).ravel()
+        if kind == "zscore":
+            centre, scale = values.mean(), values.std()
+        else:
+            low, centre, high = np.percentile(values, [25, 50, 75])
+            scale = high - low
+        scaled = (responses[:, channel] - centre) / (scale or 1.0)
+        responses[:, channel] = scaled if clamp is None else np.clip(scaled, -clamp, clamp)
+
+
+def standardise_groups(
+    responses: np.ndarray,
+    groups: np.ndarray,
+    kind: Literal["zscore", "robust"] = "zscore",
+    clamp: float | None = None,
+) -> np.ndarray:
+    """Return a copy in which every channel is standardised within each group, such as each subject.
+
+    Subjects differ in amplitude many times over; a left-out subject is scaled by its own (unlabelled) trials.
+
+    Parameters
+    ----------
+    responses : ndarray, shape (n_trials, n_chans, n_times)
+    groups : ndarray, shape (n_trials,)
+        Subject, session or run of every trial.
+    kind, clamp
+        As in `standardise`.
+
+    Returns
+    -------
+    ndarray
+        Same shape and dtype.
+    """
+    scaled, groups = np.array(responses), np.asarray(groups)
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        block = scaled[rows]
+        standardise(block, np.arange(len(rows)), kind, clamp)
+        scaled[rows] = block
+    return scaled
