@@ -184,6 +184,6 @@ def _add_train_clip(verbs: argparse._SubParsersAction) -> None:
 
 
 def _train_clip(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    from neurodec.features.tiny_clip import train_tiny_clip
+    from neurodec.simulate.tiny_clip import train_tiny_clip
 
     train_tiny_clip(arguments.folder, seed=arguments.seed, n_steps=arguments.n_steps)

@@ -1,0 +1,131 @@
+"""The LightningModule that aligns any encoder to frozen embeddings."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import Literal
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from neurodec.alignment.datamodule import Batch
+from neurodec.alignment.losses import info_nce, reconstruction_loss, retrieval_loss
+
+_MAX_SCALE = 100.0
+
+
+class AlignmentModule(L.LightningModule):
+    """Contrastive alignment of brain responses to the embeddings of what was seen.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        ``forward(response, subject)``, or ``forward(response)`` as braindecode's models have it.
+    objective : {"retrieval", "reconstruction"}
+        ATM's mixes: InfoNCE with image and text, or squared error with a little InfoNCE.
+    scale : {"exp", "raw", "softplus", "fixed"}
+        Form of the learned logit scale, which starts at ln(1/0.07): "exp" clamped at 100 (CLIP; ATM 2026), "raw"
+        (ATM 2024 and 2025), "softplus", or "fixed" at 1/0.07.
+    normalize : bool
+        Normalise the brain's embedding in the loss (ATM 2026) or not (2024, 2025).
+    multi_positive : bool
+        Treat rows of one stimulus in a batch as each other's positives instead of negatives.
+    text_weight : float
+        Share of the caption term in the retrieval objective.
+    lr, weight_decay : float
+        AdamW.
+    seed : int
+        Every epoch starts from (seed, epoch), so a run resumed at an epoch's end equals an unbroken one.
+
+    References
+    ----------
+    Li et al. (2024), Visual decoding and reconstruction via EEG embeddings with guided diffusion.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        objective: Literal["retrieval", "reconstruction"] = "retrieval",
+        scale: Literal["exp", "raw", "softplus", "fixed"] = "exp",
+        normalize: bool = True,
+        multi_positive: bool = True,
+        text_weight: float = 0.01,
+        lr: float = 3e-4,
+        weight_decay: float = 0.01,
+        seed: int = 42,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.objective, self.scale_form = encoder, objective, scale
+        self.normalize, self.multi_positive, self.text_weight = normalize, multi_positive, text_weight
+        self.lr, self.weight_decay, self.seed = lr, weight_decay, seed
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)), requires_grad=scale != "fixed")
+        self._takes_subject = takes_subject(encoder)
+        self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def forward(self, response: Tensor, subject: Tensor) -> Tensor:
+        """Return the embedding (B, D)."""
+        return self.encoder(response, subject) if self._takes_subject else self.encoder(response)
+
+    @property
+    def scale(self) -> Tensor:
+        """The factor on the cosine similarities."""
+        forms = {"raw": lambda s: s, "softplus": F.softplus}
+        return forms.get(self.scale_form, lambda s: s.exp().clamp(max=_MAX_SCALE))(self.logit_scale)
+
+    def loss(self, batch: Batch, brain: Tensor) -> Tensor:
+        """Return the objective of one batch, with the negatives of every process."""
+        groups = self._everyone(batch["stimulus"]) if self.multi_positive else None
+        target = self._everyone(batch["target"])
+        if self.objective == "reconstruction":
+            return reconstruction_loss(self._everyone(brain), target, self.scale, groups=groups)
+        brain = self._everyone(F.normalize(brain, dim=-1) if self.normalize else brain)
+        target = F.normalize(target, dim=-1)
+        if "text" not in batch:
+            return info_nce(brain, target, self.scale, groups)
+        text = F.normalize(self._everyone(batch["text"]), dim=-1)
+        return retrieval_loss(brain, target, text, self.scale, 1 - self.text_weight, groups)
+
+    def _everyone(self, rows: Tensor) -> Tensor:
+        """Gather rows across processes, with gradients."""
+        if self._trainer is None or self.trainer.world_size == 1:
+            return rows
+        return self.all_gather(rows, sync_grads=True).flatten(0, 1)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout from the epoch, for exact resumption."""
+        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Return the loss of a batch."""
+        loss = self.loss(batch, self(batch["response"], batch["subject"]))
+        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch["stimulus"]))
+        return loss
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Keep the embeddings; the scores need all of them."""
+        brain = self(batch["response"], batch["subject"])
+        self.log("val_loss", self.loss(batch, brain), prog_bar=True, batch_size=len(brain))
+        self._seen.append((brain, batch["stimulus"], batch["target"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log how often a held-out stimulus is found among all held-out ones."""
+        brain, stimulus, target = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        self._seen.clear()
+        gallery, true = stimulus.unique(return_inverse=True)
+        first = torch.zeros_like(gallery).scatter_(0, true.flip(0), torch.arange(len(true), device=true.device).flip(0))
+        similarity = F.normalize(brain, dim=-1) @ F.normalize(target[first], dim=-1).T
+        self.log("val_top1", (similarity.argmax(dim=1) == true).float().mean(), prog_bar=True)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return AdamW without a schedule, as published."""
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
+
+
+def takes_subject(encoder: nn.Module) -> bool:
+    """Tell whether an encoder's forward takes the subject as its second argument."""
+    names = list(inspect.signature(encoder.forward).parameters)
+    return "subject" in names[1:2]

@@ -1,0 +1,1 @@
+"""Simulated recordings and the pictures that they respond to."""

@@ -1,0 +1,238 @@
+"""Train the embedded CLIP: a network of open_clip's own classes, small enough to ship, that knows rendered scenes.
+
+The folder it writes is what open_clip loads under the name ``local-dir:FOLDER``: configuration, weights, and a
+word-level tokenizer, because 49,000 byte-pair tokens would be nine tenths of the weights of a network that reads 40 words.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from open_clip.loss import ClipLoss
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
+
+from neurodec.files import atomic_path, track, write_json
+from neurodec.simulate.scenes import Scene, all_scenes, caption, draw_scenes, render
+
+CONTEXT_LENGTH = 16
+IMAGE_SIZE = 64
+PIXEL_MEAN, PIXEL_STD = 0.5, 0.25
+VARIANTS_PER_CONCEPT = 2
+BATCH_SIZE = 128
+LEARNING_RATE = 1e-3
+WARMUP_STEPS = 100
+
+
+def _write_tokenizer(folder: Path) -> int:
+    """Write a word-level tokenizer for scene captions and return its vocabulary size.
+
+    The end token has the highest id because open_clip pools the text where the id is largest.
+    """
+    words = sorted({word for scene in all_scenes(False) for word in caption(scene).replace(",", " ,").split()})
+    tokens = ["<pad>", "<unknown>", "<start>", *words, "<end>"]
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unknown>"))
+    tokenizer.normalizer = Lowercase()
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(
+        single="<start> $A <end>", special_tokens=[(t, vocabulary[t]) for t in ("<start>", "<end>")]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=CONTEXT_LENGTH,
+        pad_token="<pad>",
+        unk_token="<unknown>",
+        bos_token="<start>",
+        eos_token="<end>",
+    ).save_pretrained(folder)
+    return len(tokens)
+
+
+def _write_config(folder: Path, vocab_size: int) -> None:
+    vision = {"image_size": IMAGE_SIZE, "patch_size": 8, "width": 128, "layers": 4, "head_width": 32}
+    text = {
+        "context_length": CONTEXT_LENGTH,
+        "vocab_size": vocab_size,
+        "width": 64,
+        "heads": 2,
+        "layers": 2,
+        "hf_tokenizer_name": "local",  # any non-empty name: open_clip then reads the tokenizer beside the weights
+    }
+    pixels = {"mean": [PIXEL_MEAN] * 3, "std": [PIXEL_STD] * 3, "interpolation": "bicubic"}
+    content = {"model_cfg": {"embed_dim": 128, "vision_cfg": vision, "text_cfg": text}, "preprocess_cfg": pixels}
+    (folder / "open_clip_config.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _pixels(scenes: list[Scene], description: str) -> Tensor:
+    """Render scenes to uint8 (n, 3, size, size)."""
+    pictures = [np.asarray(render(scene, IMAGE_SIZE)) for scene in track(scenes, description)]
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+
+
+def _normalised(pixels: Tensor) -> Tensor:
+    """Scale uint8 pixels as the inference transform in the configuration does."""
+    return (pixels.float() / 255 - PIXEL_MEAN) / PIXEL_STD
+
+
+def _optimise(
+    model: nn.Module, images: Tensor, tokens: Tensor, n_steps: int, generator: torch.Generator
+) -> None:
+    """Symmetric InfoNCE on batches of distinct concepts: `images` (variants, concepts, 3, size, size)."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}],
+        lr=LEARNING_RATE,
+        betas=(0.9, 0.98),
+    )
+    warmup = min(WARMUP_STEPS, n_steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=n_steps + 1, pct_start=warmup / (n_steps + 1), cycle_momentum=False
+    )
+    contrast = ClipLoss()
+    model.train()
+    for _ in track(range(n_steps), "Training the tiny CLIP"):
+        concepts = torch.randperm(images.shape[1], generator=generator)[:BATCH_SIZE]
+        variants = torch.randint(images.shape[0], (len(concepts),), generator=generator)
+        image_features, text_features, logit_scale = model(
+            _normalised(images[variants, concepts]), tokens[concepts]
+        )
+        loss = contrast(image_features, text_features, logit_scale)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(max=float(np.log(100)))
+    model.eval()
+
+
+@torch.inference_mode()
+def held_out_scores(model: nn.Module, tokenizer: Any, n_concepts: int = 200, n_variants: int = 5) -> dict[str, Any]:
+    """Score a scene CLIP on reserved concepts, none of whose pictures or captions it was trained on.
+
+    Parameters
+    ----------
+    model : nn.Module
+        An open_clip model for `IMAGE_SIZE` pixels.
+    tokenizer : callable
+        Texts to token ids.
+    n_concepts : int
+        Reserved concepts, also the number of candidates.
+    n_variants : int
+        Further pictures of every concept for `same_concept_nearest`.
+
+    Returns
+    -------
+    dict
+        ``caption_to_image`` and ``image_to_caption``: captions (pictures) whose own picture (caption) ranks first;
+        ``same_concept_nearest``: share of further pictures whose nearest of the `n_concepts` pictures shows the same concept.
+    """
+    _, test, gallery = draw_scenes(16, 1, n_concepts, n_variants, seed=0)
+    texts = model.encode_text(tokenizer([caption(scene) for scene in test]), normalize=True)
+    images = model.encode_image(_normalised(_pixels(test, "Rendering")), normalize=True)
+    further = model.encode_image(_normalised(_pixels(gallery, "Rendering")), normalize=True)
+    own, own_further = torch.arange(n_concepts), torch.arange(n_concepts).repeat_interleave(n_variants)
+    return {
+        "n_concepts": n_concepts,
+        "caption_to_image": int(((texts @ images.T).argmax(1) == own).sum()),
+        "image_to_caption": int(((images @ texts.T).argmax(1) == own).sum()),
+        "same_concept_nearest": float(((further @ images.T).argmax(1) == own_further).float().mean()),
+    }
+
+
+CARD = """# {name}
+
+A CLIP for rendered scenes (`neurodec.simulate.scenes`), made of open_clip's own classes: image encoder 64 px, patch 8, width
+128, 4 layers; text encoder width 64, 2 layers, {vocab_size} words; common space 128-d; {n_parameters:,} parameters, stored in
+half precision, {megabytes:.1f} MB. It exists so that the package works, and can be tested, with nothing downloaded. It knows
+nothing about photographs.
+
+| made by | `python -m neurodec.simulate.tiny_clip {name} --seed {seed} --n_steps {n_steps}` |
+|---|---|
+| training data | {n_concepts} attribute combinations, {n_variants} pictures each; the {n_reserved} reserved ones left out |
+| time | {minutes:.1f} minutes on {n_threads} CPU core(s) |
+| caption finds its picture, {n_test} reserved concepts | {caption_to_image} of {n_test} |
+| picture finds its caption | {image_to_caption} of {n_test} |
+| nearest of {n_test} pictures shows the same concept | {same_concept_nearest:.1%} |
+
+Load it with `open_clip.create_model_from_pretrained("local-dir:FOLDER")` and `open_clip.get_tokenizer("local-dir:FOLDER")`.
+Licence: that of neurodec; the training pictures are drawn by the package itself.
+"""
+
+
+def train_tiny_clip(out: Path, seed: int = 0, n_steps: int = 1500) -> dict[str, Any]:
+    """Train a CLIP on rendered scenes and write it as a folder that open_clip loads.
+
+    Parameters
+    ----------
+    out : Path
+        Folder to write (replaced when it exists): ``open_clip_config.json``, ``open_clip_model.safetensors`` (float16),
+        tokenizer files, ``scores.json`` and a model card ``README.md``.
+    seed : int
+        Initial weights and order of the batches.
+    n_steps : int
+        Optimiser steps of 128 pairs.
+
+    Returns
+    -------
+    dict
+        `held_out_scores` of the network as stored.
+    """
+    started = time.monotonic()
+    out = Path(out)
+    with atomic_path(out) as folder:
+        folder.mkdir()
+        vocab_size = _write_tokenizer(folder)
+        _write_config(folder, vocab_size)
+        torch.manual_seed(seed)
+        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+        tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+        concepts = list(all_scenes(False))
+        variants = [
+            _pixels([Scene(**{**vars(scene), "variant": i}) for scene in concepts], "Rendering scenes")
+            for i in range(VARIANTS_PER_CONCEPT)
+        ]
+        tokens = tokenizer([caption(scene) for scene in concepts])
+        _optimise(model, torch.stack(variants), tokens, n_steps, torch.Generator().manual_seed(seed))
+        weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+        model.load_state_dict(weights)  # the scores are those of the rounded weights
+        save_file(weights, folder / "open_clip_model.safetensors")
+        scores = held_out_scores(model, tokenizer)
+        write_json(folder / "scores.json", scores)
+        card = CARD.format(
+            name=out.name,
+            seed=seed,
+            n_steps=n_steps,
+            vocab_size=vocab_size,
+            n_parameters=sum(p.numel() for p in model.parameters()),
+            megabytes=(folder / "open_clip_model.safetensors").stat().st_size / 1e6,
+            n_variants=VARIANTS_PER_CONCEPT,
+            n_reserved=len(all_scenes(True)),
+            minutes=(time.monotonic() - started) / 60,
+            n_threads=torch.get_num_threads(),
+            n_test=scores["n_concepts"],
+            **{**scores, "n_concepts": len(concepts)},
+        )
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    return scores
+
+
+if __name__ == "__main__":
+    from jsonargparse import auto_cli
+
+    auto_cli(train_tiny_clip)
