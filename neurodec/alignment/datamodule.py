@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lightning as L
@@ -114,7 +114,7 @@ class TrialsDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Return shuffled batches; the order follows from the seed and the epoch."""
-        order = EpochShuffle(len(self.training), self.seed)
+        order = EpochShuffle(len(self.training), self.seed, lambda: self.trainer.current_epoch if self.trainer else 0)
         return DataLoader(
             self.training, batch_size=self.batch_size, sampler=order, collate_fn=_as_is, drop_last=True
         )
@@ -151,20 +151,24 @@ class Gather(Dataset):
 
 
 class EpochShuffle(Sampler[int]):
-    """A permutation that depends on the seed and the epoch alone, so that a resumed run sees the same batches."""
+    """A permutation that depends on the seed and the epoch alone, so that a resumed run sees the same batches.
 
-    def __init__(self, length: int, seed: int) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
+    Parameters
+    ----------
+    length : int
+    seed : int
+    epoch : callable
+        Tells the current epoch.
+    """
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; Lightning calls this."""
-        self.epoch = epoch
+    def __init__(self, length: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.length, self.seed, self.epoch = length, seed, epoch
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[int]:
-        return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist())
+        return iter(np.random.default_rng([self.seed, self.epoch()]).permutation(self.length).tolist())
 
 
 def prepare_inputs(

@@ -38,7 +38,7 @@ class AlignmentModule(L.LightningModule):
     lr, weight_decay : float
         AdamW.
     seed : int
-        Every epoch starts from (seed, epoch), so a run resumed at an epoch's end equals an unbroken one.
+        Dropout is seeded by (seed, step), so a run resumed at an epoch's end equals an unbroken one.
 
     References
     ----------
@@ -94,9 +94,9 @@ class AlignmentModule(L.LightningModule):
             return rows
         return self.all_gather(rows, sync_grads=True).flatten(0, 1)
 
-    def on_train_epoch_start(self) -> None:
-        """Seed dropout from the epoch, for exact resumption."""
-        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+    def on_train_batch_start(self, batch: Batch, index: int) -> None:
+        """Seed dropout from the step, for exact resumption."""
+        torch.manual_seed(self.seed * 1_000_003 + self.trainer.fit_loop.total_batch_idx)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss of a batch."""

@@ -1,0 +1,261 @@
+"""Accuracy against repetitions, time windows and sensor regions, and the importance of single channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from neurodec.data.trials import Trials
+from neurodec.errors import NeurodecError
+from neurodec.evaluation.ablation import (
+    Predict,
+    advantage,
+    bin_width,
+    binned,
+    keep_only,
+    named_regions,
+    refit,
+    regions_of,
+    time_windows,
+    without_chan,
+)
+from neurodec.evaluation.retrieval import Gallery, similarity, unit_rows
+from neurodec.evaluation.scored import Scored
+from neurodec.evaluation.statistics import interval
+from neurodec.files import track
+
+Point = dict[str, Any]
+Averages = Callable[[int | None, int], tuple[np.ndarray, pd.DataFrame]]
+
+ROWS_AT_ONCE = 1024  # trials embedded together
+N_DRAWS = 5  # seeded choices of repetitions per point of the curve
+_CHANNEL_ROWS = 15_000  # forward passes spent on channel importance
+_REPETITIONS = (1, 2, 5, 10, 20, 40, 80)
+
+
+def predict_rows(predict: Predict, trials: Trials) -> np.ndarray:
+    """Embed trials a block at a time, so that memory-mapped responses are never read whole.
+
+    Raises
+    ------
+    NeurodecError
+        If the decoder returns another number of rows.
+    """
+    blocks = []
+    for start in range(0, len(trials), ROWS_AT_ONCE):
+        block = trials.select(slice(start, start + ROWS_AT_ONCE))
+        z = np.asarray(predict(block))
+        if len(z) != len(block):
+            raise NeurodecError(
+                f"The decoder returned {len(z)} embeddings for {len(block)} trials; return one each."
+            )
+        blocks.append(z)
+    return np.concatenate(blocks)
+
+
+def averages(test: Trials, predict: Predict, averaging: Literal["response", "embedding"]) -> Averages:
+    """Return a function (n_repetitions, seed) -> (z, table) that embeds averaged test responses.
+
+    Parameters
+    ----------
+    test : Trials
+        Single trials.
+    predict : callable
+        Trials to embeddings.
+    averaging : {"response", "embedding"}
+        Average the responses before the encoder, as all published EEG retrieval does, or the unit-length embeddings
+        of single trials after it (then every trial is embedded once, whatever is asked for later).
+    """
+    if averaging == "response":
+
+        def of_responses(n: int | None, seed: int) -> tuple[np.ndarray, pd.DataFrame]:
+            averaged = test.average(n, seed=seed)
+            return predict_rows(predict, averaged), averaged.table
+
+        return of_responses
+    single = Trials(unit_rows(predict_rows(predict, test)).astype(np.float32), test.table, test.info)
+
+    def of_embeddings(n: int | None, seed: int) -> tuple[np.ndarray, pd.DataFrame]:
+        averaged = single.average(n, seed=seed)
+        return averaged.responses, averaged.table
+
+    return of_embeddings
+
+
+def repetition_counts(test: Trials, wanted: bool | Sequence[int], most: int | None) -> list[int]:
+    """Return the numbers of repetitions to average: those wanted, or 1, 2, 5, 10, 20, ... up to `most`.
+
+    Never more than the stimulus with the fewest trials has.
+    """
+    fewest = int(test.table.groupby(["subject", "stimulus"]).size().min())
+    most = min(most or fewest, fewest)
+    if wanted is False or most < 2:
+        return []
+    counts = (*_REPETITIONS, most) if wanted is True else wanted
+    return sorted({int(n) for n in counts if 1 <= n <= most})
+
+
+def repetition_curve(
+    decoders: dict[str, Averages], counts: Sequence[int], gallery: Gallery, n_bootstrap: int, seed: int
+) -> list[Point]:
+    """Return top-1 against the number of averaged repetitions, each point the mean over `N_DRAWS` seeded choices."""
+    points = []
+    for n in track(counts, "Repetitions", total=len(counts)):
+        for decoder, average in decoders.items():
+            draws = [Scored.of(*average(n, seed + draw), gallery) for draw in range(N_DRAWS)]
+            scores = np.mean([draw.top() for draw in draws], axis=0)
+            ci95 = interval(scores, draws[0].table["stimulus"].to_numpy(), n_bootstrap, seed)
+            points.append({"decoder": decoder, "n": n, "top1": float(scores.mean()), "ci95": ci95})
+    return points
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Windows, regions and channels for one fold, from averaged test responses.
+
+    Parameters
+    ----------
+    test : Trials
+        Averaged: one row per subject and stimulus.
+    gallery : Gallery
+        Candidates.
+    predict : callable
+        The trained encoder, for occlusion.
+    train, targets : Trials and ndarray (n_train, D), optional
+        Training trials and their targets, for the refitted ridge; without them there is occlusion only.
+    decoder : str
+        Name of the encoder in the curves.
+    window : float
+        Seconds; width and step of the windows.
+    n_bootstrap, seed : int
+        Of the intervals.
+    """
+
+    test: Trials
+    gallery: Gallery
+    predict: Predict
+    train: Trials | None
+    targets: np.ndarray | None
+    decoder: str
+    window: float
+    n_bootstrap: int
+    seed: int
+
+    def windows(self) -> list[Point]:
+        """Top-1 of every growing and sliding window: {decoder, method, kind, tmin, tmax, top1, ci95}."""
+        points = []
+        windows = time_windows(self.test.times, self.test.info["sfreq"], self.window)
+        for window in track(windows, "Time windows", total=len(windows)):
+            seen = keep_only(self.test, window=window)
+            z = predict_rows(self.predict, seen)
+            points.append(
+                {"decoder": self.decoder, "method": "occlusion", **asdict(window), **self._score(z)}
+            )
+            if self.train is not None:
+                first, last = np.round(
+                    (np.array([window.tmin, window.tmax]) - self._start) / self._bin
+                ).astype(int)
+                z = self._refit(np.s_[:, :, first:last])
+                points.append({"decoder": "ridge", "method": "refit", **asdict(window), **self._score(z)})
+        return points
+
+    def regions(self, groups: dict[str, list[int]], *, left_out: bool = False) -> list[Point]:
+        """Top-1 with one region only, or without it: {decoder, method, region, n_chans, top1, ci95}.
+
+        Parameters
+        ----------
+        groups : dict
+            Region to channel (or voxel) indices.
+        left_out : bool
+            Use every channel but the region's.
+        """
+        points = []
+        title = "Regions left out" if left_out else "Regions"
+        for region, members in track(groups.items(), title, total=len(groups)):
+            chans = (
+                np.setdiff1d(np.arange(self.test.responses.shape[1]), members)
+                if left_out
+                else np.asarray(members)
+            )
+            if not len(chans):
+                continue
+            about = {"region": region, "n_chans": len(chans)}
+            z = predict_rows(self.predict, keep_only(self.test, chans=chans))
+            points.append({"decoder": self.decoder, "method": "occlusion", **about, **self._score(z)})
+            if self.train is not None:
+                z = self._refit(np.s_[:, chans])
+                points.append({"decoder": "ridge", "method": "refit", **about, **self._score(z)})
+        return points
+
+    def channels(self) -> list[Point]:
+        """Return {ch_name, importance}: how much of the true candidate's `advantage` each channel carries.
+
+        The advantage with all channels minus the advantage with the channel set to zero.
+        """
+        n_rows = max(1, min(len(self.test), _CHANNEL_ROWS // len(self.test.ch_names)))
+        test = self.test.select(np.linspace(0, len(self.test) - 1, n_rows).astype(int))
+        true = self.gallery.true_index(test.table)
+        whole = advantage(similarity(predict_rows(self.predict, test), self.gallery.values), true)
+        points = []
+        for chan, name in enumerate(track(test.ch_names, "Channels", total=len(test.ch_names))):
+            z = predict_rows(self.predict, without_chan(test, chan))
+            rest = advantage(similarity(z, self.gallery.values), true)
+            points.append({"ch_name": name, "importance": whole - rest})
+        return points
+
+    def groups(self, wanted: bool | dict[str, list[str]]) -> dict[str, list[int]]:
+        """Return region to channel indices: a recipe's own, those told by the names, or an fMRI recording's ROIs."""
+        if not wanted:
+            return {}
+        names = self.test.info.get("ch_names")
+        if isinstance(wanted, dict):
+            return named_regions(names or [], wanted)
+        return regions_of(names) if names else dict(self.test.info.get("roi") or {})
+
+    def before_onset(self) -> np.ndarray | None:
+        """Return the ridge's predictions from the time before onset, or None where there is none to learn from."""
+        if self.train is None or "sfreq" not in self.test.info:
+            return None
+        length = -self.test.info["tmin"]
+        width = min(self._bin, length)
+        if width * self.test.info["sfreq"] < 1:
+            return None
+        n_bins = int(length / width + 1e-6)
+        train, test = (binned(part, -n_bins * width, width, n_bins) for part in (self.train, self.test))
+        return refit(train, self.targets, test, self._concepts)
+
+    @property
+    def _start(self) -> float:
+        return max(0.0, float(self.test.times[0]))
+
+    @cached_property
+    def _bin(self) -> float:
+        return bin_width(self.test.responses.shape[1], self.test.info["sfreq"], self.window)
+
+    @cached_property
+    def _concepts(self) -> np.ndarray:
+        return self.train.table["concept"].to_numpy()
+
+    @cached_property
+    def _parts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Training and test responses in time bins from onset on; voxel responses as they are."""
+        if "sfreq" not in self.test.info:
+            return self.train.responses, self.test.responses
+        last = self.test.times[-1] + 1 / self.test.info["sfreq"]
+        n_bins = int((last - self._start) / self._bin + 1e-6)
+        return tuple(binned(part, self._start, self._bin, n_bins) for part in (self.train, self.test))
+
+    def _refit(self, part: Any) -> np.ndarray:
+        train, test = self._parts
+        return refit(train[part], self.targets, test[part], self._concepts)
+
+    def _score(self, z: np.ndarray) -> Point:
+        scored = Scored.of(z, self.test.table, self.gallery)
+        scores = scored.top()
+        ci95 = interval(scores, scored.table["stimulus"].to_numpy(), self.n_bootstrap, self.seed)
+        return {"top1": float(scores.mean()), "ci95": ci95}

@@ -1,0 +1,255 @@
+"""The `evaluation:` section of a retrieval recipe: from trained decoders to honest numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from neurodec.data.trials import Trials
+from neurodec.errors import NeurodecError
+from neurodec.evaluation.ablation import Predict
+from neurodec.evaluation.curves import Ablation, averages, repetition_counts, repetition_curve
+from neurodec.evaluation.retrieval import Gallery, chance_top, concept_centres
+from neurodec.evaluation.scored import RetrievalRun, Scored
+from neurodec.evaluation.statistics import (
+    interval,
+    paired_difference,
+    permutation_p,
+    permuted_scores,
+    stimulus_matrix,
+)
+from neurodec.features import Features
+
+K_WAY = (2, 4, 10, 50, 100, 200)
+_CURVE_BOOTSTRAP = 2_000  # draws per point of a curve; headline numbers use `n_bootstrap`
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Zero-shot retrieval of the seen stimulus among the test stimuli.
+
+    Parameters
+    ----------
+    gallery : {"stimulus", "concept_centre"}
+        Candidates: the very stimuli (ATM, NeuroBridge), or for each test concept the mean of its *other* images
+        (NICE), which are the rows with split "gallery" of the stimulus table.
+    k_way : list of int
+        Gallery sizes for which the expected accuracy is given; sizes above the number of candidates are left out.
+    n_repetitions : int, optional
+        Trials averaged per stimulus and subject; all of them by default.
+    averaging : {"response", "embedding"}
+        Average before or after the encoder.
+    repetition_curve : bool or list of int
+        Accuracy against the number of averaged repetitions; True chooses 1, 2, 5, 10, ... up to all.
+    windows : float, optional
+        Width and step, in seconds, of the growing and sliding time windows; null leaves them out.
+    regions : bool or dict
+        Accuracy per sensor region (fMRI: per ROI). True groups by 10-20 or CTF names; or give {region: [channels]}.
+    channels : bool
+        Importance of every channel, for the topography.
+    n_bootstrap, n_permutations : int
+        Draws behind intervals and p values.
+    seed : int
+        Of every draw here.
+    """
+
+    gallery: Literal["stimulus", "concept_centre"] = "stimulus"
+    k_way: list[int] = field(default_factory=lambda: list(K_WAY))
+    n_repetitions: int | None = None
+    averaging: Literal["response", "embedding"] = "response"
+    repetition_curve: bool | list[int] = True
+    windows: float | None = 0.1
+    regions: bool | dict[str, list[str]] = True
+    channels: bool = True
+    n_bootstrap: int = 10_000
+    n_permutations: int = 10_000
+    seed: int = 0
+
+    def run(
+        self,
+        test: Trials,
+        stimuli: pd.DataFrame,
+        features: Features,
+        predict: Predict,
+        *,
+        ridge: Predict | None = None,
+        train: Trials | None = None,
+        train_targets: np.ndarray | None = None,
+        decoder: str = "encoder",
+    ) -> RetrievalRun:
+        """Evaluate the decoders of one fold.
+
+        Parameters
+        ----------
+        test : Trials
+            Single test trials; read here for the first and only time.
+        stimuli : DataFrame
+            The stimulus table (`stimulus, concept, split`).
+        features : Features
+            Targets of all test and gallery stimuli.
+        predict : callable, Trials -> ndarray (n_trials, D)
+            The decoder that the recipe is about.
+        ridge : callable, optional
+            The linear baseline, trained on the same trials.
+        train, train_targets : Trials and ndarray (n_train, D), optional
+            Training trials and the target of each, for the ridge that is refitted to windows, regions and the time
+            before onset.
+        decoder : str
+            Name of the decoder in the curves.
+
+        Returns
+        -------
+        RetrievalRun
+            Save it, and give one or several to `results`.
+
+        Raises
+        ------
+        NeurodecError
+            If there are no test trials, a tested stimulus has no candidate or feature, or there are fewer
+            repetitions than asked for.
+        """
+        if not len(test):
+            raise NeurodecError(
+                'There are no test trials; check that some rows of the table have split "test".'
+            )
+        gallery = self.candidates(test, stimuli, features)
+        decoders = {decoder: averages(test, predict, self.averaging)}
+        if ridge is not None:
+            decoders["ridge"] = averages(test, ridge, self.averaging)
+        scored = {
+            name: Scored.of(*of(self.n_repetitions, self.seed), gallery) for name, of in decoders.items()
+        }
+        counts = repetition_counts(test, self.repetition_curve, self.n_repetitions)
+        curves = {
+            "k_way": self._k_way(scored[decoder]),
+            "repetitions": repetition_curve(decoders, counts, gallery, _CURVE_BOOTSTRAP, self.seed),
+        }
+        averaged = test.average(self.n_repetitions, seed=self.seed)
+        ablation = Ablation(
+            averaged,
+            gallery,
+            predict,
+            train,
+            train_targets,
+            decoder,
+            self.windows or 0.1,
+            _CURVE_BOOTSTRAP,
+            self.seed,
+        )
+        curves |= self._ablations(ablation)
+        before = ablation.before_onset()
+        prestimulus = None if before is None else Scored.of(before, averaged.table, gallery)
+        return RetrievalRun(scored[decoder], scored.get("ridge"), prestimulus, curves)
+
+    def results(self, runs: Sequence[RetrievalRun]) -> dict[str, Any]:
+        """Return the sections `retrieval`, `controls` and `baselines` of `results.json`.
+
+        Parameters
+        ----------
+        runs : sequence of RetrievalRun
+            One fold, or several with the same candidates, which are pooled: intervals and p values then resample and
+            permute stimuli, never the rows of single subjects.
+        """
+        encoder = Scored.concatenate([run.encoder for run in runs])
+        shuffled = {m: self._shuffled(encoder, m) for m in (1, 5)}
+        sections: dict[str, Any] = {
+            "retrieval": self.summary(encoder),
+            "controls": {
+                "shuffled": {
+                    "n_candidates": encoder.n_candidates,
+                    "top1": float(shuffled[1].mean()),
+                    "top5": float(shuffled[5].mean()),
+                    "chance_top1": chance_top(encoder.n_candidates),
+                    "ci95_top1": np.quantile(shuffled[1], [0.025, 0.975]).tolist(),
+                    "n_permutations": self.n_permutations,
+                }
+            },
+        }
+        if all(run.prestimulus is not None for run in runs):
+            before = Scored.concatenate([run.prestimulus for run in runs])
+            sections["controls"]["prestimulus"] = {"decoder": "ridge", **self.summary(before)}
+        if all(run.ridge is not None for run in runs):
+            ridge = Scored.concatenate([run.ridge for run in runs])
+            clusters = encoder.table["stimulus"].to_numpy()
+            against = paired_difference(encoder.top(), ridge.top(), clusters, self.n_bootstrap, self.seed)
+            sections["baselines"] = {"ridge": {**self.summary(ridge), "encoder_minus_ridge_top1": against}}
+        return sections
+
+    def summary(self, scored: Scored) -> dict[str, Any]:
+        """Return the metrics of one decoder, as `results.json` names them."""
+        top1, top5 = scored.top(1), scored.top(5)
+        null = self._shuffled(scored, 1)
+        return {
+            "n_candidates": scored.n_candidates,
+            "gallery": scored.gallery.kind,
+            "n_repetitions": scored.n_repetitions,
+            "top1": float(top1.mean()),
+            "top5": float(top5.mean()),
+            "chance_top1": chance_top(scored.n_candidates),
+            "chance_top5": chance_top(scored.n_candidates, 5),
+            "ci95_top1": self._interval(top1, scored),
+            "ci95_top5": self._interval(top5, scored),
+            "p_value": permutation_p(float(top1.mean()), null),
+            "median_rank": float(np.median(scored.ranks)),
+            "k_way": self._k_way(scored),
+            "per_subject": {
+                subject: self._of_subject(scored, top1, top5, subject)
+                for subject in scored.table["subject"].unique()
+            },
+        }
+
+    def candidates(self, test: Trials, stimuli: pd.DataFrame, features: Features) -> Gallery:
+        """Return the gallery: every stimulus of the test split, or, when folds are made later, every one shown."""
+        shown = stimuli[stimuli["split"] == "test"]
+        if shown.empty:
+            shown = stimuli[stimuli["stimulus"].isin(set(test.table["stimulus"]))]
+        if self.gallery == "stimulus":
+            values = features.values[features.rows(shown["stimulus"].tolist())]
+            return Gallery(values, shown["stimulus"].tolist(), shown["concept"].tolist())
+        others = stimuli[(stimuli["split"] == "gallery") & ~stimuli["stimulus"].isin(set(shown["stimulus"]))]
+        shown = shown.drop_duplicates("concept")
+        values = features.values[features.rows(others["stimulus"].tolist())]
+        centres = concept_centres(values, others["concept"].tolist(), shown["concept"].tolist())
+        return Gallery(centres, shown["stimulus"].tolist(), shown["concept"].tolist(), "concept_centre")
+
+    def _ablations(self, ablation: Ablation) -> dict[str, Any]:
+        in_time = "sfreq" in ablation.test.info
+        groups = ablation.groups(self.regions)
+        curves: dict[str, Any] = {"regions": ablation.regions(groups)}
+        if in_time:
+            if self.windows is not None:
+                curves["windows"] = ablation.windows()
+            curves["regions_left_out"] = ablation.regions(groups, left_out=True)
+            if self.channels:
+                curves["channels"] = ablation.channels()
+        return curves
+
+    def _k_way(self, scored: Scored) -> list[dict[str, Any]]:
+        return [
+            {
+                "k": k,
+                "top1": float(scored.top(1, k).mean()),
+                "top5": float(scored.top(5, k).mean()),
+                "ci95_top1": self._interval(scored.top(1, k), scored),
+                "chance_top1": chance_top(k),
+                "chance_top5": chance_top(k, 5),
+            }
+            for k in self.k_way
+            if k <= scored.n_candidates
+        ]
+
+    def _interval(self, scores: np.ndarray, scored: Scored) -> list[float]:
+        return interval(scores, scored.table["stimulus"].to_numpy(), self.n_bootstrap, self.seed)
+
+    def _shuffled(self, scored: Scored, m: int) -> np.ndarray:
+        matrix = stimulus_matrix(scored.exchanged_top(m), scored.table["stimulus"].to_numpy())
+        return permuted_scores(matrix, self.n_permutations, self.seed)
+
+    def _of_subject(self, scored: Scored, top1: np.ndarray, top5: np.ndarray, subject: str) -> dict[str, Any]:
+        rows = (scored.table["subject"] == subject).to_numpy()
+        ci95 = interval(top1[rows], scored.table["stimulus"].to_numpy()[rows], self.n_bootstrap, self.seed)
+        return {"top1": float(top1[rows].mean()), "top5": float(top5[rows].mean()), "ci95_top1": ci95}

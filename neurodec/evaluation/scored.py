@@ -1,0 +1,196 @@
+"""A decoder's similarities with every candidate, its ranks and scores, and how a fold's evaluation is kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from neurodec.errors import NeurodecError
+from neurodec.evaluation.retrieval import Gallery, expected_top, rank_bounds, similarity, top_candidates
+from neurodec.files import atomic_path, read_json, write_json
+
+_TEXT = {"subject": str, "stimulus": str, "concept": str}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Test rows against candidates.
+
+    Parameters
+    ----------
+    similarities : ndarray, shape (n_rows, n_candidates), float64
+        From one forward pass.
+    table : DataFrame
+        Columns `subject, stimulus, concept`, one row per test row.
+    gallery : Gallery
+        The candidates; their embeddings may be absent (zero width) when read from disk.
+    n_repetitions : float
+        Trials averaged per row (mean over rows).
+    """
+
+    similarities: np.ndarray
+    table: pd.DataFrame
+    gallery: Gallery
+    n_repetitions: float
+
+    @classmethod
+    def of(cls, z: np.ndarray, table: pd.DataFrame, gallery: Gallery) -> Scored:
+        """Compare predictions with a gallery.
+
+        Parameters
+        ----------
+        z : ndarray, shape (n_rows, D)
+        table : DataFrame, one row per prediction
+            As from `Trials.average`.
+        gallery : Gallery
+        """
+        repetitions = table["n_averaged"].mean() if "n_averaged" in table else 1
+        repetitions = round(float(repetitions), 2)
+        rows = table[list(_TEXT)].reset_index(drop=True)
+        return cls(
+            similarity(z, gallery.values),
+            rows,
+            gallery,
+            int(repetitions) if repetitions == int(repetitions) else repetitions,
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Scored]) -> Scored:
+        """Join the test rows of several folds that had the same candidates.
+
+        Raises
+        ------
+        NeurodecError
+            If the candidates differ.
+        """
+        first = parts[0]
+        if any(list(part.gallery.stimuli) != list(first.gallery.stimuli) for part in parts):
+            raise NeurodecError(
+                "The folds have different retrieval candidates, so their scores cannot be pooled; evaluate them one "
+                "by one."
+            )
+        return cls(
+            np.concatenate([part.similarities for part in parts]),
+            pd.concat([part.table for part in parts], ignore_index=True),
+            first.gallery,
+            float(np.mean([part.n_repetitions for part in parts])) if len(parts) > 1 else first.n_repetitions,
+        )
+
+    @property
+    def n_candidates(self) -> int:
+        """Size of the gallery."""
+        return self.similarities.shape[1]
+
+    @cached_property
+    def true(self) -> np.ndarray:
+        """The true candidate of every row, shape (n_rows,)."""
+        return self.gallery.true_index(self.table)
+
+    @cached_property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Best and worst rank of the true candidate, given ties."""
+        return rank_bounds(self.similarities, self.true)
+
+    @property
+    def ranks(self) -> np.ndarray:
+        """Mean rank of the true candidate among its ties, from 1, shape (n_rows,)."""
+        return (self.bounds[0] + self.bounds[1]) / 2
+
+    def top(self, m: int = 1, k: int | None = None) -> np.ndarray:
+        """Return every row's expected share of top-`m` hits among `k` candidates (all by default)."""
+        return expected_top(*self.bounds, self.n_candidates, k or self.n_candidates, m)
+
+    def exchanged_top(self, m: int = 1) -> np.ndarray:
+        """Return every row's top-`m` share if each test stimulus were the true one, shape (n_rows, n_stimuli)."""
+        shown = self.table.drop_duplicates("stimulus")
+        columns = np.broadcast_to(self.gallery.true_index(shown), (len(self.table), len(shown)))
+        return expected_top(*rank_bounds(self.similarities, columns), self.n_candidates, self.n_candidates, m)
+
+    def rank_table(self) -> pd.DataFrame:
+        """Return `subject, stimulus, concept, rank, top1 ... top5` (the stimuli found, best first)."""
+        found = np.asarray(self.gallery.stimuli)[top_candidates(self.similarities)]
+        columns = {f"top{place + 1}": found[:, place] for place in range(found.shape[1])}
+        return self.table.assign(rank=self.ranks, **columns)
+
+
+@dataclass(frozen=True)
+class RetrievalRun:
+    """What the evaluation of one fold found.
+
+    Parameters
+    ----------
+    encoder : Scored
+        The decoder that the recipe is about.
+    ridge : Scored, optional
+        The linear baseline on the same test rows.
+    prestimulus : Scored, optional
+        The ridge refitted to the time before onset.
+    curves : dict
+        `repetitions`, `windows`, `regions`, `regions_left_out`, `channels`, `k_way`: lists of dicts.
+    """
+
+    encoder: Scored
+    ridge: Scored | None
+    prestimulus: Scored | None
+    curves: dict[str, Any]
+
+    def save(self, folder: str | Path) -> None:
+        """Write the folder in one step: `similarity.npy`, `ranks.csv`, `candidates.csv`, `curves.json`, ..."""
+        gallery = self.encoder.gallery
+        with atomic_path(folder) as partial:
+            partial.mkdir()
+            for name, scored in (
+                ("", self.encoder),
+                ("ridge_", self.ridge),
+                ("prestimulus_", self.prestimulus),
+            ):
+                if scored is not None:
+                    np.save(partial / f"{name}similarity.npy", scored.similarities)
+                    scored.rank_table().to_csv(partial / f"{name}ranks.csv", index=False)
+            candidates = pd.DataFrame({"stimulus": list(gallery.stimuli), "concept": list(gallery.concepts)})
+            candidates.to_csv(partial / "candidates.csv", index=False)
+            write_json(partial / "curves.json", self.curves)
+            about = {"gallery": gallery.kind, "n_repetitions": self.encoder.n_repetitions}
+            write_json(partial / "about.json", about)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> RetrievalRun:
+        """Read a folder written by `save`.
+
+        Raises
+        ------
+        NeurodecError
+            If it is missing or damaged.
+        """
+        folder = Path(folder)
+        about = read_json(folder / "about.json")
+        try:
+            candidates = pd.read_csv(folder / "candidates.csv", dtype=str, keep_default_na=False)
+            gallery = Gallery(
+                np.zeros((len(candidates), 0)),
+                list(candidates["stimulus"]),
+                list(candidates["concept"]),
+                about["gallery"],
+            )
+            parts = [
+                _read(folder, name, gallery, about["n_repetitions"])
+                for name in ("", "ridge_", "prestimulus_")
+            ]
+        except (OSError, ValueError, KeyError) as error:
+            raise NeurodecError(
+                f"The evaluation in {folder} is damaged ({error}); delete it and run again."
+            ) from None
+        return cls(parts[0], parts[1], parts[2], read_json(folder / "curves.json"))
+
+
+def _read(folder: Path, name: str, gallery: Gallery, n_repetitions: float) -> Scored | None:
+    if name and not (folder / f"{name}similarity.npy").exists():
+        return None
+    table = pd.read_csv(folder / f"{name}ranks.csv", dtype=_TEXT, keep_default_na=False)
+    return Scored(np.load(folder / f"{name}similarity.npy"), table[list(_TEXT)], gallery, n_repetitions)
