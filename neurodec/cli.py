@@ -50,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
-        return _fail(f"{error.strerror} while writing {error.filename or 'the output'}; free some space or choose another --out.")
+        return _fail(
+            f"{error.strerror} while writing {error.filename or 'the output'}; free some space or choose another --out."
+        )
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
@@ -80,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _verb(verbs: argparse._SubParsersAction, name: str, summary: str, run: Callable, epilog: str) -> argparse.ArgumentParser:
+def _verb(
+    verbs: argparse._SubParsersAction, name: str, summary: str, run: Callable, epilog: str
+) -> argparse.ArgumentParser:
     parser = verbs.add_parser(
         name,
         help=summary,
@@ -94,7 +98,9 @@ def _verb(verbs: argparse._SubParsersAction, name: str, summary: str, run: Calla
 
 
 def _add_recipe_verb(verbs: argparse._SubParsersAction, name: str, summary: str, run: Callable) -> None:
-    example = f"example:\n  neurodec {name} configs/n170/linear.yaml --data-root DIR --out OUT\n\n{RECIPE_HELP}"
+    example = (
+        f"example:\n  neurodec {name} configs/n170/linear.yaml --data-root DIR --out OUT\n\n{RECIPE_HELP}"
+    )
     parser = _verb(verbs, name, summary, run, example)
     parser.add_argument("recipe", type=Path, help="the recipe, a YAML file")
     parser.add_argument("--data-root", type=Path, required=True, help="folder of the raw data")
@@ -115,7 +121,9 @@ def _add_allow(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from neurodec.recipe import run_recipe
 
-    run_recipe(arguments.recipe, arguments.data_root, arguments.out, overrides=overrides, allow=arguments.allow)
+    run_recipe(
+        arguments.recipe, arguments.data_root, arguments.out, overrides=overrides, allow=arguments.allow
+    )
     print(f"report: {arguments.out / 'report.html'}")
 
 
@@ -140,7 +148,9 @@ def _add_demo(verbs: argparse._SubParsersAction) -> None:
         _demo,
         "example:\n  neurodec demo --out demo\n\nTakes about eight minutes on two cores; needs no network and no data.",
     )
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything (default: demo)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo"), help="folder for everything (default: demo)"
+    )
 
 
 def _demo(arguments: argparse.Namespace, overrides: list[str]) -> None:

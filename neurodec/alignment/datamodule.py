@@ -84,7 +84,9 @@ class TrialsDataModule(L.LightningDataModule):
         table = self.trials.table
         wanted = (table["split"] == "train") & table["subject"].isin(self.subjects)
         if not wanted.any():
-            raise NeurodecError(f"No training trial of subject(s) {', '.join(self.subjects)}; check the `split` column.")
+            raise NeurodecError(
+                f"Subject(s) {', '.join(self.subjects)} have no training trial; check the `split` column."
+            )
         held_out = table["concept"].isin(
             validation_concepts(table["concept"][wanted], self.validation_fraction, self.seed)
         )
@@ -92,7 +94,7 @@ class TrialsDataModule(L.LightningDataModule):
         self.validation = self._gather(np.flatnonzero(wanted & held_out)) if held_out.any() else None
         if len(self.training) < self.batch_size:
             raise NeurodecError(
-                f"{len(self.training)} training trials do not fill one batch of {self.batch_size}; lower data.batch_size."
+                f"{len(self.training)} training trials do not fill a batch of {self.batch_size}; lower data.batch_size."
             )
 
     def _gather(self, rows: np.ndarray) -> Gather:
@@ -110,11 +112,15 @@ class TrialsDataModule(L.LightningDataModule):
         tables = {"target": torch.from_numpy(self.features.values)}
         if self.texts is not None:
             tables["text"] = torch.from_numpy(self.texts.values[self.texts.rows(self.features.stimuli)])
-        return Gather(*({name: tensor.to(device) for name, tensor in group.items()} for group in (tensors, tables)))
+        return Gather(
+            *({name: tensor.to(device) for name, tensor in group.items()} for group in (tensors, tables))
+        )
 
     def train_dataloader(self) -> DataLoader:
         """Return shuffled batches; the order follows from the seed and the epoch."""
-        order = EpochShuffle(len(self.training), self.seed, lambda: self.trainer.current_epoch if self.trainer else 0)
+        order = EpochShuffle(
+            len(self.training), self.seed, lambda: self.trainer.current_epoch if self.trainer else 0
+        )
         return DataLoader(
             self.training, batch_size=self.batch_size, sampler=order, collate_fn=_as_is, drop_last=True
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from neurodec.alignment.module import AlignmentModule
 from neurodec.alignment.pretrained import save_pretrained
 from neurodec.files import atomic_path, remove_partials
 
+_QUIET = {"logger": False, "enable_model_summary": False}  # metrics.csv and the report say what matters
 LINKED = ("n_chans", "n_times", "n_outputs", "n_subjects")
 
 
@@ -37,7 +39,7 @@ def link_sizes(parser: LightningArgumentParser) -> None:
         parser.link_arguments(f"data.{name}", f"model.encoder.init_args.{name}", apply_on="instantiate")
 
 
-def fit(config: dict[str, Any], out: Path, selection: Literal["validation", "last"]) -> Path:
+def fit(config: dict[str, Any], out: Path, name: str, selection: Literal["validation", "last"]) -> Path:
     """Train one encoder, or go on training it, and export the chosen weights.
 
     Parameters
@@ -45,32 +47,39 @@ def fit(config: dict[str, Any], out: Path, selection: Literal["validation", "las
     config : dict
         The sections `model`, `data` (with `prepared` and `features`) and `trainer` of a recipe, and `seed_everything`.
     out : Path
-        Gets `checkpoints/` (`last.ckpt` after every epoch, `best.ckpt` by validation loss), `metrics.csv` and `model/`.
+        Gets `checkpoints/<name>/` (`last.ckpt` after every epoch, `best.ckpt` by validation loss, `metrics.csv`) and
+        `models/<name>/`.
+    name : str
+        Of this fit.
     selection : {"validation", "last"}
         Which epoch is exported.
 
     Returns
     -------
     Path
-        ``out / "model"``.
+        ``out / "models" / name``.
 
     Notes
     -----
     A killed run goes on from `last.ckpt` and ends with the same weights as an unbroken one.
     """
-    model_folder = out / "model"
+    model_folder, checkpoints = out / "models" / name, out / "checkpoints" / name
     if (model_folder / "config.json").exists():
         return model_folder
-    remove_partials(out)
-    cli = _build(config, out)
-    last = out / "checkpoints" / "last.ckpt"
+    remove_partials(checkpoints)
+    cli = _build(config, checkpoints)
+    last = checkpoints / "last.ckpt"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # a gather needs no workers
+        warnings.filterwarnings(
+            "ignore", message=".*does not have many workers.*"
+        )  # a gather needs no workers
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
         warnings.filterwarnings("ignore", message=".*The number of training batches.*")
-        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=last if last.exists() else None, weights_only=False)
-    best = out / "checkpoints" / "best.ckpt"
+        cli.trainer.fit(
+            cli.model, cli.datamodule, ckpt_path=last if last.exists() else None, weights_only=False
+        )
+    best = checkpoints / "best.ckpt"
     chosen = best if selection == "validation" and best.exists() else last
     # Our own checkpoint of this very run; Lightning's callbacks keep more than tensors in it.
     checkpoint = torch.load(chosen, "cpu", weights_only=False)
@@ -96,10 +105,13 @@ def hasattr_argument(encoder: torch.nn.Module, name: str) -> bool:
     return name in inspect.signature(type(encoder).__init__).parameters
 
 
-def _build(config: dict[str, Any], out: Path) -> FitCLI:
-    trainer = {"logger": False, "enable_model_summary": False, **config.get("trainer", {})}
+def _build(config: dict[str, Any], folder: Path) -> FitCLI:
+    trainer = {
+        **_QUIET,
+        **{key: value for key, value in config.get("trainer", {}).items() if value is not None},
+    }
     trainer.setdefault("enable_progress_bar", sys.stderr.isatty())
-    trainer["default_root_dir"] = str(out)
+    trainer["default_root_dir"] = str(folder)
     validated = config["data"].get("validation_fraction", 0.1) > 0
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not about the user's data
     return FitCLI(
@@ -108,7 +120,7 @@ def _build(config: dict[str, Any], out: Path) -> FitCLI:
         run=False,
         save_config_callback=None,
         seed_everything_default=config.get("seed_everything", 42),
-        trainer_defaults={"callbacks": [History(out / "metrics.csv"), *_checkpoints(out / "checkpoints", validated)]},
+        trainer_defaults={"callbacks": [History(folder / "metrics.csv"), *_checkpoints(folder, validated)]},
         args={"model": config["model"], "data": config["data"], "trainer": trainer},
     )
 
@@ -129,12 +141,21 @@ class History(Callback):
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.rows = path, []
+        self.path, self.rows, self.started = path, [], 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Start the clock."""
+        self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Add the epoch's row and rewrite the file."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self.rows.append({"epoch": trainer.current_epoch, **metrics})
+        rate = (
+            trainer.num_training_batches
+            * trainer.datamodule.batch_size
+            / (time.perf_counter() - self.started)
+        )
+        self.rows.append({"epoch": trainer.current_epoch, **metrics, "samples_per_s": round(rate, 1)})
         with atomic_path(self.path) as partial:
             pd.DataFrame(self.rows).to_csv(partial, index=False)
 

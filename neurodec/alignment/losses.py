@@ -38,7 +38,12 @@ def info_nce(brain: Tensor, target: Tensor, scale: Tensor, groups: Tensor | None
 
 
 def retrieval_loss(
-    brain: Tensor, image: Tensor, text: Tensor, scale: Tensor, weight: float = 0.99, groups: Tensor | None = None
+    brain: Tensor,
+    image: Tensor,
+    text: Tensor,
+    scale: Tensor,
+    weight: float = 0.99,
+    groups: Tensor | None = None,
 ) -> Tensor:
     """Return ATM's retrieval objective, ``w InfoNCE(brain, image) + (1 - w) InfoNCE(brain, text)``.
 
@@ -55,7 +60,9 @@ def retrieval_loss(
     ----------
     Li et al. (2024), section 3.3.
     """
-    return weight * info_nce(brain, image, scale, groups) + (1 - weight) * info_nce(brain, text, scale, groups)
+    return weight * info_nce(brain, image, scale, groups) + (1 - weight) * info_nce(
+        brain, text, scale, groups
+    )
 
 
 def reconstruction_loss(

@@ -101,7 +101,9 @@ class AlignmentModule(L.LightningModule):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss of a batch."""
         loss = self.loss(batch, self(batch["response"], batch["subject"]))
-        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch["stimulus"]))
+        self.log(
+            "train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch["stimulus"])
+        )
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
@@ -115,7 +117,9 @@ class AlignmentModule(L.LightningModule):
         brain, stimulus, target = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
         self._seen.clear()
         gallery, true = stimulus.unique(return_inverse=True)
-        first = torch.zeros_like(gallery).scatter_(0, true.flip(0), torch.arange(len(true), device=true.device).flip(0))
+        first = torch.zeros_like(gallery).scatter_(
+            0, true.flip(0), torch.arange(len(true), device=true.device).flip(0)
+        )
         similarity = F.normalize(brain, dim=-1) @ F.normalize(target[first], dim=-1).T
         self.log("val_top1", (similarity.argmax(dim=1) == true).float().mean(), prog_bar=True)
 

@@ -36,7 +36,9 @@ def check_class_path(path: str, allow: frozenset[str] | set[str] = frozenset()) 
         )
 
 
-def save_pretrained(folder: str | Path, encoder: nn.Module, encoder_config: dict[str, Any], facts: dict[str, Any]) -> None:
+def save_pretrained(
+    folder: str | Path, encoder: nn.Module, encoder_config: dict[str, Any], facts: dict[str, Any]
+) -> None:
     """Write an encoder so that `load_pretrained` rebuilds it.
 
     Parameters
@@ -50,11 +52,15 @@ def save_pretrained(folder: str | Path, encoder: nn.Module, encoder_config: dict
     """
     folder = Path(folder)
     with atomic_path(folder / "model.safetensors") as partial:
-        save_file({name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}, partial)
+        save_file(
+            {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}, partial
+        )
     write_json(folder / "config.json", {"encoder": encoder_config, **facts})
 
 
-def load_pretrained(folder: str | Path, allow: frozenset[str] | set[str] = frozenset()) -> tuple[nn.Module, dict[str, Any]]:
+def load_pretrained(
+    folder: str | Path, allow: frozenset[str] | set[str] = frozenset()
+) -> tuple[nn.Module, dict[str, Any]]:
     """Rebuild an encoder written by `save_pretrained`.
 
     Parameters

@@ -1,0 +1,338 @@
+"""Running a recipe: its stages in order, skipping what is done and unchanged."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jsonargparse import ArgumentParser, Namespace
+
+from neurodec.alignment import embed, fit, load_pretrained
+from neurodec.alignment.datamodule import prepare_inputs
+from neurodec.data import Trials, load_stimuli, prepare
+from neurodec.encoders import Ridge
+from neurodec.errors import NeurodecError
+from neurodec.evaluation import Retrieval, RetrievalRun
+from neurodec.features import Features
+from neurodec.files import atomic_path, key_of, read_json, write_json
+from neurodec.recipe_file import load_recipe
+from neurodec.report import write_report
+
+
+def run_recipe(
+    path: str | Path,
+    data_root: str | Path,
+    out: str | Path,
+    *,
+    overrides: list[str] | None = None,
+    allow: list[str] | None = None,
+    only: str | None = None,
+) -> Path:
+    """Run the stages that a recipe names; running again resumes, or does nothing.
+
+    Parameters
+    ----------
+    path : str or Path
+        The recipe.
+    data_root : str or Path
+        Folder of the raw data.
+    out : str or Path
+        Folder for everything that is written.
+    overrides : list of str, optional
+        Such as ``["--trainer.max_epochs", "20"]``.
+    allow : list of str, optional
+        Further packages whose classes the recipe may name.
+    only : str, optional
+        Run this one stage.
+
+    Returns
+    -------
+    Path
+        `out`, with `results.json`, `report.html`, `config.yaml`, `metrics.csv`, `checkpoints/`, `models/`, `images/`.
+
+    Raises
+    ------
+    NeurodecError
+        If the recipe or the data cannot be used; see the message.
+    """
+    parser, recipe = load_recipe(path, overrides or [], allow or [])
+    run = Run(parser, recipe, Path(data_root), Path(out), frozenset(allow or []))
+    stages = run.stages()
+    if only is not None and only not in stages:
+        raise NeurodecError(f"The recipe {path} has no stage {only}; it has {', '.join(stages)}.")
+    run.out.mkdir(parents=True, exist_ok=True)
+    with atomic_path(run.out / "config.yaml") as partial:
+        partial.write_text(parser.dump(recipe), encoding="utf-8")
+    for stage in [only] if only else stages:
+        started = time.perf_counter()
+        print(f"{stage} ...", flush=True)
+        getattr(run, stage)()
+        run.note_seconds(stage, time.perf_counter() - started)
+    return run.out
+
+
+def run_demo(out: str | Path) -> Path:
+    """Simulate a recording and run the demo recipe on it.
+
+    Parameters
+    ----------
+    out : str or Path
+        Folder for everything; the recording goes to ``out/data``.
+    """
+    from neurodec.simulate import simulate_demo
+
+    out = Path(out)
+    simulate_demo(out / "data")
+    return run_recipe(_configs() / "demo" / "eeg.yaml", out / "data", out)
+
+
+def _configs() -> Path:
+    """Return the recipes' folder: beside the package in a checkout, inside it once installed."""
+    package = Path(__file__).resolve().parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fit: who is trained on and who is tested."""
+
+    name: str
+    train: list[str]
+    test: list[str]
+
+
+def folds_of(protocol: str, subjects: list[str]) -> list[Fold]:
+    """Return the fits of a protocol.
+
+    Raises
+    ------
+    NeurodecError
+        If a subject is to be left out and there is only one.
+    """
+    if protocol == "joint":
+        return [Fold("joint", subjects, subjects)]
+    if protocol == "within_subject":
+        return [Fold(f"sub-{subject}", [subject], [subject]) for subject in subjects]
+    if len(subjects) < 2:
+        raise NeurodecError(
+            "leave_one_subject_out needs at least two subjects; add one or use within_subject."
+        )
+    return [Fold(f"without-{left}", [name for name in subjects if name != left], [left]) for left in subjects]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe bound to its folders; every stage is a method that finds its input on the disk."""
+
+    parser: ArgumentParser
+    recipe: Namespace
+    root: Path
+    out: Path
+    allow: frozenset[str]
+
+    def stages(self) -> list[str]:
+        """Name the stages that the recipe's sections ask for."""
+        trained = ["features", "fit", "retrieve"] if "model" in self.recipe else []
+        scored = ["evaluate", "report"] if self.recipe.get("evaluation") else []
+        return ["prepare", *trained, *scored]
+
+    def prepare(self) -> None:
+        """Fill ``OUT/prepared``."""
+        prepare(self._objects.dataset, self.root, self.out / "prepared")
+
+    def features(self) -> None:
+        """Fill ``OUT/features`` and, where there are captions, ``OUT/text_features``."""
+        self._trials  # noqa: B018  a missing prepared folder is told before any computation
+        key = key_of([self.recipe.features.as_dict(), self._provenance])
+        if self._stamp("features") == key:
+            return
+        stimuli, model = load_stimuli(self.out / "prepared"), self._objects.features
+        model.image_features(stimuli, self.root).save(self.out / "features")
+        if (stimuli["caption"] != "").all():
+            texts = model.text_features(stimuli["caption"].tolist(), stimuli["stimulus"].tolist())
+            texts.save(self.out / "text_features")
+        self._set_stamp("features", key)
+
+    def fit(self) -> None:
+        """Train one encoder per fold into ``OUT/models`` and ``OUT/checkpoints``."""
+        sections = self.recipe.as_dict()
+        wanted = [sections[name] for name in ("model", "data", "trainer", "protocol", "selection", "seed")]
+        key = key_of([wanted, self._stamp("features")])
+        if self._stamp("fit") not in (None, key):
+            raise NeurodecError(
+                f"{self.out} holds a training with another configuration; choose another --out, or delete "
+                f"{self.out / 'checkpoints'}, {self.out / 'models'} and {self.out / 'stages.json'}."
+            )
+        self._set_stamp("fit", key)
+        for fold in self._folds:
+            fit(self._fit_config(fold), self.out, fold.name, self.recipe.selection)
+        histories = {fold.name: self.out / "checkpoints" / fold.name / "metrics.csv" for fold in self._folds}
+        merged = pd.concat([pd.read_csv(file).assign(fold=name) for name, file in histories.items()])
+        with atomic_path(self.out / "metrics.csv") as partial:
+            merged.to_csv(partial, index=False)
+
+    def retrieve(self) -> None:
+        """Write ``OUT/retrieved.csv``: for every test stimulus its rank and the five best candidates."""
+        tables = []
+        for fold in self._folds:
+            test = self._test(fold).average()
+            found = Retrieval().candidates(test, load_stimuli(self.out / "prepared"), self._features)
+            tables.append(found.rank_table(self._predict(fold)(test), test.table))
+        with atomic_path(self.out / "retrieved.csv") as partial:
+            pd.concat(tables).to_csv(partial, index=False)
+
+    def evaluate(self) -> None:
+        """Write ``OUT/results.json`` and, for retrieval, ``OUT/evaluation/<fold>/``."""
+        sections = self.recipe.evaluation.as_dict()
+        key = key_of([sections, self._stamp("fit"), self._provenance])
+        if self._stamp("evaluate") == key and (self.out / "results.json").exists():
+            return
+        evaluation = self._objects.evaluation
+        if isinstance(evaluation, Retrieval):
+            runs = [self._evaluate_fold(evaluation, fold, key) for fold in self._folds]
+            found = evaluation.results(runs)
+        else:
+            found = evaluation.run(self._trials)
+        self._set_stamp("evaluate", key)
+        write_json(self.out / "results.json", {**self._header(), **found, "speed": self._speed()})
+
+    def report(self) -> None:
+        """Write ``OUT/report.html``."""
+        results = read_json(self.out / "results.json")
+        write_json(self.out / "results.json", {**results, "speed": self._speed()})
+        write_report(self.out)
+
+    def note_seconds(self, stage: str, seconds: float) -> None:
+        """Add to the time that a stage has taken over all runs."""
+        stamps = self._stamps()
+        taken = stamps.setdefault("seconds", {})
+        taken[stage] = round(taken.get(stage, 0.0) + seconds, 2)
+        write_json(self.out / "stages.json", stamps)
+
+    @cached_property
+    def _objects(self) -> Namespace:
+        """The dataset, features and evaluation objects; the model is built by the fit itself."""
+        kept = self.recipe.clone()
+        for name in ("model", "data", "trainer"):
+            kept.pop(name, None)
+        sections = [name for name in ("features", "evaluation") if name in kept]
+        from neurodec.recipe_file import _parser
+
+        return _parser(sections).instantiate_classes(kept)
+
+    @cached_property
+    def _trials(self) -> Trials:
+        return Trials.load(self.out / "prepared")
+
+    @cached_property
+    def _features(self) -> Features:
+        return Features.load(self.out / "features")
+
+    @cached_property
+    def _folds(self) -> list[Fold]:
+        return folds_of(self.recipe.protocol, list(dict.fromkeys(self._trials.table["subject"])))
+
+    @property
+    def _provenance(self) -> str:
+        return key_of(self._trials.info["provenance"])
+
+    def _fit_config(self, fold: Fold) -> dict[str, Any]:
+        sections = self.recipe.as_dict()
+        texts = self.out / "text_features"
+        data = {
+            **sections["data"],
+            "prepared": str(self.out / "prepared"),
+            "features": str(self.out / "features"),
+            "text_features": str(texts) if texts.exists() else None,
+            "subjects": fold.train,
+            "seed": self.recipe.seed,
+        }
+        model = {**sections["model"], "seed": self.recipe.seed}
+        return {
+            "model": model,
+            "data": data,
+            "trainer": sections["trainer"],
+            "seed_everything": self.recipe.seed,
+        }
+
+    def _inputs(self, trials: Trials) -> Trials:
+        data = self.recipe.data
+        return prepare_inputs(trials, data.ch_names, data.tmin, data.tmax)
+
+    def _test(self, fold: Fold) -> Trials:
+        table = self._trials.table
+        rows = np.flatnonzero((table["split"] == "test") & table["subject"].isin(fold.test))
+        return self._inputs(self._trials.select(rows))
+
+    def _predict(self, fold: Fold) -> Any:
+        """Return the trained encoder as a function from trials (cut as in training) to embeddings."""
+        encoder, config = load_pretrained(self.out / "models" / fold.name, self.allow)
+        places = {subject: place for place, subject in enumerate(config["subjects"])}
+
+        def predict(trials: Trials) -> np.ndarray:
+            subject = np.array([places.get(name, -1) for name in trials.table["subject"]])
+            return embed(encoder, trials.responses, subject)
+
+        return predict
+
+    def _evaluate_fold(self, evaluation: Retrieval, fold: Fold, key: str) -> RetrievalRun:
+        folder = self.out / "evaluation" / fold.name
+        if self._stamp(f"evaluate {fold.name}") == key and folder.exists():
+            return RetrievalRun.load(folder)
+        table = self._trials.table
+        rows = np.flatnonzero((table["split"] == "train") & table["subject"].isin(fold.train))
+        train = self._inputs(self._trials.select(rows)).average()
+        targets = self._features.values[self._features.rows(train.table["stimulus"])]
+        # Ranking by the cosine with a centred prediction equals ranking centred embeddings: without it the mean
+        # embedding, which ridge shrinks to, would decide.
+        targets = targets - targets.mean(axis=0)
+        ridge = Ridge().fit(train.responses, targets, train.table["concept"].to_numpy())
+        run = evaluation.run(
+            self._test(fold),
+            load_stimuli(self.out / "prepared"),
+            self._features,
+            self._predict(fold),
+            ridge=lambda trials: ridge.predict(trials.responses),
+            train=train,
+            train_targets=targets,
+            decoder=self.recipe.model.encoder.class_path.rpartition(".")[2],
+        )
+        run.save(folder)
+        self._set_stamp(f"evaluate {fold.name}", key)
+        return run
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "recipe": self.recipe.name,
+            "dataset": self.recipe.dataset.class_path.rpartition(".")[2],
+            "subjects": list(dict.fromkeys(self._trials.table["subject"])),
+            "simulated": (self.root / "simulation.json").exists(),
+            "selection": self.recipe.selection,
+            "protocol": self.recipe.protocol,
+        }
+
+    def _speed(self) -> dict[str, Any]:
+        speed: dict[str, Any] = {"seconds": self._stamps().get("seconds", {})}
+        if "model" in self.recipe:
+            encoder, _ = load_pretrained(self.out / "models" / self._folds[0].name, self.allow)
+            speed["n_parameters"] = sum(parameter.numel() for parameter in encoder.parameters())
+            history = pd.read_csv(self.out / "metrics.csv")
+            speed["train_samples_per_s"] = float(history["samples_per_s"].median())
+        return speed
+
+    def _stamps(self) -> dict[str, Any]:
+        file = self.out / "stages.json"
+        return read_json(file) if file.exists() else {}
+
+    def _stamp(self, name: str) -> str | None:
+        return self._stamps().get(name)
+
+    def _set_stamp(self, name: str, key: str) -> None:
+        write_json(self.out / "stages.json", {**self._stamps(), name: key})
