@@ -166,7 +166,7 @@ def _add_simulate(verbs: argparse._SubParsersAction) -> None:
         "simulate",
         "write a simulated recording in the layout of the real data set",
         _simulate,
-        "examples:\n  neurodec simulate /tmp/eeg\n  neurodec simulate /tmp/fmri --modality fmri --n-subjects 2 --seed 1",
+        "examples:\n  neurodec simulate /tmp/eeg\n  neurodec simulate /tmp/fmri --modality fmri --n-subjects 2",
     )
     parser.add_argument("root", type=Path, help="folder to write")
     parser.add_argument("--modality", choices=["eeg", "meg", "fmri"], default="eeg")

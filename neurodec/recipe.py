@@ -68,6 +68,7 @@ def run_recipe(
     run.out.mkdir(parents=True, exist_ok=True)
     with atomic_path(run.out / "config.yaml") as partial:
         partial.write_text(parser.dump(recipe), encoding="utf-8")
+    run.set_stamp("data_root", str(run.root.resolve()))  # the report shows the pictures
     for stage in [only] if only else stages:
         started = time.perf_counter()
         print(f"{stage} ...", flush=True)
@@ -157,7 +158,7 @@ class Run:
         if (stimuli["caption"] != "").all():
             texts = model.text_features(stimuli["caption"].tolist(), stimuli["stimulus"].tolist())
             texts.save(self.out / "text_features")
-        self._set_stamp("features", key)
+        self.set_stamp("features", key)
 
     def fit(self) -> None:
         """Train one encoder per fold into ``OUT/models`` and ``OUT/checkpoints``."""
@@ -169,7 +170,7 @@ class Run:
                 f"{self.out} holds a training with another configuration; choose another --out, or delete "
                 f"{self.out / 'checkpoints'}, {self.out / 'models'} and {self.out / 'stages.json'}."
             )
-        self._set_stamp("fit", key)
+        self.set_stamp("fit", key)
         for fold in self._folds:
             fit(self._fit_config(fold), self.out, fold.name, self.recipe.selection)
         histories = {fold.name: self.out / "checkpoints" / fold.name / "metrics.csv" for fold in self._folds}
@@ -199,7 +200,7 @@ class Run:
             found = evaluation.results(runs)
         else:
             found = evaluation.run(self._trials)
-        self._set_stamp("evaluate", key)
+        self.set_stamp("evaluate", key)
         write_json(self.out / "results.json", {**self._header(), **found, "speed": self._speed()})
 
     def report(self) -> None:
@@ -304,7 +305,7 @@ class Run:
             decoder=self.recipe.model.encoder.class_path.rpartition(".")[2],
         )
         run.save(folder)
-        self._set_stamp(f"evaluate {fold.name}", key)
+        self.set_stamp(f"evaluate {fold.name}", key)
         return run
 
     def _header(self) -> dict[str, Any]:
@@ -334,5 +335,6 @@ class Run:
     def _stamp(self, name: str) -> str | None:
         return self._stamps().get(name)
 
-    def _set_stamp(self, name: str, key: str) -> None:
+    def set_stamp(self, name: str, key: str) -> None:
+        """Remember in ``OUT/stages.json`` what a stage was done with."""
         write_json(self.out / "stages.json", {**self._stamps(), name: key})

@@ -20,7 +20,7 @@ import torch
 
 from neurodec.alignment.losses import reconstruction_loss, retrieval_loss
 from neurodec.encoders import ATM
-from neurodec.preprocessing.whitening import apply_whitener, mvnn_covariance, mvnn_whitener
+from neurodec.preprocessing.whitening import apply_whitener, inverse_square_root, mvnn_covariance
 
 Outputs = dict[str, np.ndarray]
 
@@ -28,7 +28,9 @@ Outputs = dict[str, np.ndarray]
 def atms(case: dict, fill: ModuleType) -> Outputs:
     """Fill the published tensors, import them as an author's checkpoint, and run the inputs."""
     drawn = fill.filled_state(case["published"])
-    state = {name: torch.from_numpy(np.asarray(value)) for name, value in drawn.items() if name not in case["kept"]}
+    state = {
+        name: torch.from_numpy(np.asarray(value)) for name, value in drawn.items() if name not in case["kept"]
+    }
     state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
     heads = case["constructor"].get("n_heads", 4)
     model = ATM.from_published(state, case["revision"].split("-")[0], case["family"], n_heads=heads).eval()
@@ -67,13 +69,24 @@ def mvnn(case: dict, fill: ModuleType) -> Outputs:
     outputs = {}
     for session in range(case["constructor"]["sessions"]):
         parts = {name: mixing @ input_of(case, fill, f"{name}_{session}") for name in ("train", "test")}
-        whitener = mvnn_whitener(mvnn_covariance(parts["train"], case["constructor"]["mvnn_dim"]))
+        train = parts["train"]
+        conditions = np.repeat(np.arange(len(train)), train.shape[1])
+        covariance = mvnn_covariance(
+            train.reshape(-1, *train.shape[2:]), conditions, case["constructor"]["mvnn_dim"]
+        )
+        whitener = inverse_square_root(covariance)
         for name, part in parts.items():
-            outputs[f"whitened_{name}_{session}"] = apply_whitener(whitener, part)
+            whitened = part.reshape(-1, *part.shape[2:])
+            apply_whitener(whitened, whitener)
+            outputs[f"whitened_{name}_{session}"] = whitened.reshape(part.shape)
     return outputs
 
 
-FAMILIES: dict[str, Callable[[dict, ModuleType], Outputs]] = {"atms": atms, "atms-losses": atms_losses, "mvnn": mvnn}
+FAMILIES: dict[str, Callable[[dict, ModuleType], Outputs]] = {
+    "atms": atms,
+    "atms-losses": atms_losses,
+    "mvnn": mvnn,
+}
 
 
 def input_of(case: dict, fill: ModuleType, name: str) -> np.ndarray:
@@ -99,7 +112,10 @@ def check(folder: Path) -> tuple[bool, str]:
         return False, f"{folder.name}: FAIL ({error})"
     passed = all(errors[name] <= limits[name] for name in errors)  # a NaN error fails too
     verdict = "ok" if passed else "FAIL"
-    return passed, f"{folder.name}: max error {max(errors.values()):.2e}, tolerance {case['tolerance']:g}  {verdict}"
+    return (
+        passed,
+        f"{folder.name}: max error {max(errors.values()):.2e}, tolerance {case['tolerance']:g}  {verdict}",
+    )
 
 
 def main(folders: list[str]) -> int:

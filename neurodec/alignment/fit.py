@@ -67,7 +67,6 @@ def fit(config: dict[str, Any], out: Path, name: str, selection: Literal["valida
     if (model_folder / "config.json").exists():
         return model_folder
     remove_partials(checkpoints)
-    cli = _build(config, checkpoints)
     last = checkpoints / "last.ckpt"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
@@ -76,6 +75,8 @@ def fit(config: dict[str, Any], out: Path, name: str, selection: Literal["valida
         )  # a gather needs no workers
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
         warnings.filterwarnings("ignore", message=".*The number of training batches.*")
+        warnings.filterwarnings("ignore", message="LightningCLI's args parameter.*")
+        cli = _build(config, checkpoints)
         cli.trainer.fit(
             cli.model, cli.datamodule, ckpt_path=last if last.exists() else None, weights_only=False
         )
