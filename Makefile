@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: test lint bench clean
 
 # The stamp is older than pyproject.toml whenever the dependencies may have changed.
 .venv/installed: pyproject.toml
@@ -10,9 +10,6 @@ BIN := .venv/bin
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
-
-demo: .venv/installed
-	$(BIN)/neurodec demo --out demo
 
 test: .venv/installed
 	$(BIN)/python -m pytest
@@ -26,4 +23,4 @@ bench: .venv/installed
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv

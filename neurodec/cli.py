@@ -24,11 +24,9 @@ STAGES = {
 }
 
 EXAMPLES = """examples:
-  neurodec demo --out demo                         everything on a simulated recording, no download
   neurodec run configs/haxby/linear.yaml --data-root DIR --out OUT
   neurodec run my_recording.yaml --data-root . --out results --trainer.max_epochs 20
   neurodec fit configs/atm/things-eeg2.yaml --data-root DIR --out OUT --model.lr 1e-4
-  neurodec simulate /tmp/subject --modality eeg    a simulated recording in the THINGS-EEG2 raw layout
 """
 
 RECIPE_HELP = """Any key of the recipe can be overridden by its dotted name:
@@ -76,9 +74,6 @@ def _parser() -> argparse.ArgumentParser:
     _add_recipe_verb(verbs, "run", "run every stage that a recipe names", _run)
     for stage, summary in STAGES.items():
         _add_recipe_verb(verbs, stage, summary, _run_stage)
-    _add_demo(verbs)
-    _add_simulate(verbs)
-    _add_train_clip(verbs)
     return parser
 
 
@@ -138,62 +133,3 @@ def _run_stage(arguments: argparse.Namespace, overrides: list[str]) -> None:
         allow=arguments.allow,
         only=arguments.verb,
     )
-
-
-def _add_demo(verbs: argparse._SubParsersAction) -> None:
-    parser = _verb(
-        verbs,
-        "demo",
-        "simulate a recording, train ATM on it and report the zero-shot retrieval",
-        _demo,
-        "example:\n  neurodec demo --out demo\n\nTakes about eight minutes on two cores; needs no network and no data.",
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("demo"), help="folder for everything (default: demo)"
-    )
-
-
-def _demo(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    from neurodec.recipe import run_demo
-
-    run_demo(arguments.out)
-    print(f"report: {arguments.out / 'report.html'}")
-
-
-def _add_simulate(verbs: argparse._SubParsersAction) -> None:
-    parser = _verb(
-        verbs,
-        "simulate",
-        "write a simulated recording in the layout of the real data set",
-        _simulate,
-        "examples:\n  neurodec simulate /tmp/eeg\n  neurodec simulate /tmp/fmri --modality fmri --n-subjects 2",
-    )
-    parser.add_argument("root", type=Path, help="folder to write")
-    parser.add_argument("--modality", choices=["eeg", "meg", "fmri"], default="eeg")
-    parser.add_argument("--n-subjects", type=int, default=1, help="default: 1")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same bits (default: 0)")
-
-
-def _simulate(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    from neurodec.simulate import simulate
-
-    simulate(arguments.root, arguments.modality, n_subjects=arguments.n_subjects, seed=arguments.seed)
-
-
-def _add_train_clip(verbs: argparse._SubParsersAction) -> None:
-    parser = _verb(
-        verbs,
-        "train-clip",
-        "train the embedded tiny CLIP on rendered scenes",
-        _train_clip,
-        "example:\n  neurodec train-clip /tmp/my-clip --seed 1\n\nUse it as  --features.model local-dir:/tmp/my-clip",
-    )
-    parser.add_argument("folder", type=Path, help="folder to write")
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    parser.add_argument("--n-steps", type=int, default=1500, help="default: 1500")
-
-
-def _train_clip(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    from neurodec.simulate.tiny_clip import train_tiny_clip
-
-    train_tiny_clip(arguments.folder, seed=arguments.seed, n_steps=arguments.n_steps)

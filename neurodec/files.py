@@ -70,6 +70,13 @@ def _jsonable(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
+def _describe(value: Any) -> Any:
+    """Describe a configured object by its class and attributes."""
+    if hasattr(value, "__dict__") and not isinstance(value, Path):
+        return {"class": type(value).__qualname__, **vars(value)}
+    return _jsonable(value)
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write `content` as indented JSON, atomically. NumPy numbers, arrays and paths are allowed."""
     with atomic_path(path) as partial:
@@ -101,8 +108,8 @@ def sha256_of(path: str | Path) -> str:
 
 
 def key_of(content: Any) -> str:
-    """Return the SHA-256 of any JSON-like value; equal values give equal keys, whatever their dict order."""
-    text = json.dumps(content, sort_keys=True, default=_jsonable)
+    """Return the SHA-256 of JSON-like values and plain objects; the order of dicts does not matter."""
+    text = json.dumps(content, sort_keys=True, default=_describe)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

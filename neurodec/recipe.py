@@ -18,9 +18,10 @@ from neurodec.data import Trials, load_stimuli, prepare
 from neurodec.encoders import Ridge
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Retrieval, RetrievalRun
+from neurodec.evaluation.scored import Scored
 from neurodec.features import Features
 from neurodec.files import atomic_path, key_of, read_json, write_json
-from neurodec.recipe_file import load_recipe
+from neurodec.recipe_file import load_recipe, recipe_parser
 from neurodec.report import write_report
 
 
@@ -75,28 +76,6 @@ def run_recipe(
         getattr(run, stage)()
         run.note_seconds(stage, time.perf_counter() - started)
     return run.out
-
-
-def run_demo(out: str | Path) -> Path:
-    """Simulate a recording and run the demo recipe on it.
-
-    Parameters
-    ----------
-    out : str or Path
-        Folder for everything; the recording goes to ``out/data``.
-    """
-    from neurodec.simulate import simulate_demo
-
-    out = Path(out)
-    simulate_demo(out / "data")
-    return run_recipe(_configs() / "demo" / "eeg.yaml", out / "data", out)
-
-
-def _configs() -> Path:
-    """Return the recipes' folder: beside the package in a checkout, inside it once installed."""
-    package = Path(__file__).resolve().parent
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent / "configs"
 
 
 @dataclass(frozen=True)
@@ -183,8 +162,10 @@ class Run:
         tables = []
         for fold in self._folds:
             test = self._test(fold).average()
-            found = Retrieval().candidates(test, load_stimuli(self.out / "prepared"), self._features)
-            tables.append(found.rank_table(self._predict(fold)(test), test.table))
+            gallery = self._objects.evaluation.candidates(
+                test, load_stimuli(self.out / "prepared"), self._features
+            )
+            tables.append(Scored.of(self._predict(fold)(test), test.table, gallery).rank_table())
         with atomic_path(self.out / "retrieved.csv") as partial:
             pd.concat(tables).to_csv(partial, index=False)
 
@@ -223,9 +204,7 @@ class Run:
         for name in ("model", "data", "trainer"):
             kept.pop(name, None)
         sections = [name for name in ("features", "evaluation") if name in kept]
-        from neurodec.recipe_file import _parser
-
-        return _parser(sections).instantiate_classes(kept)
+        return recipe_parser(sections).instantiate_classes(kept)
 
     @cached_property
     def _trials(self) -> Trials:

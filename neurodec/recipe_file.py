@@ -16,7 +16,7 @@ from neurodec.alignment.fit import link_sizes
 from neurodec.alignment.pretrained import check_class_path
 from neurodec.data import Dataset
 from neurodec.errors import NeurodecError
-from neurodec.evaluation import Classification, Retrieval
+from neurodec.evaluation import Evaluation
 from neurodec.features import OpenClip
 
 SECTIONS = ("dataset", "features", "data", "model", "trainer", "evaluation")
@@ -51,7 +51,7 @@ def load_recipe(
     content = _read_yaml(Path(path))
     for class_path in _class_paths(content):
         check_class_path(class_path, set(allow))
-    parser = _parser([name for name in SECTIONS if name in content])
+    parser = recipe_parser([name for name in SECTIONS if name in content])
     try:
         recipe = parser.parse_args(["--config", str(path), *overrides])
     except (ArgumentError, ValueError, TypeError) as error:
@@ -91,7 +91,8 @@ def _class_paths(content: Any) -> Iterator[str]:
             yield content
 
 
-def _parser(sections: list[str]) -> ArgumentParser:
+def recipe_parser(sections: list[str]) -> ArgumentParser:
+    """Return the parser of a recipe with these sections."""
     parser = ArgumentParser(prog="recipe", exit_on_error=False)
     parser.add_argument("--config", action="config")
     parser.add_argument("--name", type=str, required=True, help="shown in the report")
@@ -118,5 +119,5 @@ def _parser(sections: list[str]) -> ArgumentParser:
         parser.add_class_arguments(AlignmentModule, "model", skip={"seed"})
         parser.add_class_arguments(Trainer, "trainer", instantiate=False)
         link_sizes(parser)
-    parser.add_subclass_arguments((Retrieval, Classification), "evaluation", required=False)
+    parser.add_subclass_arguments(Evaluation, "evaluation", required=False)
     return parser

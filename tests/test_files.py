@@ -10,9 +10,14 @@ from neurodec.files import atomic_path, key_of, read_json, remove_partials, sha2
 def test_a_failed_write_leaves_the_old_file_and_no_trace(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError), atomic_path(path) as partial:
-        partial.write_text("half")
-        raise RuntimeError
+
+    def fail() -> None:
+        with atomic_path(path) as partial:
+            partial.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
     assert path.read_text() == "old"
 

@@ -24,17 +24,21 @@ from neurodec.preprocessing.eeg import (
     EEGPreprocessing,
     Whitening,
     check_channels,
-    cut_epochs,
-    epoch_times,
     standard_positions,
     stim_events,
     whiten,
 )
+from neurodec.preprocessing.epoching import cut_epochs, epoch_times
 
-CHANNELS = (
-    "Fp1 Fp2 AF7 AF3 AFz AF4 AF8 F7 F5 F3 F1 F2 F4 F6 F8 FT9 FT7 FC5 FC3 FC1 FCz FC2 FC4 FC6 FT8 FT10 T7 C5 C3 C1 Cz "
-    "C2 C4 C6 T8 TP9 TP7 CP5 CP3 CP1 CPz CP2 CP4 CP6 TP8 TP10 P7 P5 P3 P1 Pz P2 P4 P6 P8 PO7 PO3 POz PO4 PO8 O1 Oz O2"
-).split()
+# fmt: off
+CHANNELS = [
+    "Fp1", "Fp2", "AF7", "AF3", "AFz", "AF4", "AF8", "F7", "F5", "F3", "F1", "F2", "F4", "F6", "F8", "FT9",
+    "FT7", "FC5", "FC3", "FC1", "FCz", "FC2", "FC4", "FC6", "FT8", "FT10", "T7", "C5", "C3", "C1", "Cz",
+    "C2", "C4", "C6", "T8", "TP9", "TP7", "CP5", "CP3", "CP1", "CPz", "CP2", "CP4", "CP6", "TP8", "TP10",
+    "P7", "P5", "P3", "P1", "Pz", "P2", "P4", "P6", "P8", "PO7", "PO3", "POz", "PO4", "PO8", "O1", "Oz",
+    "O2",
+]
+# fmt: on
 OCCIPITO_PARIETAL = CHANNELS[46:]  # the 17 channels of the data set's own release
 TARGET = 99999  # event code of the catch trials
 SEED = 20200220  # of the published choice of repetitions
@@ -195,7 +199,9 @@ class ThingsEEG2(Dataset):
         table = pd.concat(tables, ignore_index=True).assign(subject=part.subject, session="all", run="01")
         names = list(self.ch_names or ch_names)
         rate = float(np.round((len(times) - 1) / (times[-1] - times[0]), 6))
-        start = times[len(times) - responses[0].shape[-1]]  # the published files keep the dropped baseline's times
+        start = times[
+            len(times) - responses[0].shape[-1]
+        ]  # the published files keep the dropped baseline's times
         return Trials(np.concatenate(responses), table, self._info(names, rate, start, "a.u."))
 
     def _info(self, ch_names: list[str], sfreq: float, tmin: float, units: str) -> dict[str, Any]:
@@ -228,7 +234,9 @@ class _RawFile:
             content if isinstance(content, dict) else ()
         )
         if missing:
-            raise NeurodecError(f"{file} is not a raw THINGS-EEG2 file: it lacks {', '.join(sorted(missing))}.")
+            raise NeurodecError(
+                f"{file} is not a raw THINGS-EEG2 file: it lacks {', '.join(sorted(missing))}."
+            )
         signals, names, types = content["raw_eeg_data"], list(content["ch_names"]), list(content["ch_types"])
         if signals.ndim != 2 or not len(signals) == len(names) == len(types):
             raise NeurodecError(
@@ -242,7 +250,9 @@ class _RawFile:
         onsets, codes = stim_events(signals[types.index("stim")])
         shown = codes != TARGET
         if not shown.any():
-            raise NeurodecError(f"{file} holds no picture event on its stim channel; it cannot be cut into trials.")
+            raise NeurodecError(
+                f"{file} holds no picture event on its stim channel; it cannot be cut into trials."
+            )
         picks = _picks(ch_names, names, file)
         return cls(file, signals, picks, float(content["sfreq"]), onsets[shown], codes[shown])
 
@@ -303,7 +313,7 @@ def choose_repetitions(codes: np.ndarray, n_repetitions: int | None, where: str)
 def _require_repetitions(found: int, asked: int | None, where: str, what: str) -> None:
     if asked is not None and found < asked:
         raise NeurodecError(
-            f"{where} shows {what} {found} times, fewer than the {asked} repetitions asked for; lower "
+            f"{where} shows {what} only {found} times, fewer than the {asked} repetitions asked for; lower "
             "`train_repetitions` or `test_repetitions`."
         )
 
@@ -315,7 +325,9 @@ def _numbered(folder: Path, prefix: str, wanted: list[int] | None) -> list[int]:
     numbers = (path.name.removeprefix(f"{prefix}-") for path in folder.glob(f"{prefix}-*"))
     found = sorted(int(number) for number in numbers if number.isdigit())
     if not found:
-        raise NeurodecError(f"{folder} holds no {prefix}-01, ...; correct --data-root or the recipe's `form`.")
+        raise NeurodecError(
+            f"{folder} holds no {prefix}-01, ...; correct --data-root or the recipe's `form`."
+        )
     return found
 
 
@@ -349,11 +361,14 @@ def _open_preprocessed(file: Path, root: Path) -> tuple[np.ndarray, list[str], n
         }
     missing = {"preprocessed_eeg_data", "ch_names", "times"} - set(content)
     if missing:
-        raise NeurodecError(f"{file} is not a preprocessed THINGS-EEG2 file: it lacks {', '.join(sorted(missing))}.")
+        raise NeurodecError(
+            f"{file} is not a preprocessed THINGS-EEG2 file: it lacks {', '.join(sorted(missing))}."
+        )
     responses, ch_names = content["preprocessed_eeg_data"], list(content["ch_names"])
     if responses.ndim != 4 or responses.shape[2] != len(ch_names):
         raise NeurodecError(
-            f"{file} has data of shape {responses.shape}, not (conditions, repetitions, {len(ch_names)} channels, times)."
+            f"{file} has data of shape {responses.shape}, not (conditions, repetitions, {len(ch_names)} channels, "
+            "times); check that it is the file it is named as."
         )
     return responses, ch_names, np.asarray(content["times"], dtype=float)
 

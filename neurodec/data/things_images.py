@@ -44,7 +44,7 @@ def things_stimuli(root: Path) -> pd.DataFrame:
     tables["gallery"] = tables["gallery"][~tables["gallery"]["stimulus"].isin(shown)]
     table = pd.concat(tables.values(), ignore_index=True)
     table["image"] = f"{base.name}/" + table["image"]
-    return table.assign(caption=_captions(base, table))
+    return table.assign(caption=picture_captions(base, table["image"], table["concept"]))
 
 
 def _image_set(root: Path) -> Path:
@@ -63,7 +63,9 @@ def _list_split(base: Path, split: str) -> pd.DataFrame:
         )
     rows = []
     for concept in sorted(folder.iterdir()) if folder is not None else []:
-        name = concept.name.split("_", 1)[-1]  # the number is five digits; the concept may hold underscores itself
+        name = concept.name.split("_", 1)[
+            -1
+        ]  # the number is five digits; the concept may hold underscores itself
         pictures = sorted(path for path in concept.glob("*") if path.suffix.lower() in PICTURES)
         rows += [(path.stem, name, split, path.relative_to(base).as_posix()) for path in pictures]
     return pd.DataFrame(rows, columns=["stimulus", "concept", "split", "image"])
@@ -81,9 +83,7 @@ def _verify(base: Path, tables: dict[str, pd.DataFrame]) -> None:
         ]
         listed = tables[split]["image"].str.split("/", n=1).str[1].tolist()
         if stated != listed:
-            wrong = next(
-                (pair for pair in zip(stated, listed, strict=False) if pair[0] != pair[1]), ("", "")
-            )
+            wrong = next((pair for pair in zip(stated, listed, strict=False) if pair[0] != pair[1]), ("", ""))
             raise NeurodecError(
                 f"{base} holds {len(listed)} {split} pictures, image_metadata.npy lists {len(stated)}; they first "
                 f"differ at {wrong[0] or 'the end'} (listed) and {wrong[1] or 'the end'} (found): download the missing "
@@ -91,15 +91,22 @@ def _verify(base: Path, tables: dict[str, pd.DataFrame]) -> None:
             )
 
 
-def _captions(base: Path, table: pd.DataFrame) -> pd.Series:
-    """Return the captions of ``captions.csv`` (columns image, caption), or the published prompt."""
+def picture_captions(base: Path, images: pd.Series, concepts: pd.Series) -> pd.Series:
+    """Return the captions of ``captions.csv`` in the image set, or the published prompt.
+
+    Parameters
+    ----------
+    base : Path
+        Folder of the image set; the file has the columns `image` (path below `base`) and `caption`.
+    images, concepts : Series of str
+        Picture (path below the data root) and concept of every stimulus.
+    """
     path = base / "captions.csv"
     if not path.exists():
-        return "This picture is " + table["concept"]
+        return "This picture is " + concepts
     captions = pd.read_csv(path, dtype=str, keep_default_na=False)
     if not {"image", "caption"} <= set(captions):
         raise NeurodecError(f"{path} must have the columns image and caption; it has {', '.join(captions)}.")
-    known = dict(
-        zip(captions["image"].str.removeprefix(f"{base.name}/"), captions["caption"], strict=True)
-    )
-    return table["image"].str.removeprefix(f"{base.name}/").map(known).fillna("")
+    names = captions["image"].str.removeprefix(f"{base.name}/")
+    known = dict(zip(names, captions["caption"], strict=True))
+    return images.str.removeprefix(f"{base.name}/").map(known).fillna("")

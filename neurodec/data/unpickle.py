@@ -1,8 +1,8 @@
 """Read pickled arrays without running what a pickle may ask to run.
 
-Public EEG sets come as ``np.save`` of a dict, which only ``np.load(..., allow_pickle=True)`` opens, and that executes any
-code in the file. Here a pickle may hold NumPy arrays and scalars, dicts, lists, tuples, strings, numbers and nothing else:
-every other class is refused by name before it is touched. Large arrays stay on disk, memory-mapped.
+Public EEG sets come as ``np.save`` of a dict, which only ``np.load(..., allow_pickle=True)`` opens, and that executes
+any code in the file. Here a pickle may hold NumPy arrays and scalars, dicts, lists, tuples, strings and numbers: every
+other class is refused by name before it is touched. Large arrays stay on disk, memory-mapped.
 """
 
 from __future__ import annotations

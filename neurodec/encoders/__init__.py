@@ -1,6 +1,7 @@
-"""Encoders: one file per published system, and the linear baseline."""
+"""Encoders: one file per published system, and the linear baselines."""
 
 from neurodec.encoders.atm import ATM
+from neurodec.encoders.classifier import RidgeClassifier
 from neurodec.encoders.linear import Ridge
 
-__all__ = ["ATM", "Ridge"]
+__all__ = ["ATM", "Ridge", "RidgeClassifier"]

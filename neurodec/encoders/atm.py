@@ -82,7 +82,9 @@ class ATM(nn.Module):
         d_model = d_model or n_times
         n_positions = (d_model - KERNEL + 1 - POOL) // STRIDE + 1
         if n_positions < 1:
-            raise NeurodecError(f"ATM needs windows of at least 75 samples, these have {d_model}; lengthen the epochs.")
+            raise NeurodecError(
+                f"ATM needs windows of at least 75 samples, these have {d_model}; lengthen the epochs."
+            )
         self.n_subjects, self.revision = n_subjects, revision
         self.value = ValueEmbedding(n_times, d_model, n_subjects if per_subject else 1)
         self.register_buffer("positions", sinusoid(n_chans, d_model), persistent=False)
@@ -164,7 +166,9 @@ class ATM(nn.Module):
                 d_model=d_model,
             )
         except KeyError as error:
-            raise NeurodecError(f"{source} is not an ATMS checkpoint: it lacks {error}; give the authors' file.") from None
+            raise NeurodecError(
+                f"{source} is not an ATMS checkpoint: it lacks {error}; give the authors' file."
+            ) from None
         return take_exactly(model, ours, source)
 
 
@@ -257,7 +261,9 @@ class Projector(nn.Module):
 
 def sinusoid(length: int, width: int) -> Tensor:
     """Return the position code (length, width): sine on even, cosine on odd columns, base 10000."""
-    phase = torch.arange(length)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+    phase = torch.arange(length)[:, None] * torch.exp(
+        torch.arange(0, width, 2) * (-math.log(10000.0) / width)
+    )
     code = torch.zeros(length, width)
     code[:, 0::2] = phase.sin()
     code[:, 1::2] = phase.cos()[:, : width // 2]
@@ -268,7 +274,9 @@ def translate(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename the authors' tensors to ours; unknown names stay, so that the loader reports them."""
     state = {name: value for name, value in state.items() if not name.startswith(_UNUSED)}
     prefix = "encoder.enc_embedding.value_embedding."
-    per_subject = sorted({int(name[len(prefix) :].split(".")[0]) for name in state if name[len(prefix) :][:1].isdigit()})
+    per_subject = sorted(
+        {int(name[len(prefix) :].split(".")[0]) for name in state if name[len(prefix) :][:1].isdigit()}
+    )
     ours = {}
     for part in ("weight", "bias"):
         names = [f"{prefix}{index}.{part}" for index in per_subject] or [prefix + part]
@@ -279,7 +287,9 @@ def translate(state: dict[str, Tensor]) -> dict[str, Tensor]:
         if name.endswith(("up.weight", "down.weight", "mix.weight", "temporal.weight")):
             ours[name] = value.flatten(1)  # 1x1 and 1x25 convolutions
         elif name == "conv.spatial.weight":
-            ours[name] = value.squeeze(-1).transpose(1, 2).flatten(1)  # (40, filter, chan) -> (40, chan filter)
+            ours[name] = (
+                value.squeeze(-1).transpose(1, 2).flatten(1)
+            )  # (40, filter, chan) -> (40, chan filter)
     return ours
 
 

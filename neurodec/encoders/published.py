@@ -30,10 +30,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise NeurodecError(f"The checkpoint {path} does not exist; give the path of the weights file.")
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        state = (
+            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        )
     except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]
-        raise NeurodecError(f"{path} is not a readable checkpoint of tensors ({reason}); fetch it again.") from None
+        raise NeurodecError(
+            f"{path} is not a readable checkpoint of tensors ({reason}); fetch it again."
+        ) from None
     for name in ("state_dict", "model_state_dict"):
         state = state.get(name, state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ EEG_REGIONS = {
 }
 # CTF sensors are named M + side (L, R, Z) + lobe + row and column, such as MLO11.
 CTF_REGIONS = {"frontal": "F", "central": "C", "temporal": "T", "parietal": "P", "occipital": "O"}
+_ALPHAS = tuple(np.logspace(-2, 6, 9))  # a coarser search than the baseline's: a curve has some thirty refits
 _ROWS_AT_ONCE = 256  # trials read from disk together
 _MANY_CHANS = 128  # beyond this the refits use coarser bins: their cost grows with the cube of chans x bins
 
@@ -110,7 +112,7 @@ def time_windows(times: np.ndarray, sfreq: float, width: float) -> list[Window]:
     n_windows = int((times[-1] + 1 / sfreq - start) / width + 1e-6)
     edges = np.round(start + width * np.arange(n_windows + 1), 6).tolist()
     growing = [Window("growing", edges[0], edge) for edge in edges[1:]]
-    return growing + [Window("sliding", low, high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    return growing + [Window("sliding", low, high) for low, high in pairwise(edges)]
 
 
 def binned(trials: Trials, start: float, width: float, n_bins: int) -> np.ndarray:
@@ -159,7 +161,7 @@ def refit(train: np.ndarray, targets: np.ndarray, test: np.ndarray, groups: np.n
     -------
     ndarray, shape (n_test, D)
     """
-    return Ridge().fit(train, targets, groups=groups).predict(test)
+    return Ridge(_ALPHAS, n_folds=3).fit(train, targets, groups=groups).predict(test)
 
 
 def keep_only(trials: Trials, *, window: Window | None = None, chans: Sequence[int] | None = None) -> Trials:

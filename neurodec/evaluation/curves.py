@@ -30,11 +30,11 @@ from neurodec.evaluation.statistics import interval
 from neurodec.files import track
 
 Point = dict[str, Any]
-Averages = Callable[[int | None, int], tuple[np.ndarray, pd.DataFrame]]
+Averages = Callable[[int | None, int], tuple[dict[str, np.ndarray], pd.DataFrame]]
 
 ROWS_AT_ONCE = 1024  # trials embedded together
-N_DRAWS = 5  # seeded choices of repetitions per point of the curve
-_CHANNEL_ROWS = 15_000  # forward passes spent on channel importance
+N_DRAWS = 3  # seeded choices of repetitions per point of the curve
+_CHANNEL_ROWS = 5_000  # responses embedded for channel importance
 _REPETITIONS = (1, 2, 5, 10, 20, 40, 80)
 
 
@@ -58,59 +58,82 @@ def predict_rows(predict: Predict, trials: Trials) -> np.ndarray:
     return np.concatenate(blocks)
 
 
-def averages(test: Trials, predict: Predict, averaging: Literal["response", "embedding"]) -> Averages:
-    """Return a function (n_repetitions, seed) -> (z, table) that embeds averaged test responses.
+def averages(
+    test: Trials, decoders: dict[str, Predict], averaging: Literal["response", "embedding"]
+) -> Averages:
+    """Return a function (n_repetitions, seed) -> ({decoder: z}, table) that embeds averaged test responses.
 
     Parameters
     ----------
     test : Trials
         Single trials.
-    predict : callable
-        Trials to embeddings.
+    decoders : dict of callables
+        Each turns Trials into embeddings.
     averaging : {"response", "embedding"}
         Average the responses before the encoder, as all published EEG retrieval does, or the unit-length embeddings
         of single trials after it (then every trial is embedded once, whatever is asked for later).
     """
     if averaging == "response":
 
-        def of_responses(n: int | None, seed: int) -> tuple[np.ndarray, pd.DataFrame]:
+        def of_responses(n: int | None, seed: int) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
             averaged = test.average(n, seed=seed)
-            return predict_rows(predict, averaged), averaged.table
+            return {
+                name: predict_rows(predict, averaged) for name, predict in decoders.items()
+            }, averaged.table
 
         return of_responses
-    single = Trials(unit_rows(predict_rows(predict, test)).astype(np.float32), test.table, test.info)
+    embedded = {
+        name: Trials(unit_rows(predict_rows(predict, test)).astype(np.float32), test.table, test.info)
+        for name, predict in decoders.items()
+    }
 
-    def of_embeddings(n: int | None, seed: int) -> tuple[np.ndarray, pd.DataFrame]:
-        averaged = single.average(n, seed=seed)
-        return averaged.responses, averaged.table
+    def of_embeddings(n: int | None, seed: int) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+        averaged = {name: single.average(n, seed=seed) for name, single in embedded.items()}
+        return {name: part.responses for name, part in averaged.items()}, next(iter(averaged.values())).table
 
     return of_embeddings
 
 
-def repetition_counts(test: Trials, wanted: bool | Sequence[int], most: int | None) -> list[int]:
-    """Return the numbers of repetitions to average: those wanted, or 1, 2, 5, 10, 20, ... up to `most`.
+def repetition_counts(test: Trials, wanted: bool | Sequence[int], most: int | None) -> dict[int, int]:
+    """Return how many repetitions to average and how many draws to make of each.
 
-    Never more than the stimulus with the fewest trials has.
+    Parameters
+    ----------
+    test : Trials
+        Single trials.
+    wanted : bool or sequence of int
+        True chooses 1, 2, 5, 10, 20, ... and all.
+    most : int, optional
+        Upper end. Never more than the stimulus with the fewest trials has.
+
+    Returns
+    -------
+    dict
+        Number of repetitions to number of seeded draws: one where there is nothing to choose.
     """
-    fewest = int(test.table.groupby(["subject", "stimulus"]).size().min())
-    most = min(most or fewest, fewest)
+    sizes = test.table.groupby(["subject", "stimulus"]).size()
+    most = min(most or sizes.min(), sizes.min())
     if wanted is False or most < 2:
-        return []
+        return {}
     counts = (*_REPETITIONS, most) if wanted is True else wanted
-    return sorted({int(n) for n in counts if 1 <= n <= most})
+    return {int(n): 1 if n == sizes.max() else N_DRAWS for n in sorted(set(counts)) if 1 <= n <= most}
 
 
 def repetition_curve(
-    decoders: dict[str, Averages], counts: Sequence[int], gallery: Gallery, n_bootstrap: int, seed: int
+    average: Averages, counts: dict[int, int], gallery: Gallery, n_bootstrap: int, seed: int
 ) -> list[Point]:
-    """Return top-1 against the number of averaged repetitions, each point the mean over `N_DRAWS` seeded choices."""
+    """Return top-1 against the number of averaged repetitions, mean over draws: {decoder, n, top1, ci95}."""
     points = []
-    for n in track(counts, "Repetitions", total=len(counts)):
-        for decoder, average in decoders.items():
-            draws = [Scored.of(*average(n, seed + draw), gallery) for draw in range(N_DRAWS)]
-            scores = np.mean([draw.top() for draw in draws], axis=0)
-            ci95 = interval(scores, draws[0].table["stimulus"].to_numpy(), n_bootstrap, seed)
-            points.append({"decoder": decoder, "n": n, "top1": float(scores.mean()), "ci95": ci95})
+    for n, n_draws in track(counts.items(), "Repetitions", total=len(counts)):
+        scores: dict[str, list[np.ndarray]] = {}
+        for draw in range(n_draws):
+            predicted, table = average(n, seed + draw)
+            for decoder, z in predicted.items():
+                scores.setdefault(decoder, []).append(Scored.of(z, table, gallery).top())
+        for decoder, drawn in scores.items():
+            mean = np.mean(drawn, axis=0)
+            ci95 = interval(mean, table["stimulus"].to_numpy(), n_bootstrap, seed)
+            points.append({"decoder": decoder, "n": n, "top1": float(mean.mean()), "ci95": ci95})
     return points
 
 

@@ -15,6 +15,7 @@ from neurodec.evaluation.ablation import Predict
 from neurodec.evaluation.curves import Ablation, averages, repetition_counts, repetition_curve
 from neurodec.evaluation.retrieval import Gallery, chance_top, concept_centres
 from neurodec.evaluation.scored import RetrievalRun, Scored
+from neurodec.evaluation.section import Evaluation
 from neurodec.evaluation.statistics import (
     interval,
     paired_difference,
@@ -29,7 +30,7 @@ _CURVE_BOOTSTRAP = 2_000  # draws per point of a curve; headline numbers use `n_
 
 
 @dataclass(frozen=True)
-class Retrieval:
+class Retrieval(Evaluation):
     """Zero-shot retrieval of the seen stimulus among the test stimuli.
 
     Parameters
@@ -117,16 +118,14 @@ class Retrieval:
                 'There are no test trials; check that some rows of the table have split "test".'
             )
         gallery = self.candidates(test, stimuli, features)
-        decoders = {decoder: averages(test, predict, self.averaging)}
-        if ridge is not None:
-            decoders["ridge"] = averages(test, ridge, self.averaging)
-        scored = {
-            name: Scored.of(*of(self.n_repetitions, self.seed), gallery) for name, of in decoders.items()
-        }
+        decoders = {decoder: predict} | ({} if ridge is None else {"ridge": ridge})
+        average = averages(test, decoders, self.averaging)
+        predicted, table = average(self.n_repetitions, self.seed)
+        scored = {name: Scored.of(z, table, gallery) for name, z in predicted.items()}
         counts = repetition_counts(test, self.repetition_curve, self.n_repetitions)
         curves = {
             "k_way": self._k_way(scored[decoder]),
-            "repetitions": repetition_curve(decoders, counts, gallery, _CURVE_BOOTSTRAP, self.seed),
+            "repetitions": repetition_curve(average, counts, gallery, _CURVE_BOOTSTRAP, self.seed),
         }
         averaged = test.average(self.n_repetitions, seed=self.seed)
         ablation = Ablation(

@@ -12,7 +12,7 @@ import numpy as np
 from neurodec.errors import NeurodecError
 from neurodec.files import atomic_path, key_of, track
 
-_BLOCK = 512
+_BLOCK = 256
 
 
 def cache_folder() -> Path:
@@ -26,29 +26,50 @@ def cached_blocks(
 ) -> np.ndarray:
     """Compute rows in blocks, each kept in the cache as soon as it is done.
 
+    A killed run loses one block. Processes that work on the same rows at the same time do the work twice at worst:
+    a block appears under its name only when it is complete, and both write the same numbers.
+
     Parameters
     ----------
     contents : sequence of str
         Content hash of every row; a block's key is made from those of its rows and from `recipe`.
     recipe : dict
-        Model, weights hash, layer, transform and normalisation.
+        What else the numbers depend on: model, weights hash, layer, transform and normalisation.
     compute : callable
-        From a slice of rows to their features.
+        From a slice of rows to their features, shape (n_rows, ..., D).
     description : str
         Text beside the progress bar.
 
     Returns
     -------
-    ndarray, shape (len(contents), ..., D), float32
+    np.ndarray
+        Shape (len(contents), ..., D), float32.
+
+    Raises
+    ------
+    NeurodecError
+        If there are no rows.
     """
     if not contents:
         raise NeurodecError("There is no stimulus to compute features of; check the stimulus table.")
     blocks = [slice(start, min(start + _BLOCK, len(contents))) for start in range(0, len(contents), _BLOCK)]
     values = []
     for block in track(blocks, description):
-        file = cache_folder() / "features" / f"{key_of([recipe, list(contents[block])])}.npy"
-        if not file.exists():
+        key = key_of([recipe, list(contents[block])])
+        file = cache_folder() / "features" / f"{key}.npy"
+        rows = _read_block(file, block.stop - block.start)
+        if rows is None:
+            rows = compute(block).astype(np.float32)
             with atomic_path(file) as partial, partial.open("wb") as handle:
-                np.save(handle, compute(block).astype(np.float32))
-        values.append(np.load(file))
+                np.save(handle, rows)
+        values.append(rows)
     return np.concatenate(values)
+
+
+def _read_block(file: Path, n_rows: int) -> np.ndarray | None:
+    """Read a block, or return None if it is absent or a failing disk has damaged it."""
+    try:
+        rows = np.load(file)
+    except (OSError, ValueError, EOFError):
+        return None
+    return rows if len(rows) == n_rows else None

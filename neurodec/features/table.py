@@ -19,11 +19,13 @@ class Features:
 
     Parameters
     ----------
-    values : ndarray, shape (n_stimuli, ..., D), float32
+    values : np.ndarray
+        Shape (n_stimuli, ..., D), float32.
     stimuli : list of str
         The stimulus of every row.
     info : dict
-        `embedding_space`, `key` and what the key was made from.
+        `embedding_space`, `key`, and what the key was made from: model, weights hash, layer, transform, normalisation
+        and the content hash of every row.
     """
 
     values: np.ndarray
@@ -63,7 +65,13 @@ class Features:
         """
         info = read_json(Path(folder) / "features.json")
         try:
-            values = np.load(Path(folder) / "values.npy")
-        except (OSError, ValueError, EOFError) as error:
-            raise NeurodecError(f"The features in {folder} are damaged ({error}); delete the folder.") from None
-        return cls(values, info.pop("stimuli"), info)
+            values, stimuli = np.load(Path(folder) / "values.npy"), info.pop("stimuli")
+        except (OSError, ValueError, EOFError, KeyError) as error:
+            raise NeurodecError(
+                f"The features in {folder} are damaged ({error}); delete the folder."
+            ) from None
+        if len(values) != len(stimuli):
+            raise NeurodecError(
+                f"The features in {folder} have {len(values)} rows for {len(stimuli)} stimuli; delete the folder."
+            )
+        return cls(values, stimuli, info)

@@ -15,7 +15,7 @@ import numpy as np
 from neurodec.errors import NeurodecError
 
 MvnnMode = Literal["epochs", "time"]
-BLOCK = 256  # epochs held in float64 at a time
+BLOCK = 64  # epochs held in float64 at a time
 
 
 def ledoit_wolf_sum(samples: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -1,0 +1,157 @@
+"""Find and load open_clip networks that are on this machine, and say how to fetch those that are not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import huggingface_hub.constants
+import open_clip
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from neurodec.errors import NeurodecError
+
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
+EMBEDDED = "neurodec/"
+LICENCES = {
+    "openai": "MIT",
+    "laion": "MIT",
+    "datacomp": "MIT",
+    "metaclip": "CC-BY-NC-4.0",
+    "webli": "Apache-2.0",
+}
+"""Licence of the weights by the first letters of open_clip's tag."""
+
+
+def load_clip(model: str, pretrained: str = "") -> tuple[nn.Module, Callable[[Image.Image], Tensor]]:
+    """Load an open_clip network and its deterministic inference transform from this machine.
+
+    Nothing is downloaded: a gigabyte is fetched by a command the user types, knowing size and licence.
+
+    Parameters
+    ----------
+    model : str
+        An open_clip architecture (``ViT-H-14``), ``local-dir:FOLDER`` with ``open_clip_config.json`` and
+        ``open_clip_model.safetensors``, or a packaged network: ``neurodec/tiny-clip``, ``neurodec/scene-driver``.
+    pretrained : str
+        open_clip's tag of the weights or a weights file; empty for folders, which hold their own.
+
+    Returns
+    -------
+    network : nn.Module
+        In evaluation mode, float32, on the CPU, without gradients.
+    transform : callable
+        From a picture to (3, size, size).
+
+    Raises
+    ------
+    NeurodecError
+        If the model is unknown or its weights are not on this machine; the sentence then names their size, their
+        licence and the command that fetches them.
+    """
+    _check_name(model, pretrained)
+    # OpenAI's weights were trained with another GELU; open_clip only warns about the wrong one.
+    quick_gelu = bool((open_clip.get_pretrained_cfg(model, pretrained) or {}).get("quick_gelu"))
+    try:
+        with _offline():
+            network, transform = open_clip.create_model_from_pretrained(
+                _location(model), pretrained=pretrained or None, force_quick_gelu=quick_gelu
+            )
+    except Exception as error:  # open_clip and the hub raise a dozen kinds for the same plain fact
+        raise NeurodecError(_why(model, pretrained, error)) from None
+    return network.eval().requires_grad_(False), transform
+
+
+def load_tokenizer(model: str) -> Callable[[list[str]], Tensor]:
+    """Return the tokenizer of a model as in `load_clip`: texts to token ids (n_texts, context_length)."""
+    try:
+        with _offline():
+            return open_clip.get_tokenizer(_location(model))
+    except Exception as error:
+        raise NeurodecError(f"The tokenizer of {model} cannot be loaded ({_first_line(error)}).") from None
+
+
+def weights_hash(network: nn.Module) -> str:
+    """Return the SHA-256 of all tensors of a network with their names; the file they came from does not matter."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Keep the hub from the network, which it would try for a minute, and open_clip from logging what we raise."""
+    before = huggingface_hub.constants.HF_HUB_OFFLINE, logging.root.manager.disable
+    huggingface_hub.constants.HF_HUB_OFFLINE = True
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        huggingface_hub.constants.HF_HUB_OFFLINE = before[0]
+        logging.disable(before[1])
+
+
+def _location(model: str) -> str:
+    return f"local-dir:{ASSETS / model.removeprefix(EMBEDDED)}" if model.startswith(EMBEDDED) else model
+
+
+def _is_folder(model: str) -> bool:
+    return model.startswith(("local-dir:", EMBEDDED))
+
+
+def _check_name(model: str, pretrained: str) -> None:
+    if _is_folder(model):
+        folder = Path(_location(model).removeprefix("local-dir:"))
+        for name in ("open_clip_config.json", "open_clip_model.safetensors"):
+            if not (folder / name).is_file():
+                raise NeurodecError(
+                    f"{model} has no {name} in {folder}; name a folder that open_clip can load."
+                )
+    elif model not in open_clip.list_models():
+        raise NeurodecError(
+            f"open_clip knows no model '{model}'; take one that open_clip.list_models() names, local-dir:FOLDER, or "
+            f"the packaged neurodec/tiny-clip."
+        )
+    elif not pretrained:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)[:6])
+        raise NeurodecError(f"{model} needs the tag of its weights in `features.pretrained`, such as {tags}.")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
+
+
+def _why(model: str, pretrained: str, error: Exception) -> str:
+    if _is_folder(model):
+        return f"{model} cannot be loaded ({_first_line(error)}); restore its files."
+    if pretrained not in open_clip.list_pretrained_tags_by_model(model):
+        return (
+            f"The weights '{pretrained}' of {model} are neither a tag of open_clip nor a file that fits "
+            f"({_first_line(error)})."
+        )
+    licence = next(
+        (text for tag, text in LICENCES.items() if pretrained.startswith(tag)), "in its model card"
+    )
+    command = f"import open_clip; open_clip.create_model({json.dumps(model)}, {json.dumps(pretrained)})"
+    return (
+        f"The weights of {model} {pretrained} ({_size(model)}, licence {licence}) are not on this machine; fetch them "
+        f"once with  python -c '{command}'  (without network: elsewhere, and copy the Hugging Face cache)."
+    )
+
+
+def _size(model: str) -> str:
+    """Size of the weights in float32, counted on a network without storage."""
+    try:
+        with _offline(), torch.device("meta"):
+            network = open_clip.create_model(model, load_weights=False, device="meta")
+    except Exception:  # networks with towers from the hub cannot be built without their files
+        return "size in its model card"
+    return f"about {4 * sum(p.numel() for p in network.parameters()) / 1e9:.1f} GB"

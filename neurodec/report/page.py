@@ -1,0 +1,355 @@
+"""The report: one HTML page that holds everything, from `results.json` and the files beside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from neurodec.data import Trials, load_stimuli
+from neurodec.files import atomic_path, read_json
+from neurodec.report import plots
+
+_TEMPLATE = Path(__file__).with_name("template.html")
+_PANEL_ROWS, _THUMBNAIL = 5, 112
+_PACKAGES = ("neurodec", "torch", "lightning", "mne", "open-clip-torch", "numpy", "scikit-learn")
+_BROAD = 8  # inches; such figures take both columns of the page
+_TRIALS_FOR_MAP = 200  # enough for the spread of every voxel, and quickly read from disk
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure of the page.
+
+    Parameters
+    ----------
+    name : str
+        Of its file in ``OUT/images``.
+    title, caption : str
+        The caption is also what a screen reader tells.
+    figure : Figure
+    lines : bool
+        Drawn with lines and dots, whose colours the page may darken; maps stay as they are.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+    lines: bool = True
+
+    def saved(self, folder: Path) -> dict[str, Any]:
+        """Write the PNG file, and return what the template needs."""
+        with atomic_path(folder / f"{self.name}.png") as partial:
+            self.figure.savefig(partial)
+        source = _data_url((folder / f"{self.name}.png").read_bytes(), "png")
+        kind = "lines" if self.lines else "map"
+        wide = " broad" if self.figure.get_figwidth() > _BROAD else ""
+        return {"title": self.title, "caption": self.caption, "source": source, "kind": kind + wide}
+
+
+def write_report(out: str | Path) -> Path:
+    """Write ``OUT/report.html`` and its pictures in ``OUT/images``.
+
+    Parameters
+    ----------
+    out : str or Path
+        Folder of a run. `results.json` is needed; any other part that is absent is left out.
+
+    Returns
+    -------
+    Path
+        The page: self-contained, below 5 MB.
+
+    Raises
+    ------
+    NeurodecError
+        If `results.json` is missing or damaged.
+    """
+    out = Path(out)
+    results = read_json(out / "results.json")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": _percent, "p_value": _p_value, "words": _words}
+    folds = _Folds(out)
+    rows = _rows(results, folds.decoder)
+    charts = [chart.saved(out / "images") for chart in _charts(out, results, rows, folds)]
+    config = out / "config.yaml"
+    page = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        results=results,
+        rows=rows,
+        decoder=folds.decoder,
+        against=_against(results),
+        overview=charts[:1],
+        charts=charts[1:],
+        panels=_panels(out, folds),
+        sources=(_info(out).get("provenance") or {}).get("sources", []),
+        versions={"Python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
+        config=config.read_text(encoding="utf-8") if config.exists() else "",
+    )
+    with atomic_path(out / "report.html") as partial:
+        partial.write_text(page, encoding="utf-8")
+    return out / "report.html"
+
+
+class _Folds:
+    """What ``OUT/evaluation`` holds, over all folds.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of a run.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.folders = sorted(file.parent for file in (out / "evaluation").glob("*/curves.json"))
+        self._curves = {folder.name: read_json(folder / "curves.json") for folder in self.folders}
+
+    @property
+    def decoder(self) -> str:
+        """Name of the decoder that the recipe is about, as the curves give it."""
+        points = self.points("repetitions")
+        names = [name for name in points.get("decoder", []) if name != "ridge"]
+        return names[0] if names else "decoder"
+
+    def points(self, name: str) -> pd.DataFrame:
+        """Return one curve's points with the column `fold`; empty where it was not measured."""
+        rows = [
+            {"fold": fold, **point} for fold, found in self._curves.items() for point in found.get(name) or []
+        ]
+        return pd.DataFrame(rows)
+
+    def ranks(self) -> pd.DataFrame:
+        """Return the rank of every test row, best first; empty where there are none."""
+        files = [folder / "ranks.csv" for folder in self.folders if (folder / "ranks.csv").exists()]
+        tables = [pd.read_csv(file, dtype=str, keep_default_na=False) for file in files]
+        if not tables:
+            return pd.DataFrame()
+        ranks = pd.concat(tables, ignore_index=True)
+        return ranks.assign(rank=ranks["rank"].astype(float)).sort_values("rank", kind="stable")
+
+    def similarity(self) -> np.ndarray | None:
+        """Return the mean similarity of each seen stimulus with each candidate, both in the order of concepts.
+
+        Folds whose candidates differ from the first one's are left out.
+        """
+        found, first = [], None
+        for folder in self.folders:
+            if not all(
+                (folder / name).exists() for name in ("similarity.npy", "candidates.csv", "ranks.csv")
+            ):
+                continue
+            candidates = pd.read_csv(folder / "candidates.csv", dtype=str, keep_default_na=False)
+            first = candidates if first is None else first
+            if candidates.equals(first):
+                rows = pd.read_csv(folder / "ranks.csv", dtype=str, keep_default_na=False)["concept"]
+                found.append(pd.DataFrame(np.load(folder / "similarity.npy")).groupby(rows.to_numpy()).mean())
+        if not found:
+            return None
+        mean = pd.concat(found).groupby(level=0).mean()
+        return mean.to_numpy()[:, first["concept"].argsort(kind="stable")]
+
+
+def _info(out: Path) -> dict[str, Any]:
+    file = out / "prepared" / "info.json"
+    return read_json(file) if file.exists() else {}
+
+
+def _rows(results: dict[str, Any], decoder: str) -> list[dict[str, Any]]:
+    """Flatten decoder, baselines and controls to rows of one table."""
+    retrieval = "retrieval" in results
+    score, bounds, second = (
+        ("top1", "ci95_top1", "top5") if retrieval else ("accuracy", "ci95", "balanced_accuracy")
+    )
+    parts = [("decoder", decoder, results.get("retrieval") or results.get("classification"))]
+    parts += [("baseline", f"{name} (linear)", part) for name, part in results.get("baselines", {}).items()]
+    controls = {"shuffled": "shuffled labels", "prestimulus": "before onset"}
+    parts += [
+        ("control", f"control: {controls.get(name, name)}", part)
+        for name, part in results.get("controls", {}).items()
+    ]
+    return [
+        {
+            "kind": kind,
+            "name": name,
+            "value": part[score],
+            "ci95": part.get(bounds),
+            "second": part.get(second),
+            "auc": part.get("auc"),
+            "median_rank": part.get("median_rank"),
+            "p": part.get("p_value"),
+        }
+        for kind, name, part in parts
+        if part and score in part
+    ]
+
+
+def _against(results: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the paired comparison with ridge: `difference`, `ci95`, `p_value`."""
+    ridge = results.get("baselines", {}).get("ridge", {})
+    return ridge.get("encoder_minus_ridge_top1") or ridge.get("difference_to_decoder")
+
+
+def _charts(out: Path, results: dict[str, Any], rows: list[dict[str, Any]], folds: _Folds) -> Iterator[Chart]:
+    """Yield every figure for which there are numbers, the overview first."""
+    found = results.get("retrieval") or results.get("classification") or {}
+    chance = found.get("chance_top1", found.get("chance", 0.0))
+    label = "top-1 accuracy" if "retrieval" in results else "accuracy"
+    if rows:
+        caption = (
+            "Dots are scores, bars 95 % intervals (for shuffled labels: the middle 95 % of all shufflings), "
+            "the dashed line is chance."
+        )
+        yield Chart("scores", "Scores", caption, plots.intervals(rows, chance, label))
+    score, bounds = ("top1", "ci95_top1") if "retrieval" in results else ("accuracy", "ci95")
+    subjects = [
+        {"kind": "subject", "name": f"subject {name}", "value": part[score], "ci95": part.get(bounds)}
+        for name, part in found.get("per_subject", {}).items()
+    ]
+    if len(subjects) > 1:
+        caption = "The same score for every subject on their own; the dashed line is chance."
+        yield Chart("subjects", "Subjects", caption, plots.intervals(subjects, chance, label))
+    yield from _classification(results.get("classification") or {}, chance)
+    yield from _retrieval(results, folds, chance)
+    yield from _maps(out, folds)
+    if (out / "metrics.csv").exists():
+        caption = (
+            "Loss after every epoch, on training trials and on trials of concepts held out of training, and the "
+            "accuracy on the latter. Test data play no part here."
+        )
+        yield Chart("training", "Training", caption, plots.training(pd.read_csv(out / "metrics.csv")))
+
+
+def _classification(found: dict[str, Any], chance: float) -> Iterator[Chart]:
+    if found.get("per_fold"):
+        caption = (
+            "Accuracy in every left-out group, which the decoder had not seen; the dashed line is chance."
+        )
+        yield Chart("folds", "Left-out groups", caption, plots.per_fold(found["per_fold"], chance))
+    if found.get("confusion"):
+        caption = "Trials by what was shown (rows) and what was decoded (columns). Right answers are on the diagonal."
+        figure = plots.confusion(np.array(found["confusion"]), found["classes"])
+        yield Chart("confusion", "Confusions", caption, figure, lines=False)
+
+
+def _retrieval(results: dict[str, Any], folds: _Folds, chance: float) -> Iterator[Chart]:
+    spread = " Thin lines are single folds." if len(folds.folders) > 1 else " Bands are 95 % intervals."
+    parts = {folds.decoder: results.get("retrieval") or {}, **results.get("baselines", {})}
+    k_way = [{"decoder": name, **point} for name, part in parts.items() for point in part.get("k_way") or []]
+    if k_way:
+        caption = "Accuracy expected among fewer candidates, drawn at random. Bands are 95 % intervals."
+        yield Chart("k-way", "Number of candidates", caption, plots.k_way(pd.DataFrame(k_way)))
+    if len(points := folds.points("repetitions")):
+        caption = "Accuracy when fewer repetitions of the same stimulus are averaged." + spread
+        yield Chart("repetitions", "Repetitions", caption, plots.repetitions(points, chance))
+    if len(points := folds.points("windows")):
+        caption = (
+            "Accuracy from part of the time. Ridge is refitted to each window; the encoder is not, and sees zeros "
+            "outside it. Before onset, anything above chance is a warning sign." + spread
+        )
+        yield Chart("windows", "Time", caption, plots.windows(points, chance))
+    titles = {"regions": "this region alone", "regions_left_out": "all but this region"}
+    panels = {title: folds.points(name) for name, title in titles.items()}
+    panels = {title: points for title, points in panels.items() if len(points)}
+    if panels:
+        caption = (
+            "Accuracy from one region, or without it; in brackets its number of channels or voxels. Ridge is "
+            "refitted, the encoder sees zeros."
+        )
+        yield Chart("regions", "Regions", caption, plots.regions(panels, chance))
+
+
+def _maps(out: Path, folds: _Folds) -> Iterator[Chart]:
+    info, channels = _info(out), folds.points("channels")
+    if len(channels) and info.get("ch_pos"):
+        importance = channels.groupby("ch_name", sort=False)["importance"].mean().to_dict()
+        figure = plots.topography(importance, dict(zip(info["ch_names"], info["ch_pos"], strict=True)))
+        if figure is not None:
+            caption = (
+                "How much of the true candidate's lead in similarity is lost when a channel is set to zero, seen "
+                "from above, nose up. Red channels help, blue ones hurt."
+            )
+            yield Chart("topography", "Channels", caption, figure, lines=False)
+    if info.get("modality") == "fmri" and (out / "prepared" / "responses.npy").exists():
+        trials = Trials.load(out / "prepared")
+        trials = trials.select(np.linspace(0, len(trials) - 1, min(len(trials), _TRIALS_FOR_MAP)).astype(int))
+        spread = np.std(trials.responses, axis=0, dtype=np.float64, keepdims=True).astype(np.float32)
+        image = Trials(spread, trials.table.iloc[:1], trials.info).to_nifti()
+        caption = "Which voxels were used: the standard deviation of each one's response over trials."
+        yield Chart("voxels", "Voxels", caption, plots.slices(image.get_fdata()[..., 0]), lines=False)
+    if (similarity := folds.similarity()) is not None:
+        caption = (
+            "Similarity of what was decoded with every candidate, both sorted by concept. A bright diagonal means "
+            "that the right one stands out."
+        )
+        yield Chart("similarity", "Similarity", caption, plots.similarity(similarity), lines=False)
+
+
+def _panels(out: Path, folds: _Folds) -> list[dict[str, Any]]:
+    """Return the best, random (fixed seed) and worst rows, each with the picture that was seen and those found."""
+    stamps, ranks = out / "stages.json", folds.ranks()
+    root = read_json(stamps).get("data_root") if stamps.exists() else None
+    if root is None or ranks.empty or not (out / "prepared" / "stimuli.csv").exists():
+        return []
+    images = load_stimuli(out / "prepared").drop_duplicates("stimulus").set_index("stimulus")["image"]
+    drawn = np.sort(np.random.default_rng(0).permutation(len(ranks))[:_PANEL_ROWS])
+    groups = {
+        "Best": ranks[:_PANEL_ROWS],
+        "Drawn at random": ranks.iloc[drawn],
+        "Worst": ranks[-_PANEL_ROWS:],
+    }
+    places = [name for name in (f"top{place}" for place in range(1, 6)) if name in ranks]
+    panels = []
+    for title, rows in groups.items():
+        lines = []
+        for row in rows.to_dict("records"):
+            files = {
+                name: Path(root) / images.get(name, "") for name in [row["stimulus"], *map(row.get, places)]
+            }
+            if not all(file.is_file() for file in files.values()):
+                return []  # the pictures are elsewhere by now, or were never there
+            found = [
+                {
+                    "source": _thumbnail(files[row[place]]),
+                    "right": row[place] == row["stimulus"],
+                    "name": row[place],
+                }
+                for place in places
+            ]
+            lines.append({**row, "seen": _thumbnail(files[row["stimulus"]]), "found": found})
+        panels.append({"title": title, "lines": lines})
+    return panels
+
+
+def _thumbnail(file: Path) -> str:
+    with Image.open(file) as picture:
+        small = picture.convert("RGB").resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
+    content = io.BytesIO()
+    small.save(content, "JPEG", quality=85)
+    return _data_url(content.getvalue(), "jpeg")
+
+
+def _data_url(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(content).decode()
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def _p_value(p: float) -> str:
+    return f"{p:.4f}" if p >= 1e-4 else f"{p:.0e}"
+
+
+def _words(name: str) -> str:
+    return str(name).replace("_", " ")

@@ -1,0 +1,185 @@
+"""Write a simulated study to disk: pictures, then one recording per subject, in the layout of a real data set."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import neurodec
+from neurodec.errors import NeurodecError
+from neurodec.files import read_json, remove_partials, track, write_json
+from neurodec.simulate import fmri, meg
+from neurodec.simulate.eeg import EEGSession, session_files
+from neurodec.simulate.stimuli import Study, draw_study, write_images
+
+MARK = "simulation.json"  # what lies beside this file is simulated, and reports say so
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is simulated.
+
+    Attributes
+    ----------
+    n_subjects : int
+    n_train_concepts, images_per_concept : int
+        Training pictures.
+    n_test_concepts : int
+        Test concepts with one picture each; their combinations of attributes never occur in training.
+    gallery_per_concept : int
+        Further pictures of every test concept, which nobody is shown.
+    train_repetitions, test_repetitions : int
+        Showings of every picture. As in THINGS-EEG2 an EEG session shows half of the training pictures twice, so there
+        are as many sessions as training repetitions; as in THINGS-MEG the training pictures of MEG are shown once.
+    """
+
+    n_subjects: int
+    n_train_concepts: int
+    images_per_concept: int
+    n_test_concepts: int
+    gallery_per_concept: int
+    train_repetitions: int
+    test_repetitions: int
+
+
+SIZES = {
+    "eeg": Size(1, 1000, 4, 200, 4, 2, 20),
+    "meg": Size(1, 120, 3, 40, 4, 1, 6),
+    "fmri": Size(1, 150, 2, 50, 4, 1, 4),
+}
+"""Sizes that `simulate` takes by default: those of the demo recipes."""
+
+
+def simulate(
+    root: str | Path, modality: Literal["eeg", "meg", "fmri"] = "eeg", seed: int = 0, **size: int
+) -> Path:
+    """Simulate subjects who look at rendered scenes.
+
+    Parameters
+    ----------
+    root : str or Path
+        Folder to write. Files that are there from a broken run of the same call are kept.
+    modality : {"eeg", "meg", "fmri"}
+        ``eeg``: the raw layout of THINGS-EEG2; ``meg``: epochs as in THINGS-MEG; ``fmri``: a BIDS folder.
+    seed : int
+        Same seed, same bits.
+    **size : int
+        Fields of `Size` that differ from ``SIZES[modality]``.
+
+    Returns
+    -------
+    Path
+        `root`, which also holds ``simulation.json``: the parameters, and the mark that this is no real brain.
+
+    Raises
+    ------
+    NeurodecError
+        If `root` holds something else, or the sizes do not fit.
+
+    Notes
+    -----
+    Demo sizes take about a minute per EEG subject on two cores and 1 GB of disk; memory is that of one session.
+    """
+    root, chosen = Path(root), replace(SIZES[modality], **size)
+    _require_fitting(modality, chosen)
+    stamp = {
+        "simulated": True,
+        "modality": modality,
+        "seed": seed,
+        **asdict(chosen),
+        "neurodec": neurodec.__version__,
+    }
+    if _claim(root, stamp) and all(file.exists() for file in _recordings(root, modality, chosen)):
+        return root
+    counts = (
+        chosen.n_train_concepts,
+        chosen.images_per_concept,
+        chosen.n_test_concepts,
+        chosen.gallery_per_concept,
+    )
+    study = draw_study(counts, seed)
+    write_images(root, study)
+    _WRITERS[modality](root, study, chosen, seed)
+    return root
+
+
+def simulate_demo(root: str | Path) -> Path:
+    """Write the recording of ``configs/demo/eeg.yaml``."""
+    return simulate(root, "eeg")
+
+
+def _claim(root: Path, stamp: dict[str, object]) -> bool:
+    """Mark an empty folder as simulated, or recognise the mark of the same simulation (then return True)."""
+    mark = root / MARK
+    if mark.exists():
+        if read_json(mark) != stamp:
+            raise NeurodecError(
+                f"{root} holds another simulation (see {MARK}); delete it or choose another folder."
+            )
+        remove_partials(root)
+        return True
+    if root.exists() and any(root.iterdir()):
+        raise NeurodecError(
+            f"{root} is not empty and holds no {MARK}; choose an empty folder for a simulation."
+        )
+    write_json(mark, stamp)
+    return False
+
+
+def _require_fitting(modality: str, size: Size) -> None:
+    low = [
+        name for name, count in asdict(size).items() if count < (0 if name == "gallery_per_concept" else 1)
+    ]
+    if low:
+        raise NeurodecError(f"A simulation needs at least one of {', '.join(low)}; raise it.")
+    sessions = size.train_repetitions
+    if modality == "eeg" and (sessions % 2 or size.test_repetitions % sessions):
+        raise NeurodecError(
+            f"{size.train_repetitions} training and {size.test_repetitions} test repetitions do not fit into sessions "
+            "that show half of the training pictures twice; choose an even number of training repetitions that divides "
+            "the test repetitions."
+        )
+    if modality == "meg" and (size.train_repetitions != 1 or size.test_repetitions < 2):
+        raise NeurodecError(
+            "In THINGS-MEG training pictures are shown once and test pictures more often; choose so."
+        )
+
+
+def _recordings(root: Path, modality: str, size: Size) -> list[Path]:
+    """List the files that a finished simulation has."""
+    subjects = range(1, size.n_subjects + 1)
+    if modality == "eeg":
+        sessions = range(1, size.train_repetitions + 1)
+        return [
+            file
+            for subject in subjects
+            for session in sessions
+            for file in session_files(root, subject, session)
+        ]
+    if modality == "meg":
+        return [meg.participant_file(root, subject) for subject in subjects]
+    shown = (size.n_train_concepts * size.images_per_concept, size.n_test_concepts)
+    runs = range(1, fmri.n_runs(shown, (size.train_repetitions, size.test_repetitions)) + 1)
+    return [fmri.run_file(root, subject, run) for subject in subjects for run in runs]
+
+
+def _write_eeg(root: Path, study: Study, size: Size, seed: int) -> None:
+    sessions = [(i, j) for i in range(1, size.n_subjects + 1) for j in range(1, size.train_repetitions + 1)]
+    for subject, session in track(sessions, "recording EEG"):
+        EEGSession(study, subject, session, size.test_repetitions // size.train_repetitions, seed).write(root)
+
+
+def _write_meg(root: Path, study: Study, size: Size, seed: int) -> None:
+    meg.write_picture_list(root, study)
+    for subject in track(range(1, size.n_subjects + 1), "recording MEG"):
+        meg.write_participant(root, study, subject, size.test_repetitions, seed)
+
+
+def _write_fmri(root: Path, study: Study, size: Size, seed: int) -> None:
+    fmri.write_tables(root, study)
+    for subject in track(range(1, size.n_subjects + 1), "scanning"):
+        fmri.write_subject(root, study, subject, (size.train_repetitions, size.test_repetitions), seed)
+
+
+_WRITERS = {"eeg": _write_eeg, "meg": _write_meg, "fmri": _write_fmri}

@@ -1,0 +1,169 @@
+import json
+
+import numpy as np
+import pytest
+from jsonargparse import ArgumentParser
+
+from neurodec.errors import NeurodecError
+from neurodec.evaluation.protocol import Retrieval
+from neurodec.evaluation.scored import RetrievalRun
+
+FAST = {"n_bootstrap": 500, "n_permutations": 499}
+
+
+@pytest.fixture(scope="module")
+def run(recording):
+    def weaker(trials):
+        # a baseline that reads one of the two channels
+        weights = recording.weights.reshape(7, 35, -1).copy()
+        weights[5] = 0
+        return trials.responses.reshape(len(trials), -1) @ weights.reshape(7 * 35, -1)
+
+    return Retrieval(**FAST).run(
+        recording.test,
+        recording.stimuli,
+        recording.features,
+        recording.predict,
+        ridge=weaker,
+        train=recording.train,
+        train_targets=recording.train_targets,
+        decoder="known",
+    )
+
+
+@pytest.fixture(scope="module")
+def results(run):
+    return Retrieval(**FAST).results([run])
+
+
+def test_results_have_the_documented_names(results):
+    assert set(results) == {"retrieval", "controls", "baselines"}
+    named = {"n_candidates", "gallery", "top1", "top5", "chance_top1", "ci95_top1", "p_value", "median_rank"}
+    for part in (results["retrieval"], results["baselines"]["ridge"], results["controls"]["prestimulus"]):
+        assert named <= set(part)
+        assert set(part["per_subject"]) == {"01", "02"}
+    assert json.loads(json.dumps(results)) == results
+
+
+def test_numbers_of_the_known_decoder(results, run):
+    retrieval = results["retrieval"]
+    assert retrieval["n_candidates"] == 30
+    assert retrieval["n_repetitions"] == 6
+    assert retrieval["chance_top1"] == pytest.approx(1 / 30)
+    assert retrieval["top1"] == pytest.approx((run.encoder.ranks == 1).mean())
+    assert retrieval["top5"] == pytest.approx((run.encoder.ranks <= 5).mean())
+    assert retrieval["ci95_top1"][0] < retrieval["top1"] < retrieval["ci95_top1"][1]
+    assert retrieval["p_value"] == pytest.approx(1 / 500)  # the least that 499 permutations can say
+    mean = np.mean([subject["top1"] for subject in retrieval["per_subject"].values()])
+    assert mean == pytest.approx(retrieval["top1"])
+    assert [point["k"] for point in retrieval["k_way"]] == [2, 4, 10]  # 50 and more exceed the gallery
+
+
+def test_controls_are_at_chance_and_the_baseline_below(results):
+    shuffled = results["controls"]["shuffled"]
+    assert shuffled["ci95_top1"][0] <= 1 / 30 <= shuffled["ci95_top1"][1]
+    assert shuffled["top1"] == pytest.approx(1 / 30, abs=0.004)
+    assert results["controls"]["prestimulus"]["p_value"] > 0.01
+    against = results["baselines"]["ridge"]["encoder_minus_ridge_top1"]
+    assert against["difference"] == pytest.approx(
+        results["retrieval"]["top1"] - results["baselines"]["ridge"]["top1"]
+    )
+    assert against["ci95"][0] > 0
+
+
+def test_shuffling_responses_before_the_decoder_gives_the_same_null(recording, results):
+    """The control exchanges embeddings; here whole responses go through the decoder in another order."""
+    averaged = recording.test.average().select(slice(0, 30))
+    retrieval = Retrieval(**FAST)
+    gallery = retrieval.candidates(averaged, recording.stimuli, recording.features)
+    rng = np.random.default_rng(1)
+    means = []
+    for _ in range(200):
+        shuffled = averaged.select(rng.permutation(30))
+        found = np.argmax(
+            gallery.values @ recording.predict(shuffled).T / np.linalg.norm(gallery.values, axis=1)[:, None],
+            axis=0,
+        )
+        means.append((found == np.arange(30)).mean())
+    low, high = results["controls"]["shuffled"]["ci95_top1"]
+    assert low <= np.mean(means) <= high
+    assert np.mean(means) == pytest.approx(results["controls"]["shuffled"]["top1"], abs=0.01)
+
+
+def test_saved_runs_give_the_same_results(run, results, tmp_path):
+    run.save(tmp_path / "evaluation" / "fold")
+    names = {path.name for path in (tmp_path / "evaluation" / "fold").iterdir()}
+    assert {"similarity.npy", "ranks.csv", "curves.json"} <= names
+    again = RetrievalRun.load(tmp_path / "evaluation" / "fold")
+    assert Retrieval(**FAST).results([again]) == results
+    table = again.encoder.rank_table()
+    assert list(table)[:4] == ["subject", "stimulus", "concept", "rank"]
+    assert (table["top1"] == table["stimulus"]).mean() == pytest.approx(results["retrieval"]["top1"])
+    (tmp_path / "evaluation" / "fold" / "similarity.npy").write_bytes(b"\x93NUMPY cut")
+    with pytest.raises(NeurodecError, match="is damaged"):
+        RetrievalRun.load(tmp_path / "evaluation" / "fold")
+
+
+def test_folds_are_pooled_by_stimulus(recording, results):
+    """One fold per subject, pooled, is the same as both subjects in one fold."""
+    retrieval = Retrieval(**FAST, repetition_curve=False, windows=None, regions=False, channels=False)
+    folds = [
+        retrieval.run(
+            recording.test.select(recording.test.table["subject"] == subject),
+            recording.stimuli,
+            recording.features,
+            recording.predict,
+        )
+        for subject in ("01", "02")
+    ]
+    assert retrieval.results(folds)["retrieval"] == results["retrieval"]
+    assert folds[0].curves["regions"] == folds[0].curves["repetitions"] == []
+    assert "baselines" not in retrieval.results(folds)
+
+
+def test_concept_centres_make_a_harder_gallery_without_the_stimulus(recording):
+    retrieval = Retrieval(gallery="concept_centre", **FAST)
+    gallery = retrieval.candidates(recording.test, recording.stimuli, recording.features)
+    rows = recording.features.rows(["t4-2", "t4-3"])
+    place = gallery.concepts.index("t4")
+    np.testing.assert_allclose(gallery.values[place], recording.features.values[rows].mean(axis=0), rtol=1e-6)
+    assert gallery.stimuli[place] == "t4-1"
+    run = retrieval.run(recording.test, recording.stimuli, recording.features, recording.predict)
+    assert retrieval.results([run])["retrieval"]["gallery"] == "concept_centre"
+    assert retrieval.results([run])["retrieval"]["top1"] > 0.3
+
+
+def test_all_test_stimuli_stay_candidates_when_some_trials_are_missing(recording):
+    some = recording.test.select(recording.test.table["stimulus"].isin(["t1-1", "t2-1"]))
+    assert len(Retrieval().candidates(some, recording.stimuli, recording.features).stimuli) == 30
+
+
+def test_bad_input_is_told_in_one_sentence(recording):
+    retrieval = Retrieval(**FAST)
+    arguments = (recording.stimuli, recording.features, recording.predict)
+    with pytest.raises(NeurodecError, match="no test trials"):
+        retrieval.run(recording.test.select([]), *arguments)
+    with pytest.raises(NeurodecError, match="fewer than the 7 repetitions"):
+        Retrieval(n_repetitions=7).run(recording.test, *arguments)
+
+
+def test_a_recipe_can_write_every_form(tmp_path):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Retrieval, "evaluation")
+    text = """
+evaluation:
+  gallery: concept_centre
+  k_way: [2, 50]
+  repetition_curve: [1, 2]
+  windows: null
+  regions: {back: [O1, Oz]}
+"""
+    (tmp_path / "recipe.yaml").write_text(text)
+    parsed = parser.instantiate_classes(parser.parse_path(tmp_path / "recipe.yaml")).evaluation
+    assert parsed == Retrieval(
+        "concept_centre", [2, 50], None, "response", [1, 2], None, {"back": ["O1", "Oz"]}
+    )
+    assert (
+        parser.instantiate_classes(parser.parse_string("evaluation: {regions: false}")).evaluation.regions
+        is False
+    )

@@ -1,0 +1,149 @@
+import mne
+import numpy as np
+import pytest
+
+from neurodec import NeurodecError
+from neurodec.preprocessing.eeg import (
+    EEGPreprocessing,
+    check_channels,
+    clean_raw,
+    sensor_positions,
+    standard_positions,
+    stim_events,
+    whiten,
+)
+from neurodec.preprocessing.epoching import cut_epochs, epoch_times, resample
+
+NAMES = ["Fp1", "Cz", "Oz", "O2"]
+
+
+def _raw(rng, n_samples=20_000, sfreq=1000.0, scale=1e-5):
+    signals = np.cumsum(rng.standard_normal((4, n_samples)), axis=1) * scale * 0.02 + 2e-3
+    return mne.io.RawArray(signals, mne.create_info(NAMES, sfreq, "eeg"), verbose="error")
+
+
+@pytest.mark.parametrize("sfreq", [250.0, 100.0, 128.0, 1500.0, None])
+@pytest.mark.parametrize("baseline", [(None, 0.0), (-0.1, None), None])
+def test_cutting_equals_mne(rng, sfreq, baseline):
+    raw = _raw(rng)
+    onsets = np.sort(rng.choice(np.arange(300, 18_000), 70, replace=False))
+    events = np.column_stack([onsets, np.zeros_like(onsets), np.ones_like(onsets)])
+    epochs = mne.Epochs(raw, events, tmin=-0.2, tmax=1.0, baseline=baseline, preload=True, verbose="error")
+    if sfreq is not None:
+        epochs.resample(sfreq)
+    settings = EEGPreprocessing(sfreq=sfreq, baseline=baseline)
+    order = rng.permutation(len(onsets))
+    found = cut_epochs(raw.get_data(), onsets[order], 1000.0, settings, "x")
+    expected = epochs.get_data()[order]
+    if baseline is None:  # the offset of 2 mV stays in
+        found, expected = (x - x.mean(axis=-1, keepdims=True) for x in (found, expected))
+    np.testing.assert_allclose(found, expected, atol=2e-6 * np.abs(expected).max())
+    times, rate = epoch_times(1000.0, settings)
+    np.testing.assert_allclose(times, epochs.times, atol=1e-12)
+    assert rate == epochs.info["sfreq"]
+
+
+def test_picks_and_dropped_prestimulus(rng):
+    signals = rng.standard_normal((4, 5000))
+    settings = EEGPreprocessing(sfreq=250.0, keep_from=0.0, tmax=0.5)
+    whole = cut_epochs(signals, np.array([1000, 3000]), 1000.0, EEGPreprocessing(sfreq=250.0, tmax=0.5), "x")
+    found = cut_epochs(signals, np.array([1000, 3000]), 1000.0, settings, "x", picks=np.array([2, 0]))
+    np.testing.assert_array_equal(found, whole[:, [2, 0], 50:])
+    assert epoch_times(1000.0, settings)[0][0] == pytest.approx(0)
+
+
+def test_resampling_keeps_a_slow_sine(rng):
+    times = np.arange(1200) / 1000
+    sine = np.sin(2 * np.pi * 7 * times)
+    found = resample(np.stack([sine, np.ones(1200)]), 0.25)
+    np.testing.assert_allclose(found[0, 25:-25], sine[::4][25:-25], atol=2e-3)
+    np.testing.assert_allclose(found[1], 1, atol=1e-12)
+
+
+def test_events_beyond_the_recording_are_named(rng):
+    signals = rng.standard_normal((2, 3000))
+    with pytest.raises(
+        NeurodecError, match=r"1 epoch\(s\) reach beyond the recording of 3 s.*event 1 at 2.5 s"
+    ):
+        cut_epochs(signals, np.array([1000, 2500]), 1000.0, EEGPreprocessing(), "sub-01")
+    with pytest.raises(NeurodecError, match=r"first event 0 at 0\.1 s"):
+        cut_epochs(signals, np.array([100]), 1000.0, EEGPreprocessing(), "sub-01")
+    with pytest.raises(NeurodecError, match=r"baseline -0\.5 to 0\.0 s does not lie in the epoch"):
+        cut_epochs(signals, np.array([1000]), 1000.0, EEGPreprocessing(baseline=(-0.5, 0.0)), "sub-01")
+
+
+def test_stim_events_are_onsets_of_new_values():
+    onsets, codes = stim_events(np.array([0.0, 3, 3, 0, 5, 7, 7, 0, 3]))
+    assert onsets.tolist() == [1, 4, 5, 8]
+    assert codes.tolist() == [3, 5, 7, 3]
+
+
+def test_cleaning_chain_picks_filters_and_rereferences(rng):
+    times = np.arange(20_000) / 1000
+    raw = _raw(rng)
+    raw.apply_function(lambda x: x + 1e-4 * np.sin(2 * np.pi * 50 * times))
+    settings = EEGPreprocessing(
+        ch_names=["Oz", "Fp1", "Cz"], notch=50.0, l_freq=0.5, h_freq=40.0, reference="average"
+    )
+    clean_raw(raw, settings, "eeg", "x")
+    assert raw.ch_names == ["Oz", "Fp1", "Cz"]
+    data = raw.get_data()[:, 2000:-2000]
+    np.testing.assert_allclose(data.mean(axis=0), 0, atol=1e-12)
+    spectrum = np.abs(np.fft.rfft(data))
+    line = round(50 * data.shape[1] / 1000)
+    assert spectrum[:, line].max() < 0.01 * spectrum.max()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (EEGPreprocessing(ch_names=["Oz", "Pz"]), "4 channels but not Pz"),
+        (EEGPreprocessing(h_freq=600.0), "h_freq 600 Hz is not below half"),
+        (EEGPreprocessing(reference=["M1"]), "reference M1 is not among"),
+    ],
+)
+def test_cleaning_refuses(rng, settings, message):
+    with pytest.raises(NeurodecError, match=message):
+        clean_raw(_raw(rng), settings, "eeg", "sub-01.edf")
+
+
+def test_no_channel_of_the_kind(rng):
+    with pytest.raises(NeurodecError, match=r"no meg channel \(only eeg\)"):
+        clean_raw(_raw(rng), EEGPreprocessing(), "meg", "x")
+
+
+def test_bad_channels_are_named(rng):
+    good = 1e-5 * rng.standard_normal((5, 4, 100))
+    check_channels(good, NAMES, "eeg", "x")
+    for value, message in ((np.nan, r"Cz hold NaN"), (1e-3, r"Cz are flat")):
+        bad = good.copy()
+        bad[:, 1] = value
+        with pytest.raises(NeurodecError, match=message):
+            check_channels(bad, NAMES, "eeg", "x")
+    for scale in (1e6, 1e-6):
+        with pytest.raises(NeurodecError, match=r"units look wrong, often by 10\^6"):
+            check_channels(good * scale, NAMES, "eeg", "x")
+    check_channels(good * 1e-8, NAMES, "meg", "x")
+
+
+def test_whitening_without_training_trials(rng):
+    responses = (1 + rng.standard_normal((6, 3, 40))).astype(np.float32)
+    stimuli, nobody = np.arange(6).astype(str), np.zeros(6, dtype=bool)
+    with pytest.raises(NeurodecError, match="no training trial"):
+        whiten(responses, stimuli, nobody, EEGPreprocessing(whiten="mvnn-epochs"), "x")
+    assert whiten(responses, stimuli, nobody, EEGPreprocessing(whiten="none"), "x") == ""
+    assert whiten(responses, stimuli, nobody, EEGPreprocessing(whiten="zscore"), "x") == "a.u."
+    np.testing.assert_allclose(responses.mean(axis=(0, 2)), 0, atol=1e-6)
+
+
+def test_positions_come_from_the_file_or_the_standard_cap(rng):
+    info = mne.create_info(NAMES, 100.0, "eeg")
+    standard = np.array(sensor_positions(info))
+    assert np.linalg.norm(standard, axis=1) == pytest.approx(0.12, abs=0.03)
+    assert standard[0, 1] > 0 > standard[2, 1]  # Fp1 in front, Oz behind
+    info.set_montage(
+        mne.channels.make_dig_montage({name: [0.01, 0.02, 0.09] for name in NAMES}, coord_frame="head")
+    )
+    assert sensor_positions(info)[0] == pytest.approx([0.01, 0.02, 0.09])
+    assert standard_positions(["Cz", "EEG 12"]) is None
+    assert standard_positions(["CZ"]) == standard_positions(["Cz"])

@@ -1,0 +1,313 @@
+"""The report from a made-up run, written with the very classes that write a real one."""
+
+import base64
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import mne
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from neurodec.errors import NeurodecError
+from neurodec.evaluation import Retrieval, RetrievalRun
+from neurodec.evaluation.retrieval import Gallery
+from neurodec.evaluation.scored import Scored
+from neurodec.files import read_json, write_json
+from neurodec.report import write_report
+
+N_STIMULI, SUBJECTS = 24, ("01", "02")
+CHANS = ["Fp1", "Fp2", "F3", "Fz", "F4", "C3", "Cz", "C4", "P3", "Pz", "P4", "O1", "Oz", "O2"]
+
+
+class Page(HTMLParser):
+    """Collects images and visible text of a page, and which open tags were never closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.images, self.words, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "img":
+            self.images.append(dict(attrs))
+        elif tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def _points(chosen, decoders=("ATM", "ridge")):
+    return [
+        {"decoder": name, "top1": 0.3 - 0.1 * place, "ci95": [0.15, 0.4], **about}
+        for place, name in enumerate(decoders)
+        for about in chosen
+    ]
+
+
+def _run(rng, gallery, subjects, noise=1.4) -> RetrievalRun:
+    truth = np.tile(np.arange(N_STIMULI), len(subjects))
+    table = pd.DataFrame(
+        {
+            "subject": np.repeat(subjects, N_STIMULI),
+            "stimulus": np.array(gallery.stimuli)[truth],
+            "concept": np.array(gallery.concepts)[truth],
+        }
+    )
+    scored = [
+        Scored.of(gallery.values[truth] + level * rng.normal(size=(len(truth), 16)), table, gallery)
+        for level in (noise, 2 * noise, 1000)
+    ]
+    windows = [
+        {"kind": kind, "tmin": start, "tmax": stop}
+        for kind in ("growing", "sliding")
+        for start, stop in ((-0.2, 0.0), (-0.2 if kind == "growing" else 0.0, 0.2))
+    ]
+    regions = [{"region": name, "n_chans": 3} for name in ("frontal", "occipital")]
+    curves = {
+        "repetitions": _points([{"n": n} for n in (1, 2, 4)]),
+        "windows": _points(windows),
+        "regions": _points(regions),
+        "regions_left_out": _points(regions),
+        "channels": [{"ch_name": name, "importance": 0.1 * name.startswith("O") - 0.01} for name in CHANS],
+        "k_way": [],
+    }
+    return RetrievalRun(*scored, curves)
+
+
+def _prepare(out: Path, images: Path) -> None:
+    positions = mne.channels.make_standard_montage("biosemi64").get_positions()["ch_pos"]
+    info = {
+        "modality": "eeg",
+        "ch_names": CHANS,
+        "ch_pos": [positions[name].tolist() for name in CHANS],
+        "provenance": {"sources": [{"file": "raw_eeg_test.npy", "sha256": "ab" * 32}]},
+    }
+    write_json(out / "prepared" / "info.json", info)
+    names = [f"{place:02d}_thing.png" for place in range(N_STIMULI)]
+    for place, name in enumerate(names):
+        images.mkdir(exist_ok=True)
+        Image.new("RGB", (40, 40), (10 * place, 200 - 8 * place, 90)).save(images / name)
+    pd.DataFrame(
+        {
+            "stimulus": [f"s{place:02d}" for place in range(N_STIMULI)],
+            "concept": [f"thing_{place:02d}" for place in range(N_STIMULI)],
+            "split": "test",
+            "image": [f"images/{name}" for name in names],
+            "caption": "",
+        }
+    ).to_csv(out / "prepared" / "stimuli.csv", index=False)
+    write_json(out / "stages.json", {"data_root": str(images.parent), "fit": "key"})
+
+
+def retrieval_folder(root: Path, folds: dict[str, tuple[str, ...]] | None = None) -> Path:
+    """Write a folder as a retrieval recipe leaves it."""
+    rng = np.random.default_rng(0)
+    out = root / "out"
+    _prepare(out, root / "images")
+    gallery = Gallery(
+        rng.normal(size=(N_STIMULI, 16)),
+        [f"s{place:02d}" for place in range(N_STIMULI)],
+        [f"thing_{place:02d}" for place in range(N_STIMULI)],
+        "stimulus",
+    )
+    runs = {name: _run(rng, gallery, subjects) for name, subjects in (folds or {"joint": SUBJECTS}).items()}
+    for name, run in runs.items():
+        run.save(out / "evaluation" / name)
+    history = pd.DataFrame({"epoch": range(3), "train_loss": [4, 3, 2.5], "val_loss": [4, 3.5, 3.4]})
+    history["val_top1"] = [0.02, 0.1, 0.15]
+    pd.concat([history.assign(fold=name) for name in runs]).to_csv(out / "metrics.csv", index=False)
+    (out / "config.yaml").write_text("name: made-up <retrieval>\nseed: 42\n")
+    header = {
+        "schema": 1,
+        "recipe": "made-up <retrieval>",
+        "dataset": "ThingsEEG2",
+        "subjects": list(SUBJECTS),
+        "simulated": True,
+        "selection": "validation",
+        "protocol": "joint",
+    }
+    speed = {
+        "seconds": {"prepare": 12.3, "fit": 80.0},
+        "n_parameters": 1234567,
+        "train_samples_per_s": 1500.0,
+    }
+    found = Retrieval(n_bootstrap=200, n_permutations=200).results(list(runs.values()))
+    write_json(out / "results.json", {**header, **found, "speed": speed})
+    return out
+
+
+def classification_folder(root: Path) -> Path:
+    """Write a folder as a category-decoding recipe leaves it."""
+    out = root / "out"
+    classes = ["cat", "face", "house"]
+    found = {
+        "accuracy": 0.62,
+        "chance": 1 / 3,
+        "ci95": [0.55, 0.7],
+        "auc": 0.78,
+        "ci95_auc": [0.7, 0.85],
+        "balanced_accuracy": 0.61,
+        "p_value": 0.005,
+        "n_trials": 120,
+        "scheme": "leave_one_run_out",
+        "classes": classes,
+        "confusion": [[25, 10, 5], [6, 24, 10], [4, 11, 25]],
+        "per_fold": [
+            {"group": f"01/01/{run:02d}", "accuracy": 0.5 + run / 50, "n_trials": 10} for run in range(12)
+        ],
+        "per_subject": {"01": {"accuracy": 0.62, "auc": 0.78, "n_trials": 120}},
+    }
+    shuffled = {"accuracy": 0.33, "chance": 1 / 3, "ci95": [0.25, 0.41], "auc": 0.5, "ci95_auc": [0.4, 0.6]}
+    results = {
+        "schema": 1,
+        "recipe": "made-up/classification",
+        "dataset": "Bids",
+        "subjects": ["01"],
+        "simulated": False,
+        "selection": "last",
+        "classification": found,
+        "controls": {"shuffled": shuffled},
+    }
+    write_json(out / "results.json", results)
+    return out
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> tuple[Path, str]:
+    """A retrieval run's folder and its page."""
+    out = retrieval_folder(tmp_path_factory.mktemp("run"))
+    return out, write_report(out).read_text(encoding="utf-8")
+
+
+def test_retrieval_page_holds_every_part(written):
+    out, raw = written
+    assert (out / "report.html").stat().st_size < 5e6
+    page = Page(raw)
+    assert page.open == []
+    assert raw.startswith("<!doctype html>")
+    body = page.text.removeprefix("made-up <retrieval> – neurodec ")
+    assert body.startswith("SIMULATED")
+    results = read_json(out / "results.json")
+    assert f"{100 * results['retrieval']['top1']:.1f} % of cases" in body
+    assert "ATM finds what was seen among 24 candidates" in body
+    for part in (
+        "ridge (linear)",
+        "control: shuffled labels",
+        "control: before onset",
+        "1,234,567 parameters",
+    ):
+        assert part in body
+    assert "ab" * 32 in body
+    titles = [
+        "Scores",
+        "Subjects",
+        "Candidates",
+        "Repetitions",
+        "Time",
+        "Regions",
+        "Training",
+        "Channels",
+        "Similarity",
+    ]
+    assert all(title.lower() in body.lower() for title in titles)
+    assert {path.stem for path in (out / "images").glob("*.png")} == {
+        "scores", "subjects", "k-way", "repetitions", "windows", "regions", "topography", "similarity", "training"
+    }  # fmt: skip
+
+
+def test_page_needs_nothing_from_elsewhere(written):
+    _, raw = written
+    page = Page(raw)
+    assert all(image["alt"] and image["src"].startswith("data:image/") for image in page.images)
+    assert "http" not in re.sub(r"base64,[^\"]*", "", raw)
+    for image in page.images:
+        content = base64.b64decode(image["src"].partition(",")[2])
+        assert content.startswith((b"\x89PNG", b"\xff\xd8"))
+
+
+def test_panels_frame_the_right_picture(written):
+    out, raw = written
+    page = Page(raw)
+    seen = [image for image in page.images if image["alt"].startswith("seen")]
+    assert len(seen) == 15  # five best, five random, five worst
+    best = page.images[page.images.index(seen[0]) :][:6]
+    ranks = pd.read_csv(out / "evaluation" / "joint" / "ranks.csv")
+    assert ranks["rank"].min() == 1
+    assert [image.get("class") for image in best] == ["seen", "right", *[None] * 4]
+    assert best[0]["src"] == best[1]["src"]
+    framed = sum(image.get("class") == "right" for image in page.images)
+    assert 5 <= framed < len(seen)
+
+
+def test_panels_are_left_out_without_pictures(tmp_path):
+    out = retrieval_folder(tmp_path)
+    write_json(out / "stages.json", {"data_root": str(tmp_path / "nowhere")})
+    page = Page(write_report(out).read_text(encoding="utf-8"))
+    assert not any(image["alt"].startswith("seen") for image in page.images)
+    assert "What was seen" not in page.text
+
+
+def test_folds_are_pooled_in_one_chart_each(tmp_path):
+    out = retrieval_folder(tmp_path, {"sub-01": ("01",), "sub-02": ("02",)})
+    page = Page(write_report(out).read_text(encoding="utf-8"))
+    assert "Thin lines are single folds" in page.text
+    assert len(list((out / "images").glob("*.png"))) == 9
+
+
+def test_classification_page(tmp_path):
+    out = classification_folder(tmp_path)
+    page = Page(write_report(out).read_text(encoding="utf-8"))
+    assert "SIMULATED" not in page.text
+    assert "right one of 3 categories in 62.0 % of trials" in page.text
+    assert "leave one run out" in page.text
+    assert {path.stem for path in (out / "images").glob("*.png")} == {"scores", "folds", "confusion"}
+
+
+def test_fmri_map_has_the_spread_of_voxels(tmp_path):
+    out = classification_folder(tmp_path)
+    shape, voxels = (6, 5, 4), [0, 13, 40, 77, 119]
+    info = {
+        "modality": "fmri",
+        "mask_shape": shape,
+        "voxel_indices": voxels,
+        "affine": np.eye(4),
+        "units": "a.u.",
+    }
+    write_json(out / "prepared" / "info.json", info)
+    np.save(
+        out / "prepared" / "responses.npy", np.random.default_rng(0).normal(size=(8, 5)).astype(np.float32)
+    )
+    table = dict.fromkeys(("stimulus", "concept", "subject", "session", "run"), "01")
+    pd.DataFrame([{**table, "split": "cv", "repetition": n} for n in range(8)]).to_csv(
+        out / "prepared" / "trials.csv", index=False
+    )
+    page = Page(write_report(out).read_text(encoding="utf-8"))
+    assert (out / "images" / "voxels.png").exists()
+    assert page.open == []
+    assert any("Which voxels were used" in image["alt"] for image in page.images)
+
+
+def test_header_alone_makes_a_page(tmp_path):
+    write_json(
+        tmp_path / "results.json", {"recipe": "empty", "dataset": "x", "selection": "published_protocol"}
+    )
+    page = Page(write_report(tmp_path).read_text(encoding="utf-8"))
+    assert "Published protocol" in page.text
+    assert page.images == []
+
+
+def test_missing_results_are_told(tmp_path):
+    with pytest.raises(NeurodecError, match=r"results\.json"):
+        write_report(tmp_path)
