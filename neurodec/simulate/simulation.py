@@ -90,8 +90,11 @@ def simulate(
         **asdict(chosen),
         "neurodec": neurodec.__version__,
     }
-    if _claim(root, stamp) and all(file.exists() for file in _recordings(root, modality, chosen)):
+    recordings = _recordings(root, modality, chosen)
+    if _claim(root, stamp) and all(file.exists() for file in recordings):
         return root
+    for folder in {root, *(file.parent for file in recordings)}:
+        remove_partials(folder)
     counts = (
         chosen.n_train_concepts,
         chosen.images_per_concept,
@@ -117,7 +120,6 @@ def _claim(root: Path, stamp: dict[str, object]) -> bool:
             raise NeurodecError(
                 f"{root} holds another simulation (see {MARK}); delete it or choose another folder."
             )
-        remove_partials(root)
         return True
     if root.exists() and any(root.iterdir()):
         raise NeurodecError(

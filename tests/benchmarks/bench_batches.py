@@ -51,6 +51,7 @@ def main() -> None:
     items = seconds_per_batch(DataLoader(PerTrial(gather), batch_size=BATCH, shuffle=True))
     ours = seconds_per_batch(
     line = f"batch of {BATCH}: per trial {items * 1e3:.0f} ms, gather {ours * 1e3:.1f} ms"
+    line = f"batch of {BATCH}: per trial {items * 1e3:.0f} ms, gather {ours * 1e3:.1f} ms"
     print(f"{line}, ratio {items / ours:.1f} (target 10)")
 
 
