@@ -294,8 +294,11 @@ class Run:
             "dataset": self.recipe.dataset.class_path.rpartition(".")[2],
             "subjects": list(dict.fromkeys(self._trials.table["subject"])),
             "simulated": (self.root / "simulation.json").exists(),
-            "selection": self.recipe.selection,
-            "protocol": self.recipe.protocol,
+            **(
+                {"selection": self.recipe.selection, "protocol": self.recipe.protocol}
+                if "model" in self.recipe
+                else {}
+            ),
         }
 
     def _speed(self) -> dict[str, Any]:

@@ -70,6 +70,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise NeurodecError(f"The recipe {path} is not a YAML file ({reason}); correct it.") from None
     if not isinstance(content, dict) or "dataset" not in content:
         raise NeurodecError(f"The recipe {path} has no `dataset` section, which names the reader; add it.")
+    unknown = sorted(set(content) - {*SECTIONS, "name", "seed", "protocol", "selection"})
+    if unknown:  # the parser would let an empty section pass
+        raise NeurodecError(
+            f"The recipe {path} has the key {unknown[0]}, which does not exist; correct or remove it."
+        )
     if "model" in content and not {"features", "data"} <= set(content):
         raise NeurodecError(
             f"The recipe {path} has a `model` but lacks `features` or `data`; add both sections."

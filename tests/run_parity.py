@@ -32,8 +32,12 @@ def atms(case: dict, fill: ModuleType) -> Outputs:
         name: torch.from_numpy(np.asarray(value)) for name, value in drawn.items() if name not in case["kept"]
     }
     state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
-    heads = case["constructor"].get("n_heads", 4)
-    model = ATM.from_published(state, case["revision"].split("-")[0], case["family"], n_heads=heads).eval()
+    revision = case["revision"].split("-")[0]
+    # What tensors cannot tell.
+    options = {
+        name: case["constructor"][name] for name in ("n_heads", "activation") if name in case["constructor"]
+    }
+    model = ATM.from_published(state, revision, case["family"], **options).eval()
     response = torch.from_numpy(input_of(case, fill, "x"))
     subject = torch.tensor(case["inputs"]["subject_ids"]["values"])
     with torch.no_grad():
@@ -106,10 +110,13 @@ def check(folder: Path) -> tuple[bool, str]:
         spec.loader.exec_module(fill)
         outputs = FAMILIES[case["family"]](case, fill)
         golden = np.load(folder / "golden.npz")
+        misshapen = [name for name in case["outputs"] if outputs[name].shape != golden[name].shape]
+        if misshapen:
+            return False, f"{folder.name}: FAIL (other shape: {', '.join(misshapen)})"
         errors = {name: float(np.abs(outputs[name] - golden[name]).max()) for name in case["outputs"]}
         limits = {name: case["tolerance"] * max(1.0, float(np.abs(golden[name]).max())) for name in errors}
-    except (OSError, KeyError, ValueError) as error:
-        return False, f"{folder.name}: FAIL ({error})"
+    except Exception as error:  # one broken case must not hide the others
+        return False, f"{folder.name}: FAIL ({type(error).__name__}: {error})"
     passed = all(errors[name] <= limits[name] for name in errors)  # a NaN error fails too
     verdict = "ok" if passed else "FAIL"
     return (

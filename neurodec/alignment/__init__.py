@@ -1,5 +1,6 @@
 """Training an encoder against frozen embeddings."""
 
+from neurodec.alignment.classifier import ContrastiveClassifier
 from neurodec.alignment.datamodule import TrialsDataModule
 from neurodec.alignment.fit import FitCLI, fit
 from neurodec.alignment.losses import info_nce, reconstruction_loss, retrieval_loss
@@ -8,6 +9,7 @@ from neurodec.alignment.pretrained import embed, load_pretrained, save_pretraine
 
 __all__ = [
     "AlignmentModule",
+    "ContrastiveClassifier",
     "FitCLI",
     "TrialsDataModule",
     "embed",

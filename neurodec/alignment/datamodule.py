@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,7 +50,8 @@ class TrialsDataModule(L.LightningDataModule):
 
     Notes
     -----
-    A batch is one gather by index from one tensor (on the device if it is a GPU), never a per-trial collation.
+    A batch is one gather by index, never a per-trial collation: from the GPU's memory when the trials fit in half of
+    what is free there, otherwise from the memory map, so that recordings larger than memory train too.
     """
 
     def __init__(
@@ -75,7 +77,12 @@ class TrialsDataModule(L.LightningDataModule):
         self.subjects = subjects or list(dict.fromkeys(trials.table["subject"]))
         self.trials = prepare_inputs(trials, ch_names, tmin, tmax)
         self.n_subjects = len(self.subjects)
-        self.n_outputs = self.features.values.shape[-1]
+        if self.features.values.ndim != 2:
+            raise NeurodecError(
+                f"The targets of {features} have shape {self.features.values.shape}; contrastive training needs one "
+                "vector per stimulus, so name a single layer."
+            )
+        self.n_outputs = self.features.values.shape[1]
         self.n_chans = self.trials.responses.shape[1]
         self.n_times = self.trials.responses.shape[-1]
 
@@ -98,23 +105,21 @@ class TrialsDataModule(L.LightningDataModule):
             )
 
     def _gather(self, rows: np.ndarray) -> Gather:
-        trials = self.trials.select(rows)
+        trials = self.trials
         if self.average_repetitions:
-            trials = trials.average()
-        stimulus = self.features.rows(trials.table["stimulus"])
+            trials = trials.select(rows).average()
+            rows = np.arange(len(trials))
+        table = trials.table.iloc[rows]
         places = {subject: place for place, subject in enumerate(self.subjects)}
-        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         tensors = {
-            "response": as_tensor(trials.responses),
-            "subject": torch.tensor([places[subject] for subject in trials.table["subject"]]),
-            "stimulus": torch.from_numpy(stimulus),
+            "subject": torch.tensor([places[subject] for subject in table["subject"]]),
+            "stimulus": torch.from_numpy(self.features.rows(table["stimulus"])),
         }
         tables = {"target": torch.from_numpy(self.features.values)}
         if self.texts is not None:
             tables["text"] = torch.from_numpy(self.texts.values[self.texts.rows(self.features.stimuli)])
-        return Gather(
-            *({name: tensor.to(device) for name, tensor in group.items()} for group in (tensors, tables))
-        )
+        gather = Gather(as_tensor(trials.responses), torch.from_numpy(rows), tensors, tables)
+        return gather.to(self.trainer.strategy.root_device) if self.trainer else gather
 
     def train_dataloader(self) -> DataLoader:
         """Return shuffled batches; the order follows from the seed and the epoch."""
@@ -133,27 +138,72 @@ class TrialsDataModule(L.LightningDataModule):
 
 
 class Gather(Dataset):
-    """Rows of tensors, and of the tables that their `stimulus` points into.
+    """Some rows of the responses, what belongs to each, and the tables that their `stimulus` points into.
 
     Parameters
     ----------
-    tensors : dict of Tensor
-        First axis is the trial; `stimulus` among them.
+    responses : Tensor, shape (n_trials, ...)
+        May be backed by a memory map.
+    rows : Tensor, shape (n,), int64
+        The trials that take part.
+    tensors : dict of Tensor, shape (n, ...)
+        One row per trial that takes part; `stimulus` among them.
     tables : dict of Tensor
         First axis is the stimulus.
     """
 
-    def __init__(self, tensors: Batch, tables: Batch) -> None:
-        self.tensors, self.tables = tensors, tables
+    def __init__(self, responses: Tensor, rows: Tensor, tensors: Batch, tables: Batch) -> None:
+        self.responses, self.rows, self.tensors, self.tables = responses, rows, tensors, tables
+        self._buffers = Buffers()
 
     def __len__(self) -> int:
-        return len(self.tensors["stimulus"])
+        return len(self.rows)
 
-    def __getitems__(self, rows: list[int]) -> Batch:
+    def __getitems__(self, places: list[int]) -> Batch:
         """Return a whole batch by one gather per tensor."""
-        index = torch.tensor(rows, device=self.tensors["stimulus"].device)
+        index = torch.tensor(places, device=self.rows.device)
         batch = {name: tensor[index] for name, tensor in self.tensors.items()}
-        return batch | {name: table[batch["stimulus"]] for name, table in self.tables.items()}
+        batch |= {name: table.index_select(0, batch["stimulus"]) for name, table in self.tables.items()}
+        return {"response": self._responses(self.rows[index]), **batch}
+
+    def _responses(self, rows: Tensor) -> Tensor:
+        if rows.is_cuda:
+            return self.responses.index_select(0, rows)
+        out = self._buffers.lend((len(rows), *self.responses.shape[1:]))
+        return torch.index_select(self.responses, 0, rows, out=out)
+
+    def to(self, device: torch.device) -> Gather:
+        """Move to a GPU if half of its free memory holds the responses; otherwise stay."""
+        if device.type != "cuda":
+            return self
+        n_bytes = 4 * len(self) * self.responses[0].numel()
+        if n_bytes > torch.cuda.mem_get_info(device)[0] / 2:
+            return self
+        groups = (self.tensors, self.tables)
+        moved = ({name: tensor.to(device) for name, tensor in group.items()} for group in groups)
+        rows = torch.arange(len(self), device=device)
+        return Gather(self.responses[self.rows].to(device), rows, *moved)
+
+
+class Buffers:
+    """Lends float32 tensors and takes them back once nothing refers to them any more.
+
+    A batch of tens of megabytes is otherwise mapped and unmapped by the allocator every time, and touching fresh
+    pages costs several times the copy itself.
+    """
+
+    def __init__(self) -> None:
+        self._lent: list[tuple[np.ndarray, weakref.ref]] = []
+
+    def lend(self, shape: tuple[int, ...]) -> Tensor:
+        """Return an uninitialised tensor of this shape."""
+        free = [place for place, (_, lent) in enumerate(self._lent) if lent() is None]
+        memory = self._lent.pop(free[0])[0] if free else None
+        if memory is None or memory.shape != shape:
+            memory = np.empty(shape, dtype=np.float32)
+        view = memory[:]  # the tensor's storage keeps this view alive, through autograd and further views too
+        self._lent.append((memory, weakref.ref(view)))
+        return torch.from_numpy(view)
 
 
 class EpochShuffle(Sampler[int]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import pickle
 import sys
 import time
 import warnings
@@ -15,14 +16,23 @@ import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from neurodec.alignment.datamodule import TrialsDataModule
 from neurodec.alignment.module import AlignmentModule
 from neurodec.alignment.pretrained import save_pretrained
+from neurodec.errors import NeurodecError
 from neurodec.files import atomic_path, remove_partials
 
 _QUIET = {"logger": False, "enable_model_summary": False}  # metrics.csv and the report say what matters
 LINKED = ("n_chans", "n_times", "n_outputs", "n_subjects")
+_EXPECTED = (
+    ".*isinstance.treespec, LeafSpec.*",
+    ".*does not have many workers.*",  # a gather needs no workers
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*The number of training batches.*",
+    "LightningCLI's args parameter.*",
+)
 
 
 class FitCLI(LightningCLI):
@@ -31,6 +41,24 @@ class FitCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Link the data's sizes and seed to the model."""
         link_sizes(parser)
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Build the trainer with checkpoints that a killed run cannot leave half written."""
+        return super().instantiate_trainer(**kwargs, plugins=[AtomicCheckpoints()])
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints beside their final place and renames them.
+
+    Lightning writes to the system's temporary folder and moves, which across file systems is a plain copy.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write one checkpoint."""
+        with atomic_path(path) as partial:
+            torch.save(checkpoint, partial)
 
 
 def link_sizes(parser: LightningArgumentParser) -> None:
@@ -67,43 +95,71 @@ def fit(config: dict[str, Any], out: Path, name: str, selection: Literal["valida
     if (model_folder / "config.json").exists():
         return model_folder
     remove_partials(checkpoints)
-    last = checkpoints / "last.ckpt"
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        warnings.filterwarnings(
-            "ignore", message=".*does not have many workers.*"
-        )  # a gather needs no workers
-        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-        warnings.filterwarnings("ignore", message=".*The number of training batches.*")
-        warnings.filterwarnings("ignore", message="LightningCLI's args parameter.*")
+        for message in _EXPECTED:
+            warnings.filterwarnings("ignore", message=message)
         cli = _build(config, checkpoints)
-        cli.trainer.fit(
-            cli.model, cli.datamodule, ckpt_path=last if last.exists() else None, weights_only=False
-        )
+        last = checkpoints / "last.ckpt"
+        earlier = read_own_checkpoint(last) if last.exists() else {"callbacks": {}}
+        # Lightning would give a run that had already stopped early one more epoch.
+        if not any(state.get("stopped_epoch") for state in earlier["callbacks"].values()):
+            resumed = last if last.exists() else None
+            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resumed, weights_only=False)
     best = checkpoints / "best.ckpt"
-    chosen = best if selection == "validation" and best.exists() else last
-    # Our own checkpoint of this very run; Lightning's callbacks keep more than tensors in it.
-    checkpoint = torch.load(chosen, "cpu", weights_only=False)
+    validated = selection == "validation" and best.exists()
+    if cli.trainer.is_global_zero:
+        _export(model_folder, cli, best if validated else last, "validation" if validated else "last")
+    return model_folder
+
+
+def read_own_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint that a fit wrote; Lightning's callbacks keep more than tensors in it.
+
+    Raises
+    ------
+    NeurodecError
+        If the file is damaged.
+    """
+    try:
+        return torch.load(path, "cpu", weights_only=False)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise NeurodecError(
+            f"The checkpoint {path} is damaged ({reason}); delete it to train from the start."
+        ) from None
+
+
+def takes_argument(encoder: type[torch.nn.Module], name: str) -> bool:
+    """Tell whether an encoder's constructor takes an argument of this name, itself or by passing it on."""
+    for base in encoder.__mro__:
+        arguments = inspect.signature(base.__init__).parameters
+        if name in arguments:
+            return True
+        if all(argument.kind != inspect.Parameter.VAR_KEYWORD for argument in arguments.values()):
+            return False
+    return False
+
+
+def _export(folder: Path, cli: FitCLI, chosen: Path, selection: str) -> None:
+    checkpoint, data = read_own_checkpoint(chosen), cli.datamodule
+    broken = [name for name, value in checkpoint["state_dict"].items() if not value.isfinite().all()]
+    if broken:
+        raise NeurodecError(
+            f"Training diverged: {broken[0]} is not finite in {chosen}; lower model.lr and delete {chosen.parent}."
+        )
     cli.model.load_state_dict(checkpoint["state_dict"])
-    data = cli.datamodule
     facts = {
         "embedding_space": data.features.info["embedding_space"],
         "subjects": data.subjects,
         **{name: data.trials.info.get(name) for name in ("modality", "sfreq", "tmin", "ch_names")},
         "n_times": data.n_times,
         "epoch": checkpoint["epoch"],
-        "selection": selection if chosen == best else "last",
+        "selection": selection,
     }
-    encoder = cli.config["model"]["encoder"].as_dict()
-    sizes = {name: getattr(data, name) for name in LINKED if hasattr_argument(cli.model.encoder, name)}
+    encoder, kind = cli.config["model"]["encoder"].as_dict(), type(cli.model.encoder)
+    sizes = {name: getattr(data, name) for name in LINKED if takes_argument(kind, name)}
     encoder["init_args"] = {**(encoder.get("init_args") or {}), **sizes}
-    save_pretrained(model_folder, cli.model.encoder, encoder, facts)
-    return model_folder
-
-
-def hasattr_argument(encoder: torch.nn.Module, name: str) -> bool:
-    """Tell whether an encoder's constructor takes an argument of this name."""
-    return name in inspect.signature(type(encoder).__init__).parameters
+    save_pretrained(folder, cli.model.encoder, encoder, facts)
 
 
 def _build(config: dict[str, Any], folder: Path) -> FitCLI:

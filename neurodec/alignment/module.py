@@ -35,10 +35,13 @@ class AlignmentModule(L.LightningModule):
         Treat rows of one stimulus in a batch as each other's positives instead of negatives.
     text_weight : float
         Share of the caption term in the retrieval objective.
+    hide_subject : float
+        Share of the training rows whose subject the encoder is not told (-1), so that it also learns to read people
+        it has never met.
     lr, weight_decay : float
         AdamW.
     seed : int
-        Dropout is seeded by (seed, step), so a run resumed at an epoch's end equals an unbroken one.
+        Chance in a step follows from (seed, step, process), so a run resumed at an epoch's end equals an unbroken one.
 
     References
     ----------
@@ -53,6 +56,7 @@ class AlignmentModule(L.LightningModule):
         normalize: bool = True,
         multi_positive: bool = True,
         text_weight: float = 0.01,
+        hide_subject: float = 0.1,
         lr: float = 3e-4,
         weight_decay: float = 0.01,
         seed: int = 42,
@@ -60,7 +64,7 @@ class AlignmentModule(L.LightningModule):
         super().__init__()
         self.encoder, self.objective, self.scale_form = encoder, objective, scale
         self.normalize, self.multi_positive, self.text_weight = normalize, multi_positive, text_weight
-        self.lr, self.weight_decay, self.seed = lr, weight_decay, seed
+        self.hide_subject, self.lr, self.weight_decay, self.seed = hide_subject, lr, weight_decay, seed
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)), requires_grad=scale != "fixed")
         self._takes_subject = takes_subject(encoder)
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -76,7 +80,11 @@ class AlignmentModule(L.LightningModule):
         return forms.get(self.scale_form, lambda s: s.exp().clamp(max=_MAX_SCALE))(self.logit_scale)
 
     def loss(self, batch: Batch, brain: Tensor) -> Tensor:
-        """Return the objective of one batch, with the negatives of every process."""
+        """Return the objective of one batch in full precision, with the negatives of every process."""
+        with torch.autocast(brain.device.type, enabled=False):
+            return self._objective(batch, brain.float())
+
+    def _objective(self, batch: Batch, brain: Tensor) -> Tensor:
         groups = self._everyone(batch["stimulus"]) if self.multi_positive else None
         target = self._everyone(batch["target"])
         if self.objective == "reconstruction":
@@ -96,11 +104,13 @@ class AlignmentModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, index: int) -> None:
         """Seed dropout from the step, for exact resumption."""
-        torch.manual_seed(self.seed * 1_000_003 + self.trainer.fit_loop.total_batch_idx)
+        step = self.trainer.fit_loop.total_batch_idx * self.trainer.world_size + self.global_rank
+        torch.manual_seed(self.seed * 1_000_003 + step)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss of a batch."""
-        loss = self.loss(batch, self(batch["response"], batch["subject"]))
+        hidden = torch.rand_like(batch["subject"], dtype=torch.float32) < self.hide_subject
+        loss = self.loss(batch, self(batch["response"], batch["subject"].masked_fill(hidden, -1)))
         self.log(
             "train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch["stimulus"])
         )
@@ -110,7 +120,7 @@ class AlignmentModule(L.LightningModule):
         """Keep the embeddings; the scores need all of them."""
         brain = self(batch["response"], batch["subject"])
         self.log("val_loss", self.loss(batch, brain), prog_bar=True, batch_size=len(brain))
-        self._seen.append((brain, batch["stimulus"], batch["target"]))
+        self._seen.append(tuple(map(self._everyone, (brain, batch["stimulus"], batch["target"]))))
 
     def on_validation_epoch_end(self) -> None:
         """Log how often a held-out stimulus is found among all held-out ones."""
@@ -130,6 +140,10 @@ class AlignmentModule(L.LightningModule):
 
 
 def takes_subject(encoder: nn.Module) -> bool:
-    """Tell whether an encoder's forward takes the subject as its second argument."""
-    names = list(inspect.signature(encoder.forward).parameters)
-    return "subject" in names[1:2]
+    """Tell whether an encoder's forward wants the subject: a second argument of that name, or one without default."""
+    second = list(inspect.signature(encoder.forward).parameters.values())[1:2]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return any(
+        argument.name == "subject" or (argument.default is argument.empty and argument.kind in positional)
+        for argument in second
+    )

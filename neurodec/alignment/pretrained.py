@@ -81,17 +81,41 @@ def load_pretrained(
         If a file is missing, the class is not allowed, or any tensor does not fit (every one is named).
     """
     config = read_json(Path(folder) / "config.json")
-    path = config["encoder"]["class_path"]
+    try:
+        path, arguments = config["encoder"]["class_path"], config["encoder"].get("init_args") or {}
+    except (KeyError, TypeError):
+        raise NeurodecError(f"{folder}/config.json names no encoder; give a folder made by `fit`.") from None
     check_class_path(path, allow)
-    module, _, name = path.rpartition(".")
-    encoder = getattr(import_module(module), name)(**config["encoder"].get("init_args", {}))
+    encoder = encoder_class(path)(**arguments)
     state = read_checkpoint(Path(folder) / "model.safetensors")
     return take_exactly(encoder, state, str(folder)).eval(), config
 
 
+def encoder_class(path: str) -> type[nn.Module]:
+    """Import a network's class, and nothing else: calling a function such as ``torch.load`` could run a file's code.
+
+    Raises
+    ------
+    NeurodecError
+        If there is no such class.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise NeurodecError(f"The encoder class {path} cannot be imported ({error}); install it.") from None
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise NeurodecError(f"{path} is not a torch.nn.Module class; an encoder must be one.")
+    return found
+
+
 @torch.no_grad()
 def embed(
-    encoder: nn.Module, responses: np.ndarray, subject: np.ndarray, batch_size: int = 256, device: str = "cpu"
+    encoder: nn.Module,
+    responses: np.ndarray,
+    subject: np.ndarray,
+    batch_size: int = 256,
+    device: str = "auto",
 ) -> np.ndarray:
     """Embed responses in batches.
 
@@ -102,11 +126,17 @@ def embed(
         May be memory-mapped.
     subject : ndarray of int, shape (n_trials,)
         Subject ids; -1 is unknown.
+    batch_size : int
+        Does not change the result.
+    device : str
+        A torch device, or "auto": the first GPU if there is one.
 
     Returns
     -------
     ndarray, shape (n_trials, D), float32
     """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     encoder = encoder.to(device).eval()
     with_subject = takes_subject(encoder)
     values = []

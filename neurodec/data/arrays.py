@@ -1,7 +1,8 @@
-"""Arrays somebody already cut: ``.npz``, ``.mat`` or ``.npy``, described by the names of their keys."""
+"""Arrays that somebody has cut already: ``.npz``, ``.mat`` or ``.npy``, described by the names of keys and axes."""
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,144 +12,261 @@ import pandas as pd
 from scipy.io import loadmat
 
 from neurodec.data.dataset import Dataset, Part, stimuli_of
-from neurodec.data.events import read_table
+from neurodec.data.events import read_stimuli, read_table
 from neurodec.data.trials import Trials, with_defaults
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.eeg import standard_positions
+from neurodec.preprocessing.epoching import resample
 from neurodec.preprocessing.whitening import standardise_groups
+
+_INNER = ("channel", "time", "voxel")
+_OUTER = ("subject", "session", "run", "stimulus", "concept", "repetition", "trial")
 
 
 @dataclass(frozen=True)
 class ArrayFile(Dataset):
-    """Read one array of responses whose leading axes are named.
+    """Read one array of responses per file; what each axis means is said by the recipe.
 
     Parameters
     ----------
     file : str
-        Path below the data root.
-    responses : str
-        Key of the array in an ``.npz`` or ``.mat`` file; ignored for ``.npy``.
+        Path below the data root; with ``*``, every file that fits.
     axes : list of str
-        Its axes in order: any of `subject`, `session`, `run`, `concept`, `stimulus`, `repetition`, or `trial`, then
-        `channel` and `time`, or `voxel`.
+        The array's axes in order: any of `subject`, `session`, `run`, `stimulus`, `concept`, `repetition` and `trial`,
+        and `channel` and `time`, or `voxel`.
+    responses : str
+        Key of the array in an ``.npz`` or ``.mat`` file.
     labels : dict
-        Axis name to the key of its labels; axes without labels are numbered from 1.
+        Axis to the key of its names (one per entry), such as ``{concept: categories, channel: channels}``; axes
+        without are numbered from 01.
+    columns : dict
+        For the axis `trial`: column of the trial table (`stimulus`, `concept`, `split`, `subject`, ...) to the key of
+        its values.
     table : str, optional
-        CSV or TSV with one row per trial, for the axis `trial`.
-    sfreq : float or str
-        Sampling rate (Hz), or its key.
-    tmin : float or str
-        Time of the first sample (s), or the key of the times.
-    modality : {"eeg", "meg", "fmri"}
-    scale : {"none", "subject"}
-        Standardise every channel within each subject, without labels: amplitudes of subjects differ many times over.
+        For the axis `trial`: CSV or TSV below the data root with a row per trial, instead of `columns`.
+    times : str, optional
+        Key of the sample times in seconds.
+    sfreq, tmin : float, optional
+        Sampling rate (Hz) and time of the first sample (s), where there is no `times`.
+    resample : float, optional
+        Rate to resample to (Hz).
+    modality : "eeg", "meg" or "fmri"
+    scale : "none" or "subject"
+        Standardise every channel (or voxel) within each subject, without labels: subjects differ in amplitude many
+        times over.
+    stimuli_table : str, optional
+        CSV or TSV below the data root with `stimulus`, `image`, and optionally `concept`, `split`, `caption`.
+
+    Notes
+    -----
+    Values keep the file's unit, which nothing states: they are taken to be arbitrary. One part is one file. Pickled
+    objects are refused.
     """
 
     file: str
     axes: list[str]
     responses: str = "responses"
     labels: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
     table: str | None = None
-    sfreq: float | str = 1.0
-    tmin: float | str = 0.0
+    times: str | None = None
+    sfreq: float | None = None
+    tmin: float = 0.0
+    resample: float | None = None
     modality: Literal["eeg", "meg", "fmri"] = "eeg"
     scale: Literal["none", "subject"] = "none"
+    stimuli_table: str | None = None
 
     def parts(self, root: Path) -> list[Part]:
-        """Return the file as one part."""
-        if not (root / self.file).is_file():
+        """List the files; each is a part."""
+        _check_axes(self.axes)
+        files = sorted(root.glob(self.file)) if "*" in self.file else [root / self.file]
+        if not files or not files[0].is_file():
             raise NeurodecError(
                 f"{root / self.file} does not exist; correct --data-root or the recipe's `file`."
             )
-        tables = [root / self.table] if self.table else []
-        return [Part(Path(self.file).name.replace(".", "_"), "", (root / self.file, *tables))]
+        tables = (root / self.table,) if self.table else ()
+        return [Part(_name(file), "", (file, *tables)) for file in files]
 
     def load(self, part: Part, root: Path) -> Trials:
-        """Flatten the leading axes to trials."""
-        content = _read(root / self.file)
-        array = self._array(content)
-        n_leading = next(place for place, axis in enumerate(self.axes) if axis in ("channel", "voxel"))
-        trials = array.reshape(-1, *array.shape[n_leading:]).astype(np.float32)
-        table = self._table(content, root, array.shape[:n_leading])
+        """Read one file and flatten all but the inner axes to trials."""
+        content = _Content.read(part.files[0])
+        array, lengths = self._array(content)
+        outer, inner = ([axis for axis in lengths if axis in kind] for kind in (_OUTER, _INNER))
+        responses = array.reshape(-1, *(lengths[axis] for axis in inner)).astype(np.float32)
+        table = self._trial_table(content, {axis: lengths[axis] for axis in outer}, root)
+        info = self._info(content, lengths)
+        _require_usable(responses, table, info, content.path)
+        if self.resample is not None and "time" in inner:
+            responses = resample(responses, self.resample / info["sfreq"]).astype(np.float32)
+            info["sfreq"] = float(self.resample)
         if self.scale == "subject":
-            trials = standardise_groups(trials, table["subject"].to_numpy())
-        return Trials(trials, table, self._info(content, array))
+            shape = responses.shape
+            responses = standardise_groups(np.atleast_3d(responses), table["subject"].to_numpy()).reshape(
+                shape
+            )
+        return Trials(responses, table, info)
 
     def stimuli(self, root: Path) -> pd.DataFrame:
-        """List the stimuli of the table, or the labels."""
-        return stimuli_of(self.load(self.parts(root)[0], root))
+        """Read the stimulus table, or list what the trials show."""
+        if self.stimuli_table:
+            return read_stimuli(root / self.stimuli_table, root)
+        shown = [stimuli_of(self.load(part, root)) for part in self.parts(root)]
+        return pd.concat(shown).drop_duplicates("stimulus").reset_index(drop=True)
 
-    def _array(self, content: dict[str, np.ndarray]) -> np.ndarray:
-        array = self._value(content, self.responses) if len(content) > 1 else next(iter(content.values()))
+    def _array(self, content: _Content) -> tuple[np.ndarray, dict[str, int]]:
+        """Return the array with the inner axes last, and the length of every axis in that order."""
+        array = content.value(self.responses)
         if array.ndim != len(self.axes):
             raise NeurodecError(
-                f"{self.file} has shape {array.shape}, but the recipe names {len(self.axes)} axes."
+                f"{content.path} has an array {self.responses} of shape {array.shape}, but the recipe names "
+                f"{len(self.axes)} axes ({', '.join(self.axes)}); correct `axes`."
             )
-        return array
+        if array.dtype.kind not in "fiu":
+            raise NeurodecError(
+                f"{content.path}: {self.responses} holds {array.dtype}, not real numbers; correct `responses`."
+            )
+        order = [axis for axis in self.axes if axis in _OUTER]
+        order += [axis for axis in _INNER if axis in self.axes]
+        moved = array.transpose([self.axes.index(axis) for axis in order])
+        return moved, dict(zip(order, moved.shape, strict=True))
 
-    def _value(self, content: dict[str, np.ndarray], key: str) -> np.ndarray:
-        if key not in content:
-            raise NeurodecError(f"{self.file} has no key {key}; it has {', '.join(sorted(content))}.")
-        return content[key]
-
-    def _names(self, content: dict[str, np.ndarray], axis: str, length: int) -> list[str]:
+    def _names(self, content: _Content, axis: str, length: int) -> list[str]:
         if axis not in self.labels:
             return [f"{number:02d}" for number in range(1, length + 1)]
-        names = [str(name).strip() for name in np.ravel(self._value(content, self.labels[axis]))]
+        names = content.texts(self.labels[axis])
         if len(names) != length:
             raise NeurodecError(
-                f"{self.file} has {len(names)} labels but {length} entries on the axis {axis}."
+                f"{content.path}: the key {self.labels[axis]} has {len(names)} names for the axis {axis} of length "
+                f"{length}; correct `labels` or `axes`."
             )
         return names
 
-    def _table(self, content: dict[str, np.ndarray], root: Path, shape: tuple[int, ...]) -> pd.DataFrame:
-        if self.table:
-            table = read_table(root / self.table, ("stimulus",))
-            if len(table) != int(np.prod(shape)):
-                raise NeurodecError(f"{self.table} has {len(table)} rows for {int(np.prod(shape))} trials.")
-            return with_defaults(table)
-        leading = self.axes[: len(shape)]
-        names = [self._names(content, axis, length) for axis, length in zip(leading, shape, strict=True)]
-        table = pd.MultiIndex.from_product(names, names=leading).to_frame(index=False)
+    def _trial_table(self, content: _Content, outer: dict[str, int], root: Path) -> pd.DataFrame:
+        names = [self._names(content, axis, length) for axis, length in outer.items()]
+        table = pd.MultiIndex.from_product(names, names=list(outer)).to_frame(index=False)
+        if "trial" in outer:
+            told = self._told(content, outer["trial"], root)
+            places = np.indices(tuple(outer.values()))[list(outer).index("trial")].ravel()
+            kept = [axis for axis in outer if axis != "trial" and axis not in told]
+            table = pd.concat([table[kept], told.iloc[places].reset_index(drop=True)], axis=1)
+        if "subject" in outer and "subject" not in self.labels and "*" in self.file:
+            table["subject"] = (
+                _name(content.path) + "-" + table["subject"]
+            )  # every file numbers its own from 01
+        if "stimulus" not in table and "concept" not in table:
+            raise NeurodecError(
+                f"Nothing says what was shown in the trials of {content.path}: name an axis stimulus or concept, or "
+                "give `columns` or `table`."
+            )
         if "stimulus" not in table:
-            if "concept" not in table:
-                raise NeurodecError(
-                    "The recipe's axes name neither stimulus nor concept; add one, or a `table`."
-                )
             table["stimulus"] = table["concept"]
-        if "repetition" in table:
-            table["repetition"] = table.groupby(["stimulus", *set(leading) & {"subject"}]).cumcount()
-        return with_defaults(table)
+        return with_defaults(table.drop(columns="repetition", errors="ignore"))  # counted over all parts
 
-    def _info(self, content: dict[str, np.ndarray], array: np.ndarray) -> dict[str, Any]:
+    def _told(self, content: _Content, n_trials: int, root: Path) -> pd.DataFrame:
+        """Return what the table, or the keys of the file, say of every entry of the axis `trial`."""
+        if self.table:
+            told, source = read_table(root / self.table, ()), str(root / self.table)
+        else:
+            told = pd.DataFrame({name: pd.Series(content.texts(key)) for name, key in self.columns.items()})
+            source = f"{content.path} ({', '.join(self.columns.values()) or 'no `columns` are named'})"
+        if len(told) != n_trials or told.isna().any(axis=None):
+            raise NeurodecError(
+                f"{source} describes {len(told)} trials, the array has {n_trials}; make them agree."
+            )
+        return told
+
+    def _info(self, content: _Content, lengths: dict[str, int]) -> dict[str, Any]:
         info: dict[str, Any] = {"modality": self.modality, "units": "a.u.", "provenance": {}}
-        if self.modality == "fmri":
-            n_voxels = array.shape[-1]
-            return info | {
-                "mask_shape": [n_voxels, 1, 1],
-                "voxel_indices": list(range(n_voxels)),
-                "affine": np.eye(4).tolist(),
-            }
-        ch_names = self._names(content, "channel", array.shape[-2])
-        rate, start = (
-            float(np.ravel(self._value(content, key))[0]) if isinstance(key, str) else key
-            for key in (self.sfreq, self.tmin)
-        )
-        return info | {
-            "sfreq": rate,
-            "tmin": start,
-            "ch_names": ch_names,
-            "ch_pos": standard_positions(ch_names),
-        }
+        if "voxel" in lengths:
+            n_voxels = lengths["voxel"]
+            place = {"mask_shape": [n_voxels, 1, 1], "affine": np.eye(4).tolist()}
+            return info | place | {"voxel_indices": list(range(n_voxels))}
+        ch_names = self._names(content, "channel", lengths["channel"])
+        sfreq, tmin = self.sfreq, self.tmin
+        if self.times is not None:
+            sfreq, tmin = _rate(content, self.times, lengths["time"])
+        if sfreq is None:
+            raise NeurodecError(
+                "The recipe gives neither `times` nor `sfreq`; name one for the array's time axis."
+            )
+        positions = standard_positions(ch_names)
+        return info | {"sfreq": float(sfreq), "tmin": float(tmin), "ch_names": ch_names, "ch_pos": positions}
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        if path.suffix == ".mat":
-            return {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
-        content = np.load(path, allow_pickle=False)
-        return dict(content) if path.suffix == ".npz" else {"responses": content}
-    except Exception as error:  # zip, pickle and header errors: each library has its own
+@dataclass(frozen=True)
+class _Content:
+    """The arrays of one file by their keys."""
+
+    path: Path
+    arrays: dict[str, np.ndarray]
+
+    @classmethod
+    def read(cls, path: Path) -> _Content:
+        try:
+            if path.suffix == ".mat":
+                arrays = {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
+            else:
+                loaded = np.load(path, allow_pickle=False)
+                arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"responses": loaded}
+        except NotImplementedError:
+            raise NeurodecError(f"{path} is a MATLAB 7.3 file; save it again with -v7, or as .npz.") from None
+        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            reason = "pickled objects, which are refused" if "allow_pickle" in str(error) else str(error)
+            raise NeurodecError(
+                f"{path} is not a readable array file ({reason}); save plain arrays."
+            ) from None
+        return cls(path, arrays)
+
+    def value(self, key: str) -> np.ndarray:
+        if key not in self.arrays:
+            raise NeurodecError(f"{self.path} has no key {key}; it has {', '.join(sorted(self.arrays))}.")
+        return self.arrays[key]
+
+    def texts(self, key: str) -> list[str]:
+        """Return labels as text; MATLAB pads them, or wraps each in an array of its own."""
+        values = np.ravel(self.value(key)).tolist()
+        return [
+            str(np.ravel(value)[0] if isinstance(value, np.ndarray) else value).strip() for value in values
+        ]
+
+
+def _check_axes(axes: list[str]) -> None:
+    inner = sorted(set(axes) & set(_INNER))
+    known = set(axes) <= {*_OUTER, *_INNER} and len(set(axes)) == len(axes)
+    if not known or inner not in (["channel", "time"], ["voxel"]):
         raise NeurodecError(
-            f"{path} is not a readable array file ({error}); save it again without pickled objects."
-        ) from None
+            f"The recipe's axes ({', '.join(axes)}) must be, each at most once, some of {', '.join(_OUTER)}, with "
+            "channel and time, or with voxel."
+        )
+
+
+def _rate(content: _Content, key: str, n_times: int) -> tuple[float, float]:
+    """Return the sampling rate and the first time."""
+    values = np.ravel(content.value(key))
+    times = values.astype(float) if values.dtype.kind in "fiu" else np.zeros(1)
+    steps = np.diff(times)
+    if len(times) != n_times or not len(steps) or steps.min() <= 0 or np.ptp(steps) > 0.1 * steps.mean():
+        raise NeurodecError(
+            f"{content.path}: the key {key} must hold {n_times} evenly rising times in seconds, and it does not."
+        )
+    return round(1 / steps.mean(), 3), round(float(times[0]), 6)
+
+
+def _require_usable(responses: np.ndarray, table: pd.DataFrame, info: dict[str, Any], path: Path) -> None:
+    """Refuse NaN, and channels that never change within a subject."""
+    names = info.get("ch_names") or [f"voxel {index}" for index in range(responses.shape[1])]
+    for subject, rows in table.groupby("subject", sort=False).indices.items():
+        block = responses[rows].swapaxes(0, 1).reshape(len(names), -1)
+        bad = ~np.isfinite(block).all(axis=1)
+        flat = (np.ptp(block, axis=1) == 0) & ("ch_names" in info)
+        for wrong, what in ((bad, "hold NaN or infinite values"), (flat, "are flat")):
+            if wrong.any():
+                which = ", ".join(np.asarray(names)[wrong][:10])
+                raise NeurodecError(
+                    f"{path}: channel(s) {which} of subject {subject} {what}; repair them or leave them out."
+                )
+
+
+def _name(file: Path) -> str:
+    return file.stem.replace(".", "-")

@@ -65,7 +65,7 @@ class MuseCSV(Dataset):
         files = sorted({*root.rglob("*.csv"), *root.rglob("*.csv.gz")})
         if not files:
             raise NeurodecError(f"No .csv or .csv.gz file was found below {root}; check --data-root.")
-        parts, contents, codes = [], {}, set()
+        parts, silent, contents, codes = [], [], {}, set()
         for file in files:
             text = _text(file)
             _refuse_twin(contents, text, file)
@@ -75,13 +75,15 @@ class MuseCSV(Dataset):
                 subject, session = _place(file, root)
                 parts.append(Part(f"sub-{subject}_ses-{session}_{_run(file)}", subject, (file,)))
             else:
-                warnings.warn(f"{file} is left out: it has no event of {self._wanted()}.", stacklevel=2)
+                silent.append(file)
         if not parts:
             found = ", ".join(map(str, sorted(codes))) or "none"
             raise NeurodecError(
                 f"No file below {root} has an event of {self._wanted()} (marker values found: {found}); correct "
                 "`event_id`, or check that markers were recorded."
             )
+        for file in silent:
+            warnings.warn(f"{file} is left out: it has no event of {self._wanted()}.", stacklevel=2)
         return parts
 
     def load(self, part: Part, root: Path) -> Trials:

@@ -47,6 +47,8 @@ class ATM(nn.Module):
         One value layer per subject (the authors' `joint_train`).
     n_heads, d_ff, n_layers, d_model : int
         Transformer sizes; `d_model` is `n_times` unless given.
+    activation : {"gelu", "relu"}
+        Of the transformer's feed-forward part.
     dropout, dropout_conv : float
         In the transformer, and after the convolution and in the projector.
 
@@ -75,6 +77,7 @@ class ATM(nn.Module):
         d_ff: int = 256,
         n_layers: int = 1,
         d_model: int | None = None,
+        activation: Literal["gelu", "relu"] = "gelu",
         dropout: float = 0.25,
         dropout_conv: float = 0.5,
     ) -> None:
@@ -91,7 +94,9 @@ class ATM(nn.Module):
         self.subject_token = nn.Embedding(n_subjects, d_model)
         self.shared_token = nn.Parameter(torch.randn(1, d_model))
         self.dropout = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(Layer(d_model, n_heads, d_ff, dropout) for _ in range(n_layers))
+        self.layers = nn.ModuleList(
+            Layer(d_model, n_heads, d_ff, activation, dropout) for _ in range(n_layers)
+        )
         self.norm = nn.LayerNorm(d_model)
         self.conv = ShallowConv(n_chans, dropout_conv)
         self.projector = Projector(N_FILTERS * n_positions, n_outputs, dropout_conv)
@@ -114,7 +119,7 @@ class ATM(nn.Module):
 
     def embed(self, response: Tensor, subject: Tensor) -> Tensor:
         """Return the tokens (B, 1 + n_chans, d_model): the subject's, then one per channel."""
-        tokens = self.value(response, subject)  # (B, C, d)
+        tokens = self.value(response, subject.where(subject < self.n_subjects, -1))  # (B, C, d)
         if self.revision != "2024":
             tokens = tokens + self.positions
         known = (subject >= 0) & (subject < self.n_subjects).all()
@@ -147,7 +152,14 @@ class ATM(nn.Module):
         return cls.from_published(read_checkpoint(path), revision, str(path))
 
     @classmethod
-    def from_published(cls, state: dict[str, Tensor], revision: str, source: str, n_heads: int = 4) -> ATM:
+    def from_published(
+        cls,
+        state: dict[str, Tensor],
+        revision: str,
+        source: str,
+        n_heads: int = 4,
+        activation: Literal["gelu", "relu"] = "gelu",
+    ) -> ATM:
         """Build the model from the authors' state dict; see `load_published`."""
         ours = translate(state)
         try:
@@ -164,6 +176,7 @@ class ATM(nn.Module):
                 d_ff=len(ours["layers.0.up.bias"]),
                 n_layers=sum(name.endswith(".up.bias") for name in ours),
                 d_model=d_model,
+                activation=activation,
             )
         except KeyError as error:
             raise NeurodecError(
@@ -200,10 +213,14 @@ class ValueEmbedding(nn.Module):
 class Layer(nn.Module):
     """Post-norm transformer layer whose inner width is ``n_heads * (d_model // n_heads)``."""
 
-    def __init__(self, d_model: int, n_heads: int, d_ff: int, dropout: float) -> None:
+    def __init__(self, d_model: int, n_heads: int, d_ff: int, activation: str, dropout: float) -> None:
         super().__init__()
         inner = n_heads * (d_model // n_heads)
-        self.n_heads, self.rate = n_heads, dropout
+        self.n_heads, self.activation, self.rate = (
+            n_heads,
+            {"gelu": F.gelu, "relu": F.relu}[activation],
+            dropout,
+        )
         self.query, self.key, self.value = (nn.Linear(d_model, inner) for _ in range(3))
         self.out = nn.Linear(inner, d_model)
         self.up, self.down = nn.Linear(d_model, d_ff), nn.Linear(d_ff, d_model)
@@ -219,7 +236,7 @@ class Layer(nn.Module):
         rate = self.rate if self.training else 0.0
         heads = F.scaled_dot_product_attention(query, key, value, dropout_p=rate)
         tokens = self.norm1(tokens + self.dropout(self.out(heads.transpose(1, 2).flatten(2))))
-        hidden = self.dropout(F.gelu(self.up(tokens)))
+        hidden = self.dropout(self.activation(self.up(tokens)))
         return self.norm2(tokens + self.dropout(self.down(hidden)))
 
 

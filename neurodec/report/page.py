@@ -283,9 +283,8 @@ def _maps(out: Path, folds: _Folds) -> Iterator[Chart]:
     if info.get("modality") == "fmri" and (out / "prepared" / "responses.npy").exists():
         trials = Trials.load(out / "prepared")
         trials = trials.select(np.linspace(0, len(trials) - 1, min(len(trials), _TRIALS_FOR_MAP)).astype(int))
-        spread = np.std(trials.responses, axis=0, dtype=np.float64, keepdims=True).astype(np.float32)
-        image = Trials(spread, trials.table.iloc[:1], trials.info).to_nifti()
-        caption = "Which voxels were used: the standard deviation of each one's response over trials."
+        image = Trials(_explained(trials), trials.table.iloc[:1], trials.info).to_nifti()
+        caption = "Which voxels were used, and the share of each one's variance over trials that lies between concepts."
         yield Chart("voxels", "Voxels", caption, plots.slices(image.get_fdata()[..., 0]), lines=False)
     if (similarity := folds.similarity()) is not None:
         caption = (
@@ -353,3 +352,13 @@ def _p_value(p: float) -> str:
 
 def _words(name: str) -> str:
     return str(name).replace("_", " ")
+
+
+def _explained(trials: Trials) -> np.ndarray:
+    """Return the share of every voxel's variance that lies between concepts, shape (1, n_voxels)."""
+    _, codes, counts = np.unique(trials.table["concept"], return_inverse=True, return_counts=True)
+    centred = trials.responses - trials.responses.mean(axis=0, dtype=np.float64)
+    means = np.stack([centred[codes == code].mean(axis=0) for code in range(len(counts))])
+    total = np.maximum((centred**2).sum(axis=0), np.finfo(np.float32).tiny)
+    share = (counts[:, None] * means**2).sum(axis=0) / total
+    return np.maximum(share, 1e-6)[None].astype(np.float32)  # a zero would read as outside the mask

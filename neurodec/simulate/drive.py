@@ -68,8 +68,9 @@ class StimulusDrive:
                 f"{n_units} units need more than {self.n_fit} training pictures; simulate more."
             )
         centred = activity - activity[: self.n_fit].mean(axis=0)
-        axes = np.linalg.svd(centred[: self.n_fit], full_matrices=False)[2][:n_units]
-        scores = centred @ axes.T
+        fitted = centred[: self.n_fit]
+        axes = np.linalg.eigh(fitted.T @ fitted)[1][:, ::-1][:, :n_units]
+        scores = centred @ axes
         scores /= scores[: self.n_fit].std(axis=0)
         mixture = np.linalg.qr(np.random.default_rng(seed).normal(size=(n_units, n_units)))[0]
         return (scores @ mixture).astype(np.float32)

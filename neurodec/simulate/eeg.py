@@ -10,15 +10,15 @@ import numpy as np
 from neurodec.data.things_eeg2 import CHANNELS, TARGET
 from neurodec.files import atomic_path
 from neurodec.simulate.recording import Head, Nuisance, record
-from neurodec.simulate.responses import Variability
-from neurodec.simulate.sources import AREAS, eeg_info
+from neurodec.simulate.responses import Responses
+from neurodec.simulate.sources import eeg_info
 from neurodec.simulate.stimuli import Study, shuffled
 
 SFREQ = 1000.0
 SOA = 0.2
 LEAD, TAIL = 2.0, 2.0  # seconds of rest before the first and after the last picture
 TARGET_EVERY = 20  # pictures per catch trial
-VARIABILITY = Variability()
+RESPONSES = Responses()
 NUISANCE = Nuisance()
 PARTS = {"training": 0, "test": 1}
 
@@ -68,7 +68,7 @@ class EEGSession:
         n_samples = int(onsets[-1] + TAIL * self.sfreq)
         data = np.zeros((len(CHANNELS) + 1, n_samples), dtype=np.float32)
         drives = self._drives(part, codes)
-        data[:-1] = record(self.head, drives, onsets, n_samples, self.sfreq, VARIABILITY, NUISANCE, rng)
+        data[:-1] = record(self.head, drives, onsets, n_samples, self.sfreq, RESPONSES, NUISANCE, rng)
         data[-1, onsets] = codes
         return {
             "raw_eeg_data": data,
@@ -89,14 +89,10 @@ class EEGSession:
 
     def _drives(self, part: str, codes: np.ndarray) -> list[np.ndarray]:
         """Look up every area's drive; the catch picture, always the same, drives all units on average."""
-        offset = self.study.n_train if part == "test" else 0
-        rows = np.where(codes == TARGET, 0, codes - 1 + offset)
-        drives = []
-        for index, area in enumerate(AREAS):
-            drive = self.study.drive.units(area.drive, 2 * area.n_sources, seed=index)[rows]
-            drive[codes == TARGET] = 0.0
-            drives.append(drive)
-        return drives
+        first = self.study.n_train if part == "test" else 0
+        is_target = codes == TARGET
+        rows = np.where(is_target, 0, codes - 1 + first)
+        return [drive[rows] * ~is_target[:, None] for drive in self.study.drives]
 
 
 def session_files(root: Path, subject: int, session: int) -> tuple[Path, Path]:

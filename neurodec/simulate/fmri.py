@@ -59,9 +59,8 @@ class Brain:
     def patterns(self, study: Study) -> np.ndarray:
         """Return every picture's pattern (n_pictures, n_voxels), unit variance in driven voxels."""
         patterns = np.zeros((study.n_train + study.n_test, int(self.mask.sum())), dtype=np.float32)
-        for index, (area, (voxels, weights)) in enumerate(zip(AREAS, self.weights, strict=True)):
-            rates = saturate(study.drive.units(area.drive, 2 * area.n_sources, seed=index))
-            answers = rates @ weights.T
+        for drive, (voxels, weights) in zip(study.drives, self.weights, strict=True):
+            answers = saturate(drive) @ weights.T
             patterns[:, voxels] += (answers - answers.mean(axis=0)) / answers.std(axis=0)
             patterns[:, voxels] += 1.0  # every picture activates visual cortex
         return patterns

@@ -10,8 +10,7 @@ import numpy as np
 from neurodec.data.things_meg import CATCH
 from neurodec.files import atomic_path
 from neurodec.simulate.recording import Head, Nuisance, record
-from neurodec.simulate.responses import Variability
-from neurodec.simulate.sources import AREAS
+from neurodec.simulate.responses import Responses
 from neurodec.simulate.stimuli import Study, shuffled
 
 N_SENSORS = 271
@@ -20,7 +19,7 @@ TMIN, TMAX = -0.1, 1.3
 SOA = 1.5
 BLOCK = 60  # pictures per run
 CTF_GRADIOMETER = 5001  # coil type of a 50 mm axial gradiometer, FIFFV_COIL_CTF_GRAD
-VARIABILITY = Variability()
+RESPONSES = Responses()
 NUISANCE = Nuisance(blinks_per_minute=8.0)
 
 
@@ -100,12 +99,9 @@ def write_participant(root: Path, study: Study, subject: int, test_repetitions: 
 def _record_run(head: Head, study: Study, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Record up to 60 pictures and cut the epochs (n, 271, 281), baseline corrected."""
     onsets = np.round((1.0 + SOA * np.arange(len(rows))) * SFREQ).astype(int)
-    drives = [
-        study.drive.units(area.drive, 2 * area.n_sources, seed=index)[rows] * (rows >= 0)[:, None]
-        for index, area in enumerate(AREAS)
-    ]
+    drives = [drive[rows] * (rows >= 0)[:, None] for drive in study.drives]
     n_samples = int(onsets[-1] + 2 * SFREQ)
-    data = record(head, drives, onsets, n_samples, SFREQ, VARIABILITY, NUISANCE, rng)
+    data = record(head, drives, onsets, n_samples, SFREQ, RESPONSES, NUISANCE, rng)
     first, last = round(TMIN * SFREQ), round(TMAX * SFREQ)
     epochs = np.stack([data[:, onset + first : onset + last + 1] for onset in onsets])
     return epochs - epochs[:, :, :-first].mean(axis=2, keepdims=True)

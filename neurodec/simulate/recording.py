@@ -8,7 +8,7 @@ import mne
 import numpy as np
 
 from neurodec.simulate.noise import band, blinks, bursting, mains, pink, shaped, slow
-from neurodec.simulate.responses import Variability, add_responses
+from neurodec.simulate.responses import Responses, add_responses
 from neurodec.simulate.sources import AREAS, NANO, Area, cortex, gain, orient, scatter
 
 N_BACKGROUND = 48
@@ -41,13 +41,13 @@ class Nuisance:
         at the sensors.
     """
 
-    background: float = 20 * NANO
-    alpha: float = 25 * NANO
+    background: float = 12 * NANO
+    alpha: float = 15 * NANO
     blink: float = 900 * NANO
     blinks_per_minute: float = 12.0
     muscle: float = 10 * NANO
-    contact: float = 1.0
-    unsteadiness: float = 1.0
+    contact: float = 1.5
+    unsteadiness: float = 1.2
     drift: float = 0.6
     mains: float = 0.15
     sensor: float = 0.08
@@ -96,7 +96,7 @@ def record(
     onsets: np.ndarray,
     n_samples: int,
     sfreq: float,
-    variability: Variability,
+    responses: Responses,
     nuisance: Nuisance,
     rng: np.random.Generator,
 ) -> np.ndarray:
@@ -112,7 +112,7 @@ def record(
     n_samples : int
     sfreq : float
         Hertz.
-    variability : Variability
+    responses : Responses
     nuisance : Nuisance
     rng : Generator
 
@@ -122,10 +122,10 @@ def record(
         Volt or tesla.
     """
     data = background(head, n_samples, sfreq, nuisance, rng)
-    trial_gain = rng.lognormal(-0.5 * variability.gain**2, variability.gain, len(onsets))
+    trial_gain = rng.lognormal(-0.5 * responses.gain**2, responses.gain, len(onsets))
     for area, area_gain, drive in zip(head.visual, head.areas, drives, strict=True):
         currents = np.zeros((area.n_sources, n_samples), dtype=np.float32)
-        add_responses(currents, area, drive, onsets, sfreq, variability, trial_gain, rng)
+        add_responses(currents, area, drive, onsets, sfreq, responses, trial_gain, rng)
         data += area_gain @ currents
     return data
 

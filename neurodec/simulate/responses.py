@@ -6,28 +6,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neurodec.simulate.sources import Area
+from neurodec.simulate.sources import NANO, Area
 
 REACH = 2.6  # of the kernels to either side of the peak, in standard deviations
 
 
 @dataclass(frozen=True)
-class Variability:
-    """How much single trials differ.
+class Responses:
+    """How strongly areas answer and how much single trials differ.
 
     Attributes
     ----------
-    gain : float
-        Standard deviation of the logarithm of a trial's response amplitude (attention, arousal), common to all areas.
     evoked, induced : float
-        Factors on the areas' phase-locked and rhythmic dipole moments.
+        Dipole moments of a source's phase-locked answer and of its rhythm's burst at full rate, ampere metres.
+    gain : float
+        Standard deviation of the logarithm of a trial's amplitude (attention, arousal), common to all areas.
     jitter : float
         Factor on the areas' latency jitter.
     """
 
+    evoked: float = 9 * NANO
+    induced: float = 12 * NANO
     gain: float = 0.25
-    evoked: float = 1.0
-    induced: float = 1.0
     jitter: float = 1.0
 
 
@@ -55,7 +55,7 @@ def add_responses(
     drive: np.ndarray,
     onsets: np.ndarray,
     sfreq: float,
-    variability: Variability,
+    responses: Responses,
     trial_gain: np.ndarray,
     rng: np.random.Generator,
 ) -> None:
@@ -72,7 +72,7 @@ def add_responses(
         Samples.
     sfreq : float
         Hertz.
-    variability : Variability
+    responses : Responses
     trial_gain : ndarray, shape (n_trials,)
         Amplitude factor of every trial.
     rng : Generator
@@ -82,9 +82,9 @@ def add_responses(
     Cost: linear in trials and kernel length; about 20 µs per trial.
     """
     n_trials, n_sources = len(onsets), area.n_sources
-    evoked = saturate(drive[:, :n_sources]) * (area.evoked * variability.evoked * trial_gain)[:, None]
-    induced = saturate(drive[:, n_sources:]) * (area.induced * variability.induced * trial_gain)[:, None]
-    late = rng.normal(scale=area.jitter * variability.jitter, size=n_trials)
+    evoked = saturate(drive[:, :n_sources]) * (responses.evoked * trial_gain)[:, None]
+    induced = saturate(drive[:, n_sources:]) * (responses.induced * trial_gain)[:, None]
+    late = rng.normal(scale=area.jitter * responses.jitter, size=n_trials)
     shift = np.round(np.stack([area.latency + late, area.burst_latency + late]) * sfreq).astype(int)
     phase = rng.uniform(0, 2 * np.pi, n_trials)
 

@@ -28,8 +28,6 @@ class Area:
         Dipoles, one per driven unit.
     latency, width : float
         Peak and standard deviation of the phase-locked answer, seconds.
-    evoked, induced : float
-        Dipole moments of the phase-locked answer and of the rhythm's burst, ampere metres.
     rhythm : float
         Frequency of the burst, hertz. Its phase is new in every trial.
     burst_latency, burst_width : float
@@ -44,56 +42,22 @@ class Area:
     n_sources: int
     latency: float
     width: float
-    evoked: float
     rhythm: float
     burst_latency: float
     burst_width: float
-    induced: float
     jitter: float
 
 
-NANO = 1e-9
+NANO = 1e-9  # ampere metres
 # Latencies: Dicarlo et al. (2012, doi:10.1016/j.neuron.2012.01.010); rhythms of 12 to 40 Hz that follow the stimulus
 # without locking to it: Tallon-Baudry & Bertrand (1999, doi:10.1016/S1364-6613(99)01299-1).
 AREAS = (
-    Area(
-        "V1", "pixels", (0.010, -0.066, 0.008), 12, 0.09, 0.015, 6 * NANO, 40.0, 0.17, 0.035, 6 * NANO, 0.006
-    ),
-    Area(
-        "V2", "early", (0.020, -0.062, -0.010), 12, 0.12, 0.020, 6 * NANO, 32.0, 0.20, 0.035, 6 * NANO, 0.010
-    ),
-    Area(
-        "V4", "middle", (0.034, -0.052, -0.018), 12, 0.16, 0.025, 6 * NANO, 25.0, 0.24, 0.040, 6 * NANO, 0.016
-    ),
-    Area("LO", "late", (0.044, -0.044, 0.006), 12, 0.20, 0.030, 6 * NANO, 19.0, 0.28, 0.045, 6 * NANO, 0.022),
-    Area(
-        "IT",
-        "embedding",
-        (0.050, -0.026, -0.022),
-        12,
-        0.25,
-        0.035,
-        6 * NANO,
-        14.0,
-        0.34,
-        0.050,
-        6 * NANO,
-        0.030,
-    ),
-    Area(
-        "IPS",
-        "embedding",
-        (0.026, -0.040, 0.050),
-        12,
-        0.28,
-        0.040,
-        6 * NANO,
-        22.0,
-        0.40,
-        0.050,
-        6 * NANO,
-        0.030,
-    ),
+    Area("V1", "pixels", (0.010, -0.066, 0.008), 12, 0.09, 0.015, 40.0, 0.17, 0.035, 0.006),
+    Area("V2", "early", (0.020, -0.062, -0.010), 12, 0.12, 0.020, 32.0, 0.20, 0.035, 0.010),
+    Area("V4", "middle", (0.034, -0.052, -0.018), 12, 0.16, 0.025, 25.0, 0.24, 0.040, 0.016),
+    Area("LO", "late", (0.044, -0.044, 0.006), 12, 0.20, 0.030, 19.0, 0.28, 0.045, 0.022),
+    Area("IT", "embedding", (0.050, -0.026, -0.022), 12, 0.25, 0.035, 14.0, 0.34, 0.050, 0.030),
+    Area("IPS", "embedding", (0.026, -0.040, 0.050), 12, 0.28, 0.040, 22.0, 0.40, 0.050, 0.030),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pandas as pd
 from neurodec.files import atomic_path, track
 from neurodec.simulate.drive import StimulusDrive
 from neurodec.simulate.scenes import Scene, caption, concept, draw_scenes, render
+from neurodec.simulate.sources import AREAS
 
 FOLDERS = {"train": "training_images", "test": "test_images", "gallery": "center_images"}
 
@@ -40,6 +42,11 @@ class Study:
     def n_test(self) -> int:
         """Test pictures."""
         return len(self.scenes["test"])
+
+    @cached_property
+    def drives(self) -> list[np.ndarray]:
+        """Per area, the drive of every training and then every test picture, (n_pictures, 2 * n_sources)."""
+        return [self.drive.units(area.drive, 2 * area.n_sources, seed) for seed, area in enumerate(AREAS)]
 
     def table(self) -> pd.DataFrame:
         """Return `stimulus, concept, split, image, caption`; `image` is relative to the image set."""

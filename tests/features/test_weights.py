@@ -25,6 +25,12 @@ def test_packaged_network_is_stock_open_clip():
     assert not any(p.requires_grad for p in network.parameters())
 
 
+def test_packaged_networks_differ():
+    """The network that drives the simulated brain must never be the target."""
+    target, driver = (load_clip(f"neurodec/{name}")[0] for name in ("tiny-clip", "scene-driver"))
+    assert weights_hash(target) != weights_hash(driver)
+
+
 def test_tokenizer_lies_in_the_folder():
     tokens = load_tokenizer("neurodec/tiny-clip")(["a small red fish on the left, in the sky", "A zebra"])
     network, _ = load_clip("neurodec/tiny-clip")

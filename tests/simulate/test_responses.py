@@ -2,21 +2,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from neurodec.simulate.responses import Variability, add_responses, saturate
+from neurodec.simulate.responses import Responses, add_responses, saturate
 from neurodec.simulate.sources import AREAS
 
 SFREQ = 500.0
-STEADY = Variability(gain=0.0, jitter=0.0)
+STEADY = Responses(gain=0.0, jitter=0.0)
 
 
-def answers(variability, n_trials=400, spacing=500, drive=1.0):
+def answers(responses, n_trials=400, spacing=500, drive=1.0):
     """One area's currents, cut into trials (n_trials, n_sources, spacing)."""
     area = AREAS[0]
     currents = np.zeros((area.n_sources, n_trials * spacing), dtype=np.float32)
     onsets = np.arange(n_trials) * spacing
     drives = np.full((n_trials, 2 * area.n_sources), drive)
     rng = np.random.default_rng(0)
-    add_responses(currents, area, drives, onsets, SFREQ, variability, np.ones(n_trials), rng)
+    add_responses(currents, area, drives, onsets, SFREQ, responses, np.ones(n_trials), rng)
     return currents.reshape(area.n_sources, n_trials, spacing).transpose(1, 0, 2)
 
 
@@ -40,7 +40,7 @@ def test_an_answer_peaks_near_its_latency_and_has_no_net_current():
 
 
 def test_jitter_moves_single_trials():
-    trials = answers(Variability(gain=0.0, induced=0.0, jitter=3.0))
+    trials = answers(Responses(gain=0.0, induced=0.0, jitter=3.0))
     zero = np.abs(trials[:, 0]).argmax(axis=1)
     assert 0.5 < zero.std() / (3.0 * AREAS[0].jitter * SFREQ) < 2.0
 

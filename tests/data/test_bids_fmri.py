@@ -1,0 +1,188 @@
+import gzip
+import json
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+
+from neurodec.data import BidsFMRI, Trials, prepare
+from neurodec.errors import NeurodecError
+
+AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
+CLASSES = ["face", "house", "cat"]
+
+
+def write_run(root, subject, run, rng, n_volumes=60, folder=""):
+    """One run whose voxels follow the class with weights of their own, five volumes per block."""
+    place = root / folder
+    place.mkdir(parents=True, exist_ok=True)
+    stem = f"sub-{subject}_task-view_run-{run:02d}"
+    onsets = np.array([8.0, 44.0, 80.0])
+    order = rng.permutation(3)
+    series = rng.normal(100, 1, size=(4, 3, 2, n_volumes))
+    for onset, kind in zip(onsets, order, strict=True):
+        first = int((onset + 4) / 2)
+        series[kind, ..., first : first + 5] += 4
+    image = nibabel.Nifti1Image(series.astype(np.float32), AFFINE)
+    image.header.set_zooms((3, 3, 3, 2.0))
+    image.header.set_xyzt_units("mm", "sec")
+    nibabel.save(image, place / f"{stem}_bold.nii.gz")
+    events = pd.DataFrame(
+        {"onset": onsets, "duration": 10.0, "trial_type": [CLASSES[kind] for kind in order]}
+    )
+    events.to_csv(place / f"{stem}_events.tsv", sep="\t", index=False)
+    return place / f"{stem}_bold.nii.gz"
+
+
+def write_mask(folder, subject):
+    mask = np.ones((4, 3, 2), np.uint8)
+    mask[0, 0] = 0
+    nibabel.save(nibabel.Nifti1Image(mask, AFFINE), folder / f"sub-{subject}_desc-brain_mask.nii.gz")
+    return mask.astype(bool)
+
+
+@pytest.fixture
+def root(tmp_path, rng):
+    write_mask(tmp_path, "01")
+    for run in (1, 2):
+        write_run(tmp_path, "01", run, rng)
+    return tmp_path
+
+
+def reader(**changes):
+    return BidsFMRI(**{"estimate": "block_mean", "hrf_shift": 4.0, "standardise": "none", **changes})
+
+
+def load(root, **changes):
+    dataset = reader(**changes)
+    return Trials.concatenate([dataset.load(part, root) for part in dataset.parts(root)])
+
+
+def test_reads_runs_events_and_mask(root):
+    trials = load(root)
+    assert trials.responses.shape == (6, 22)
+    assert set(trials.table["concept"]) == set(CLASSES)
+    assert trials.table["run"].unique().tolist() == ["view_01", "view_02"]
+    volume = trials.to_nifti().get_fdata()
+    for row, concept in enumerate(trials.table["concept"]):
+        means = [volume[kind, 1:, :, row].mean() for kind in range(3)]  # off the hole of the mask
+        assert CLASSES[int(np.argmax(means))] == concept
+
+
+def test_standardised_within_the_run(root):
+    trials = load(root, standardise="run")
+    for _, rows in trials.table.groupby("run").indices.items():
+        assert np.abs(trials.responses[rows].mean(axis=0)).max() < 1e-5
+
+
+@pytest.mark.parametrize("estimate", ["lsa", "lss"])
+def test_glm_estimates_have_the_same_shape(root, estimate):
+    assert load(root, estimate=estimate, standardise="run").responses.shape == (6, 22)
+
+
+def test_folders_sessions_and_inherited_tables(tmp_path, rng):
+    folder = "sub-07/ses-2/func"
+    path = write_run(tmp_path, "07", 1, rng, folder=folder)
+    path.rename(path.with_name("sub-07_ses-2_task-view_run-01_space-MNI_bold.nii.gz"))
+    events = path.with_name("sub-07_task-view_run-01_events.tsv")
+    events.rename(tmp_path / "task-view_events.tsv")  # one table for all runs
+    write_mask(tmp_path / "sub-07", "07")
+    trials = load(tmp_path)
+    assert trials.table[["subject", "session", "run"]].iloc[0].tolist() == ["07", "2", "view_01"]
+
+
+def test_repetition_time_of_the_sidecar_wins(root):
+    (root / "task-view_bold.json").write_text(json.dumps({"RepetitionTime": 1.0}))
+    with pytest.raises(NeurodecError, match=r"1 event\(s\) lie beyond the scan of 60 s"):
+        load(root)
+
+
+def test_another_number_of_runs_needs_no_change(root, rng):
+    for run in range(3, 13):
+        write_run(root, "01", run, rng)
+    assert load(root).table["run"].nunique() == 12
+
+
+def test_the_store_refuses_a_run_under_two_names(root, tmp_path_factory):
+    for kind in ("bold.nii.gz", "events.tsv"):
+        source = root / f"sub-01_task-view_run-01_{kind}"
+        (root / f"sub-01_task-view_run-03_{kind}").write_bytes(source.read_bytes())
+    with pytest.raises(NeurodecError, match=r"run-03_bold.nii.gz is the same recording as .*run-01"):
+        prepare(reader(), root, tmp_path_factory.mktemp("out") / "prepared")
+
+
+def bold(root):
+    return root / "sub-01_task-view_run-01_bold.nii.gz"
+
+
+def table(root):
+    return root / "sub-01_task-view_run-01_events.tsv"
+
+
+def without_mask(root):
+    (root / "sub-01_desc-brain_mask.nii.gz").unlink()
+
+
+def cut_short(root):
+    bold(root).write_bytes(bold(root).read_bytes()[:-2000])
+
+
+def not_an_image(root):
+    bold(root).write_bytes(gzip.compress(b"hello" * 200))
+
+
+def empty_table(root):
+    table(root).write_text("onset\tduration\ttrial_type\n")
+
+
+def late_event(root):
+    table(root).write_text("onset\tduration\ttrial_type\n8\t10\tface\n500\t10\tcat\n")
+
+
+def no_duration(root):
+    table(root).write_text("onset\tduration\ttrial_type\n8\tn/a\tface\n")
+
+
+def no_column(root):
+    table(root).write_text("onset\tduration\tkind\n8\t10\tface\n")
+
+
+def other_grid(root):
+    nibabel.save(
+        nibabel.Nifti1Image(np.ones((4, 3, 3), np.uint8), AFFINE), root / "sub-01_desc-brain_mask.nii.gz"
+    )
+
+
+def nan_voxel(root):
+    image = nibabel.load(bold(root))
+    values = image.get_fdata()
+    values[2, 1, 1, 5] = np.nan
+    nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), AFFINE, image.header), bold(root))
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (without_mask, "has no brain mask"),
+        (cut_short, "cut short or damaged"),
+        (not_an_image, "not a readable NIfTI"),
+        (empty_table, "has no event"),
+        (late_event, r"beyond the scan of 120 s .*cat at 500 s"),
+        (no_duration, r"no duration in seconds at row 2 \(face\)"),
+        (no_column, r"lacks the column\(s\) trial_type"),
+        (other_grid, "lies on another grid"),
+        (nan_voxel, r"NaN or infinite values in 1 of 22 voxels of the mask, first \(2, 1, 1\)"),
+        (lambda root: table(root).unlink(), "run-01_events.tsv is missing"),
+    ],
+)
+def test_bad_input_is_one_sentence(root, damage, sentence):
+    damage(root)
+    with pytest.raises(NeurodecError, match=sentence) as caught:
+        load(root)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_subject_is_named(root):
+    with pytest.raises(NeurodecError, match="No sub-05_"):
+        reader(subjects=["05"]).parts(root)

@@ -1,0 +1,147 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from neurodec.alignment import ContrastiveClassifier
+from neurodec.data import ArrayFile, BidsFMRI, MuseCSV, Trials
+from neurodec.data.trials import with_defaults
+from neurodec.encoders import RidgeClassifier
+from neurodec.errors import NeurodecError
+from neurodec.evaluation import Classification
+from neurodec.preprocessing.eeg import EEGPreprocessing
+
+
+def trials_of(rng, strength=1.0, n_runs=5, n_per_run=24, n_classes=3, n_subjects=1, n_times=30):
+    """Responses after onset carry the class, those before do not."""
+    n = n_subjects * n_runs * n_per_run
+    labels = rng.integers(n_classes, size=n)
+    times = -0.1 + np.arange(n_times) / 100
+    patterns = rng.normal(size=(n_classes, 4, 1)) * (times >= 0)
+    responses = rng.normal(size=(n, 4, n_times)) + strength * patterns[labels]
+    table = with_defaults(
+        pd.DataFrame(
+            {
+                "stimulus": [f"kind{label}" for label in labels],
+                "subject": np.repeat([f"{code + 1:02d}" for code in range(n_subjects)], n // n_subjects),
+                "run": [str(code) for code in np.tile(np.repeat(np.arange(n_runs), n_per_run), n_subjects)],
+            }
+        )
+    )
+    info = {"modality": "eeg", "units": "a.u.", "sfreq": 100.0, "tmin": -0.1, "ch_names": list("abcd")}
+    return Trials(responses.astype(np.float32), table, info)
+
+
+def test_finds_what_is_there_and_controls_stay_at_chance(rng):
+    found = Classification(n_shuffles=99, n_bootstrap=500).run(trials_of(rng))
+    result = found["classification"]
+    assert result["accuracy"] > 0.8
+    assert result["ci95"][0] > 1 / 3
+    assert result["auc"] > 0.9
+    assert result["p_value"] == pytest.approx(0.01)
+    assert result["chance"] == pytest.approx(1 / 3)
+    assert len(result["per_fold"]) == 5
+    assert np.sum(result["confusion"]) == 120
+    for control in found["controls"].values():
+        assert control["ci95"][0] <= 1 / 3 <= control["ci95"][1]
+    assert set(found["controls"]) == {"shuffled", "prestimulus"}
+    assert "baselines" not in found
+    json.dumps(found)
+
+
+def test_noise_stays_at_chance(rng):
+    result = Classification(n_shuffles=0).run(trials_of(rng, strength=0.0))["classification"]
+    assert result["ci95"][0] < 1 / 3 < result["ci95"][1]
+    assert result["p_value"] > 0.01
+    assert "exchanges" in result["p_method"]
+
+
+def test_left_out_groups_are_never_trained_on(rng):
+    seen = []
+
+    class Spy(RidgeClassifier):
+        def fit(self, responses, labels, groups, subjects):
+            seen.append(set(groups))
+            return super().fit(responses, labels, groups, subjects)
+
+    trials = trials_of(rng, n_subjects=2)
+    for scheme, n_fits, n_kept in (("leave_one_run_out", 10, 9), ("leave_one_subject_out", 2, 1)):
+        seen.clear()
+        Classification(decoder=Spy(), scheme=scheme, n_shuffles=0, prestimulus=False).run(trials)
+        assert [len(groups) for groups in seen] == [n_kept] * n_fits
+        assert len(set.union(*seen)) == n_kept + 1
+
+
+def test_folds_of_several_groups(rng):
+    evaluation = Classification(n_folds=2, n_shuffles=0, prestimulus=False)
+    assert len(evaluation.run(trials_of(rng))["classification"]["per_fold"]) == 5  # still told group by group
+
+
+def test_same_seed_same_numbers(rng):
+    trials = trials_of(rng)
+    evaluation = Classification(n_shuffles=3)
+    assert evaluation.run(trials) == evaluation.run(trials)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [({"run": "1"}, "Only one group"), ({"stimulus": "x", "concept": "x"}, "All trials show x")],
+)
+def test_nothing_to_decode(rng, change, sentence):
+    trials = trials_of(rng)
+    with pytest.raises(NeurodecError, match=sentence):
+        Classification().run(Trials(trials.responses, trials.table.assign(**change), trials.info))
+
+
+def test_deep_decoder_beside_its_linear_baseline(rng):
+    trials = trials_of(rng, n_times=80, n_runs=2, n_per_run=60, n_classes=2, strength=2.0)
+    decoder = ContrastiveClassifier(n_epochs=30, n_outputs=8, batch_size=32)
+    found = Classification(decoder=decoder, n_shuffles=1, n_bootstrap=200).run(trials)
+    assert found["classification"]["accuracy"] > 0.8
+    assert found["baselines"]["ridge"]["accuracy"] > 0.8
+    assert "difference" in found["baselines"]["ridge"]["difference_to_decoder"]
+    assert abs(found["controls"]["prestimulus"]["accuracy"] - 0.5) < 0.2
+
+
+# What a linear decoder must reach on the real recordings beside a developer's checkout; other runs and subjects of the
+# same sets must do as well, so the bounds are loose.
+
+
+def read(dataset, root):
+    return Trials.concatenate([dataset.load(part, root) for part in dataset.parts(root)])
+
+
+def test_haxby_left_out_runs(shared):
+    trials = read(BidsFMRI(estimate="block_mean", hrf_shift=2.5), shared / "data/haxby2001-slice-fmri")
+    found = Classification(n_shuffles=20).run(trials)
+    assert found["classification"]["accuracy"] >= 0.65
+    low, high = found["controls"]["shuffled"]["ci95"]
+    assert low <= 0.125 <= high
+
+
+def test_n170_left_out_runs(shared):
+    settings = EEGPreprocessing(
+        l_freq=1.0, h_freq=30.0, reference="average", tmin=-0.1, tmax=0.6, baseline=(-0.1, 0.0), sfreq=64.0,
+        whiten="robust", clamp=4.0,
+    )  # fmt: skip
+    dataset = MuseCSV(event_id={"house": 1, "face": 2}, preprocessing=settings)
+    trials = read(dataset, shared / "data/muse-n170-eeg")
+    found = Classification(decoder=RidgeClassifier(per_subject=True), n_shuffles=10).run(trials)
+    assert found["classification"]["auc"] >= 0.6
+    assert found["classification"]["ci95_auc"][0] > 0.5
+    for control in found["controls"].values():
+        assert control["ci95_auc"][0] <= 0.5 <= control["ci95_auc"][1]
+
+
+@pytest.mark.parametrize("n_subjects", [34, 15])
+def test_things_eeg1_left_out_subjects(shared, n_subjects):
+    dataset = ArrayFile(
+        file="*.npz", responses="erp", axes=["subject", "concept", "channel", "time"], scale="subject",
+        labels={"concept": "categories", "channel": "channels"}, times="times",
+    )  # fmt: skip
+    trials = read(dataset, shared / "data/things-eeg1-erps")
+    kept = trials.select(np.arange(5 * n_subjects))
+    found = Classification(scheme="leave_one_subject_out", n_shuffles=5).run(kept)
+    assert found["classification"]["accuracy"] >= 0.7
+    assert found["controls"]["prestimulus"]["accuracy"] <= 0.3
