@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: test lint bench clean
+.PHONY: demo test lint bench clean
 
 # The stamp is older than pyproject.toml whenever the dependencies may have changed.
 .venv/installed: pyproject.toml
@@ -10,6 +10,9 @@ BIN := .venv/bin
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
+
+demo: .venv/installed
+	$(BIN)/neurodec demo --out demo
 
 test: .venv/installed
 	$(BIN)/python -m pytest

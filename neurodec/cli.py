@@ -23,7 +23,18 @@ STAGES = {
     "report": "write the HTML report",
 }
 
+SIMULATED_SIZES = (
+    "n_subjects",
+    "n_train_concepts",
+    "images_per_concept",
+    "n_test_concepts",
+    "gallery_per_concept",
+    "train_repetitions",
+    "test_repetitions",
+)
+
 EXAMPLES = """examples:
+  neurodec demo --out demo
   neurodec run configs/haxby/linear.yaml --data-root DIR --out OUT
   neurodec run my_recording.yaml --data-root . --out results --trainer.max_epochs 20
   neurodec fit configs/atm/things-eeg2.yaml --data-root DIR --out OUT --model.lr 1e-4
@@ -74,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_recipe_verb(verbs, "run", "run every stage that a recipe names", _run)
     for stage, summary in STAGES.items():
         _add_recipe_verb(verbs, stage, summary, _run_stage)
+    _add_demo(verbs)
+    _add_simulate(verbs)
     return parser
 
 
@@ -101,6 +114,30 @@ def _add_recipe_verb(verbs: argparse._SubParsersAction, name: str, summary: str,
     parser.add_argument("--data-root", type=Path, required=True, help="folder of the raw data")
     parser.add_argument("--out", type=Path, required=True, help="folder for everything that is written")
     _add_allow(parser)
+
+
+def _add_demo(verbs: argparse._SubParsersAction) -> None:
+    summary = "simulate a subject and decode it, with nothing downloaded"
+    example = f"example:\n  neurodec demo --out demo --trainer.max_epochs 5\n\n{RECIPE_HELP}"
+    parser = _verb(verbs, "demo", summary, _demo, example)
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder to write, ./demo by default")
+    parser.set_defaults(recipe=None)
+
+
+def _add_simulate(verbs: argparse._SubParsersAction) -> None:
+    summary = "write a simulated recording in the layout of a real data set"
+    example = """examples:
+  neurodec simulate eeg --data-root sim-eeg
+  neurodec simulate fmri --data-root sim-fmri --seed 1 --n_subjects 2 --n_train_concepts 60
+
+Sizes that can be changed: --n_subjects, --n_train_concepts, --images_per_concept, --n_test_concepts,
+--gallery_per_concept, --train_repetitions, --test_repetitions."""
+    parser = _verb(verbs, "simulate", summary, _simulate, example)
+    parser.add_argument("modality", choices=["eeg", "meg", "fmri"])
+    parser.add_argument("--data-root", type=Path, required=True, help="empty folder to write")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same bits")
+    for name in SIMULATED_SIZES:
+        parser.add_argument(f"--{name}", type=int, help=argparse.SUPPRESS)
 
 
 def _add_allow(parser: argparse.ArgumentParser) -> None:
@@ -133,3 +170,23 @@ def _run_stage(arguments: argparse.Namespace, overrides: list[str]) -> None:
         allow=arguments.allow,
         only=arguments.verb,
     )
+
+
+def _demo(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    from neurodec.recipe import run_recipe
+    from neurodec.recipe_file import packaged_recipe
+    from neurodec.simulate import simulate_demo
+
+    print("simulate ...", flush=True)
+    data_root = simulate_demo(arguments.out / "data")
+    run_recipe(packaged_recipe("demo/eeg"), data_root, arguments.out, overrides=overrides)
+    print(f"report: {arguments.out / 'report.html'}")
+
+
+def _simulate(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    from neurodec.simulate import simulate
+
+    size = {name: getattr(arguments, name) for name in SIMULATED_SIZES}
+    size = {name: count for name, count in size.items() if count is not None}
+    root = simulate(arguments.data_root, arguments.modality, arguments.seed, **size)
+    print(f"simulated {arguments.modality} in {root}")

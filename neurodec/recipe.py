@@ -231,6 +231,7 @@ class Run:
             "features": str(self.out / "features"),
             "text_features": str(texts) if texts.exists() else None,
             "subjects": fold.train,
+            "validate_on_test": self.recipe.selection == "published_protocol",
             "seed": self.recipe.seed,
         }
         model = {**sections["model"], "seed": self.recipe.seed}

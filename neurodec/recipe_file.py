@@ -12,7 +12,7 @@ from lightning import Trainer
 
 import neurodec.encoders  # noqa: F401  short class names resolve among what is imported
 from neurodec.alignment import AlignmentModule, TrialsDataModule
-from neurodec.alignment.fit import link_sizes
+from neurodec.alignment.fit import Selection, link_sizes
 from neurodec.alignment.pretrained import check_class_path
 from neurodec.data import Dataset
 from neurodec.errors import NeurodecError
@@ -58,6 +58,13 @@ def load_recipe(
         reason = " ".join(str(error).split())[:400]
         raise NeurodecError(f"The recipe {path} does not fit: {reason}") from None
     return parser, recipe
+
+
+def packaged_recipe(name: str) -> Path:
+    """Return the file of a recipe of ``configs/``, such as ``demo/eeg``, in a checkout or an installed package."""
+    package = Path(__file__).resolve().parent
+    installed = package / "configs"
+    return (installed if installed.is_dir() else package.parent / "configs") / f"{name}.yaml"
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -110,16 +117,18 @@ def recipe_parser(sections: list[str]) -> ArgumentParser:
     )
     parser.add_argument(
         "--selection",
-        type=Literal["validation", "last"],
+        type=Selection,
         default="validation",
-        help="which epoch is scored: lowest validation loss, or the last",
+        help="which epoch is scored: lowest validation loss, the last, or as published (best on the test data)",
     )
     parser.add_subclass_arguments(Dataset, "dataset", required=True)
     if "features" in sections:
         parser.add_class_arguments(OpenClip, "features")
     if "model" in sections:
         parser.add_class_arguments(
-            TrialsDataModule, "data", skip={"prepared", "features", "text_features", "subjects", "seed"}
+            TrialsDataModule,
+            "data",
+            skip={"prepared", "features", "text_features", "subjects", "seed", "validate_on_test"},
         )
         parser.add_class_arguments(AlignmentModule, "model", skip={"seed"})
         parser.add_class_arguments(Trainer, "trainer", instantiate=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import lightning as L
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -39,6 +40,9 @@ class TrialsDataModule(L.LightningDataModule):
     batch_size : int
     validation_fraction : float
         Share of the training concepts held out; 0 trains on all.
+    validate_on_test : bool
+        Judge epochs on the averaged *test* trials and train on every concept, as published code does. Only the
+        selection `published_protocol` of a recipe sets it, which says so in its results.
     average_repetitions : bool
         Train on the mean over repetitions instead of single trials.
     ch_names : list of str, optional
@@ -62,6 +66,7 @@ class TrialsDataModule(L.LightningDataModule):
         subjects: list[str] | None = None,
         batch_size: int = 64,
         validation_fraction: float = 0.1,
+        validate_on_test: bool = False,
         average_repetitions: bool = False,
         ch_names: list[str] | None = None,
         tmin: float | None = None,
@@ -70,7 +75,8 @@ class TrialsDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.batch_size, self.seed = batch_size, seed
-        self.validation_fraction, self.average_repetitions = validation_fraction, average_repetitions
+        self.validation_fraction = 0.0 if validate_on_test else validation_fraction
+        self.validate_on_test, self.average_repetitions = validate_on_test, average_repetitions
         self.features = Features.load(features)
         self.texts = Features.load(text_features) if text_features else None
         trials = Trials.load(prepared)
@@ -97,22 +103,34 @@ class TrialsDataModule(L.LightningDataModule):
         held_out = table["concept"].isin(
             validation_concepts(table["concept"][wanted], self.validation_fraction, self.seed)
         )
-        self.training = self._gather(np.flatnonzero(wanted & ~held_out))
-        self.validation = self._gather(np.flatnonzero(wanted & held_out)) if held_out.any() else None
+        self.training = self._gather(np.flatnonzero(wanted & ~held_out), self.average_repetitions)
+        if self.validate_on_test:
+            self.validation = self._gather(np.flatnonzero(self._tested()), average=True)
+        elif held_out.any():
+            self.validation = self._gather(np.flatnonzero(wanted & held_out), self.average_repetitions)
+        else:
+            self.validation = None
         if len(self.training) < self.batch_size:
             raise NeurodecError(
                 f"{len(self.training)} training trials do not fill a batch of {self.batch_size}; lower data.batch_size."
             )
 
-    def _gather(self, rows: np.ndarray) -> Gather:
+    def _tested(self) -> pd.Series:
+        """Mark the test trials: of the training subjects, or, where they have none, of those left out."""
+        table = self.trials.table
+        tested = table["split"] == "test"
+        own = tested & table["subject"].isin(self.subjects)
+        return own if own.any() else tested
+
+    def _gather(self, rows: np.ndarray, average: bool) -> Gather:
         trials = self.trials
-        if self.average_repetitions:
+        if average:
             trials = trials.select(rows).average()
             rows = np.arange(len(trials))
         table = trials.table.iloc[rows]
         places = {subject: place for place, subject in enumerate(self.subjects)}
         tensors = {
-            "subject": torch.tensor([places[subject] for subject in table["subject"]]),
+            "subject": torch.tensor([places.get(subject, -1) for subject in table["subject"]]),
             "stimulus": torch.from_numpy(self.features.rows(table["stimulus"])),
         }
         tables = {"target": torch.from_numpy(self.features.values)}

@@ -25,6 +25,7 @@ from neurodec.errors import NeurodecError
 from neurodec.files import atomic_path, remove_partials
 
 _QUIET = {"logger": False, "enable_model_summary": False}  # metrics.csv and the report say what matters
+Selection = Literal["validation", "last", "published_protocol"]
 LINKED = ("n_chans", "n_times", "n_outputs", "n_subjects")
 _EXPECTED = (
     ".*isinstance.treespec, LeafSpec.*",
@@ -67,7 +68,7 @@ def link_sizes(parser: LightningArgumentParser) -> None:
         parser.link_arguments(f"data.{name}", f"model.encoder.init_args.{name}", apply_on="instantiate")
 
 
-def fit(config: dict[str, Any], out: Path, name: str, selection: Literal["validation", "last"]) -> Path:
+def fit(config: dict[str, Any], out: Path, name: str, selection: Selection) -> Path:
     """Train one encoder, or go on training it, and export the chosen weights.
 
     Parameters
@@ -79,8 +80,9 @@ def fit(config: dict[str, Any], out: Path, name: str, selection: Literal["valida
         `models/<name>/`.
     name : str
         Of this fit.
-    selection : {"validation", "last"}
-        Which epoch is exported.
+    selection : {"validation", "last", "published_protocol"}
+        Which epoch is exported: that of the lowest validation loss, the last, or that of the highest accuracy on the
+        test data (see `TrialsDataModule.validate_on_test`).
 
     Returns
     -------
@@ -98,7 +100,7 @@ def fit(config: dict[str, Any], out: Path, name: str, selection: Literal["valida
     with warnings.catch_warnings():
         for message in _EXPECTED:
             warnings.filterwarnings("ignore", message=message)
-        cli = _build(config, checkpoints)
+        cli = _build(config, checkpoints, "val_top1" if selection == "published_protocol" else "val_loss")
         last = checkpoints / "last.ckpt"
         earlier = read_own_checkpoint(last) if last.exists() else {"callbacks": {}}
         # Lightning would give a run that had already stopped early one more epoch.
@@ -106,9 +108,9 @@ def fit(config: dict[str, Any], out: Path, name: str, selection: Literal["valida
             resumed = last if last.exists() else None
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resumed, weights_only=False)
     best = checkpoints / "best.ckpt"
-    validated = selection == "validation" and best.exists()
+    validated = selection != "last" and best.exists()
     if cli.trainer.is_global_zero:
-        _export(model_folder, cli, best if validated else last, "validation" if validated else "last")
+        _export(model_folder, cli, best if validated else last, selection if validated else "last")
     return model_folder
 
 
@@ -162,14 +164,15 @@ def _export(folder: Path, cli: FitCLI, chosen: Path, selection: str) -> None:
     save_pretrained(folder, cli.model.encoder, encoder, facts)
 
 
-def _build(config: dict[str, Any], folder: Path) -> FitCLI:
+def _build(config: dict[str, Any], folder: Path, monitor: str) -> FitCLI:
     trainer = {
         **_QUIET,
         **{key: value for key, value in config.get("trainer", {}).items() if value is not None},
     }
     trainer.setdefault("enable_progress_bar", sys.stderr.isatty())
     trainer["default_root_dir"] = str(folder)
-    validated = config["data"].get("validation_fraction", 0.1) > 0
+    data = config["data"]
+    validated = data.get("validate_on_test", False) or data.get("validation_fraction", 0.1) > 0
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not about the user's data
     return FitCLI(
         AlignmentModule,
@@ -177,16 +180,25 @@ def _build(config: dict[str, Any], folder: Path) -> FitCLI:
         run=False,
         save_config_callback=None,
         seed_everything_default=config.get("seed_everything", 42),
-        trainer_defaults={"callbacks": [History(folder / "metrics.csv"), *_checkpoints(folder, validated)]},
-        args={"model": config["model"], "data": config["data"], "trainer": trainer},
+        trainer_defaults={
+            "callbacks": [
+                History(folder / "metrics.csv"),
+                *_checkpoints(folder, monitor if validated else None),
+            ]
+        },
+        args={"model": config["model"], "data": data, "trainer": trainer},
     )
 
 
-def _checkpoints(folder: Path, validated: bool) -> list[ModelCheckpoint]:
+def _checkpoints(folder: Path, monitor: str | None) -> list[ModelCheckpoint]:
     last = ModelCheckpoint(folder, filename="last", enable_version_counter=False, save_top_k=1, monitor=None)
-    if not validated:
+    if monitor is None:
         return [last]
-    return [ModelCheckpoint(folder, filename="best", monitor="val_loss", enable_version_counter=False), last]
+    mode = "max" if monitor == "val_top1" else "min"
+    return [
+        ModelCheckpoint(folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False),
+        last,
+    ]
 
 
 class History(Callback):

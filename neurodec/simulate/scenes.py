@@ -10,13 +10,16 @@ from __future__ import annotations
 import colorsys
 import itertools
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 
 from neurodec.errors import NeurodecError
+from neurodec.files import track
 from neurodec.simulate.backdrops import BACKDROPS
 from neurodec.simulate.shapes import SHAPES, Primitive
 
@@ -287,3 +290,22 @@ def draw_scenes(
     train = [replace(scene, variant=i) for scene in train_concepts for i in range(images_per_concept)]
     gallery = [replace(scene, variant=1 + i) for scene in test for i in range(gallery_per_concept)]
     return train, test, gallery
+
+
+def scene_pixels(scenes: Sequence[Scene], n_variants: int = 1) -> torch.Tensor:
+    """Render `n_variants` pictures of every concept, for training a network.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene
+        Their own variant is the first one.
+    n_variants : int
+        The pictures of one variant follow those of the one before.
+
+    Returns
+    -------
+    Tensor, shape (n_variants * n_scenes, 3, 64, 64), uint8
+    """
+    shown = [replace(scene, variant=scene.variant + i) for i in range(n_variants) for scene in scenes]
+    pictures = [np.asarray(render(scene)) for scene in track(shown, "Rendering scenes")]
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()

@@ -89,7 +89,7 @@ def _pixels(scenes: list[Scene], description: str) -> Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
 
 
-def _normalised(pixels: Tensor) -> Tensor:
+def normalised(pixels: Tensor) -> Tensor:
     """Scale uint8 pixels as the inference transform in the configuration does."""
     return (pixels.float() / 255 - PIXEL_MEAN) / PIXEL_STD
 
@@ -137,7 +137,7 @@ def _optimise(
     for _ in track(range(n_steps), "Training the tiny CLIP"):
         rows = _draw_batch(concepts, generator)
         variants = torch.randint(images.shape[0], (len(rows),), generator=generator)
-        image_features, text_features, logit_scale = model(_normalised(images[variants, rows]), tokens[rows])
+        image_features, text_features, logit_scale = model(normalised(images[variants, rows]), tokens[rows])
         loss = contrast(image_features, text_features, logit_scale)
         optimizer.zero_grad()
         loss.backward()
@@ -180,8 +180,8 @@ def held_out_scores(
     """
     _, test, gallery = draw_scenes(16, 1, n_concepts, n_variants, seed=0)
     texts = _embed_captions(model, tokenizer, test)
-    images = model.encode_image(_normalised(_pixels(test, "Rendering")), normalize=True)
-    further = model.encode_image(_normalised(_pixels(gallery, "Rendering")), normalize=True)
+    images = model.encode_image(normalised(_pixels(test, "Rendering")), normalize=True)
+    further = model.encode_image(normalised(_pixels(gallery, "Rendering")), normalize=True)
     candidates = all_scenes(False) + all_scenes(True)
     best = (images @ _embed_captions(model, tokenizer, candidates).T).argmax(1)
     own, own_further = torch.arange(n_concepts), torch.arange(n_concepts).repeat_interleave(n_variants)

@@ -128,3 +128,20 @@ def test_too_few_trials_for_a_batch_is_told(folder):
     data = TrialsDataModule(folder / "prepared", folder / "features", batch_size=500)
     with pytest.raises(NeurodecError, match="batch_size"):
         data.setup("fit")
+
+
+def test_published_protocol_exports_the_epoch_that_is_best_on_the_test_data(folder, rng):
+    trials = Trials.load(folder / "prepared")
+    split = np.where(trials.table["concept"].isin([f"s{index}" for index in range(10)]), "test", "train")
+    Trials(trials.responses, trials.table.assign(split=split), trials.info).save(folder / "prepared")
+    settings = config(folder, 6)
+    settings["data"]["validate_on_test"] = True
+    model_folder = fit(settings, folder / "run", "x", "published_protocol")
+    log = pd.read_csv(folder / "run" / "checkpoints" / "x" / "metrics.csv")
+    facts = load_pretrained(model_folder)[1]
+    assert facts["selection"] == "published_protocol"
+    assert facts["epoch"] == int(log["val_top1"].idxmax())
+    data = TrialsDataModule(folder / "prepared", folder / "features", batch_size=32, validate_on_test=True)
+    data.setup("fit")
+    assert len(data.training) == 30 * N_REPETITIONS  # every training concept, none held out
+    assert len(data.validation) == 10  # test stimuli, repetitions averaged

@@ -55,7 +55,7 @@ def test_command_writes_a_folder_that_open_clip_loads(tmp_path, monkeypatch):
     assert weights[0] == weights[1]
     network, transform = open_clip.create_model_from_pretrained(f"local-dir:{tmp_path / 'a'}")
     picture = transform(render(few[0]))
-    expected = tiny_clip._normalised(tiny_clip._pixels([few[0]], ""))[0]
+    expected = tiny_clip.normalised(tiny_clip._pixels([few[0]], ""))[0]
     torch.testing.assert_close(picture, expected)
     assert network.encode_image(picture[None]).shape == (1, 128)
 
@@ -90,7 +90,7 @@ def test_training_lowers_the_loss(monkeypatch):
 
     def loss():
         with torch.no_grad():
-            return float(contrast(*network(tiny_clip._normalised(images[0]), tokens)))
+            return float(contrast(*network(tiny_clip.normalised(images[0]), tokens)))
 
     before = loss()
     tiny_clip._optimise(network, few, images, tokens, 40, torch.Generator().manual_seed(0))

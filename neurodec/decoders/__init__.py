@@ -1,0 +1,1 @@
+"""From image embeddings to pictures: guided diffusion over diffusers pipelines, and the embedded tiny decoder."""

@@ -1,0 +1,1 @@
+"""From brain embeddings to image embeddings."""
