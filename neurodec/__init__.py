@@ -25,6 +25,7 @@ _PUBLIC = {
     "ATM": "neurodec.encoders",
     "Ridge": "neurodec.encoders",
     "load_pretrained": "neurodec.alignment",
+    "NeuralDecoder": "neurodec.pipeline",
     "run_recipe": "neurodec.recipe",
 }
 __all__ = ["__version__", *_PUBLIC]

@@ -19,6 +19,7 @@ STAGES = {
     "features": "compute (or find in the cache) the CLIP features of the stimuli",
     "fit": "train the encoder; goes on from the last checkpoint",
     "retrieve": "find the seen stimulus among the gallery for every test trial",
+    "reconstruct": "draw the seen pictures from the brain embeddings, with controls and ceilings",
     "evaluate": "score with chance, intervals, controls and the ridge baseline",
     "report": "write the HTML report",
 }

@@ -18,10 +18,14 @@ from neurodec.data import Trials, load_stimuli, prepare
 from neurodec.encoders import Ridge
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Retrieval, RetrievalRun
+from neurodec.evaluation.curves import averages, predict_rows
 from neurodec.evaluation.scored import Scored
 from neurodec.features import Features
 from neurodec.files import atomic_path, key_of, read_json, write_json
+from neurodec.pipeline import NeuralDecoder, Prior, build_decoder, build_prior
+from neurodec.priors import load_prior
 from neurodec.recipe_file import load_recipe, recipe_parser
+from neurodec.reconstruct import Seen, reconstruct, score
 from neurodec.report import write_report
 
 
@@ -119,6 +123,7 @@ class Run:
     def stages(self) -> list[str]:
         """Name the stages that the recipe's sections ask for."""
         trained = ["features", "fit", "retrieve"] if "model" in self.recipe else []
+        trained += ["reconstruct"] if "reconstruction" in self.recipe else []
         scored = ["evaluate", "report"] if self.recipe.get("evaluation") else []
         return ["prepare", *trained, *scored]
 
@@ -161,18 +166,26 @@ class Run:
         """Write ``OUT/retrieved.csv``: for every test stimulus its rank and the five best candidates."""
         tables = []
         for fold in self._folds:
-            test = self._test(fold).average()
-            gallery = self._objects.evaluation.candidates(
-                test, load_stimuli(self.out / "prepared"), self._features
-            )
-            tables.append(Scored.of(self._predict(fold)(test), test.table, gallery).rank_table())
+            z, table = self._test_embeddings(fold)
+            gallery = self._objects.evaluation.candidates(self._test(fold), self._stimuli, self._features)
+            tables.append(Scored.of(z, table, gallery).rank_table())
         with atomic_path(self.out / "retrieved.csv") as partial:
             pd.concat(tables).to_csv(partial, index=False)
 
+    def reconstruct(self) -> None:
+        """Draw the seen pictures, with controls and ceilings, into ``OUT/images/reconstructed/<fold>/``."""
+        for fold in self._folds:
+            decoder = self._neural_decoder(fold)
+            folder = self.out / "images" / "reconstructed" / fold.name
+            reconstruct(
+                decoder, self._seen(fold), self._objects.reconstruction, self._objects.features, folder
+            )
+
     def evaluate(self) -> None:
         """Write ``OUT/results.json`` and, for retrieval, ``OUT/evaluation/<fold>/``."""
-        sections = self.recipe.evaluation.as_dict()
-        key = key_of([sections, self._stamp("fit"), self._provenance])
+        sections = self.recipe.as_dict()
+        drawn = [sections.get(name) for name in ("prior", "decoder", "reconstruction")]
+        key = key_of([sections["evaluation"], drawn, self._stamp("fit"), self._provenance])
         if self._stamp("evaluate") == key and (self.out / "results.json").exists():
             return
         evaluation = self._objects.evaluation
@@ -181,6 +194,8 @@ class Run:
             found = evaluation.results(runs)
         else:
             found = evaluation.run(self._trials)
+        if "reconstruction" in self.recipe:
+            self._evaluate_pictures(found)
         self.set_stamp("evaluate", key)
         write_json(self.out / "results.json", {**self._header(), **found, "speed": self._speed()})
 
@@ -201,14 +216,18 @@ class Run:
     def _objects(self) -> Namespace:
         """The dataset, features and evaluation objects; the model is built by the fit itself."""
         kept = self.recipe.clone()
-        for name in ("model", "data", "trainer"):
+        for name in ("model", "data", "trainer", "prior", "decoder"):
             kept.pop(name, None)
-        sections = [name for name in ("features", "evaluation") if name in kept]
+        sections = [name for name in ("features", "evaluation", "reconstruction") if name in kept]
         return recipe_parser(sections).instantiate_classes(kept)
 
     @cached_property
     def _trials(self) -> Trials:
         return Trials.load(self.out / "prepared")
+
+    @cached_property
+    def _stimuli(self) -> pd.DataFrame:
+        return load_stimuli(self.out / "prepared")
 
     @cached_property
     def _features(self) -> Features:
@@ -246,10 +265,78 @@ class Run:
         data = self.recipe.data
         return prepare_inputs(trials, data.ch_names, data.tmin, data.tmax)
 
-    def _test(self, fold: Fold) -> Trials:
+    def _part(self, split: str, subjects: list[str]) -> Trials:
         table = self._trials.table
-        rows = np.flatnonzero((table["split"] == "test") & table["subject"].isin(fold.test))
+        rows = np.flatnonzero((table["split"] == split) & table["subject"].isin(subjects))
         return self._inputs(self._trials.select(rows))
+
+    def _test(self, fold: Fold) -> Trials:
+        return self._part("test", fold.test)
+
+    def _test_embeddings(self, fold: Fold) -> tuple[np.ndarray, pd.DataFrame]:
+        """Embed the test trials, averaged as the evaluation averages them."""
+        evaluation = self._objects.evaluation
+        average = averages(self._test(fold), {"encoder": self._predict(fold)}, evaluation.averaging)
+        found, table = average(evaluation.n_repetitions, evaluation.seed)
+        return found["encoder"], table
+
+    def _neural_decoder(self, fold: Fold) -> NeuralDecoder:
+        """Load encoder, prior and decoder of a fold; the prior is fitted first where it was not."""
+        folder, sections = self.out / "decoders" / fold.name, self.recipe.as_dict()
+        key = key_of([sections["prior"], self._stamp("fit")])
+        own = {"decoder": sections["decoder"], "sampling": self._objects.reconstruction.sampling}
+        if self._stamp(f"prior {fold.name}") == key and folder.exists():
+            prior = load_prior(folder / "prior")
+        else:
+            prior = self._fit_prior(fold)
+        encoder, config = load_pretrained(self.out / "models" / fold.name, self.allow)
+        decoder = NeuralDecoder(
+            encoder, prior, build_decoder(sections["decoder"], self.allow), {**config, **own}
+        )
+        decoder.save_pretrained(folder)
+        self.set_stamp(f"prior {fold.name}", key)
+        return decoder
+
+    def _fit_prior(self, fold: Fold) -> Prior:
+        train = self._part("train", fold.train)
+        z = predict_rows(self._predict(fold), train)
+        targets = self._features.values[self._features.rows(train.table["stimulus"])]
+        prior = build_prior(self.recipe.prior.as_dict())
+        concepts = train.table["concept"].to_numpy()
+        return prior.fit(
+            z,
+            targets,
+            concepts,
+            embedding_space=self._features.info["embedding_space"],
+            checkpoints=self.out / "checkpoints" / f"{fold.name}-prior",
+        )
+
+    def _seen(self, fold: Fold) -> Seen:
+        z, table = self._test_embeddings(fold)
+        n_images = self._objects.reconstruction.n_images
+        z, table = z[:n_images], table[:n_images].reset_index(drop=True)
+        files = self._stimuli.set_index("stimulus")["image"].map(lambda image: self.root / image)
+        shown = self._stimuli["stimulus"][self._stimuli["split"] == "train"].tolist()
+        values = self._features.values
+        train = Features(values[self._features.rows(shown)], shown, self._features.info)
+        return Seen(
+            z,
+            table[["subject", "stimulus", "concept"]],
+            values[self._features.rows(table["stimulus"])],
+            files[table["stimulus"]].tolist(),
+            train,
+            files[shown].tolist(),
+        )
+
+    def _evaluate_pictures(self, found: dict[str, Any]) -> None:
+        """Add the scores of the pictures to the results, and write ``OUT/reconstructed.csv``."""
+        folders = [self.out / "images" / "reconstructed" / fold.name for fold in self._folds]
+        section, table = score(folders, self._objects.reconstruction)
+        found["reconstruction"] = section
+        metrics = ("pixcorr", "ssim", "two_way", "ci95", "n_images")
+        found["controls"]["shuffled"] |= {name: section["controls"]["shuffled"][name] for name in metrics}
+        with atomic_path(self.out / "reconstructed.csv") as partial:
+            table.to_csv(partial, index=False)
 
     def _predict(self, fold: Fold) -> Any:
         """Return the trained encoder as a function from trials (cut as in training) to embeddings."""
@@ -276,7 +363,7 @@ class Run:
         ridge = Ridge().fit(train.responses, targets, train.table["concept"].to_numpy())
         run = evaluation.run(
             self._test(fold),
-            load_stimuli(self.out / "prepared"),
+            self._stimuli,
             self._features,
             self._predict(fold),
             ridge=lambda trials: ridge.predict(trials.responses),

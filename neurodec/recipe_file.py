@@ -15,11 +15,25 @@ from neurodec.alignment import AlignmentModule, TrialsDataModule
 from neurodec.alignment.fit import Selection, link_sizes
 from neurodec.alignment.pretrained import check_class_path
 from neurodec.data import Dataset
+from neurodec.decoders import GuidedDiffusion, Kandinsky
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Evaluation
 from neurodec.features import OpenClip
+from neurodec.priors import DiffusionPrior, LinearPrior
+from neurodec.reconstruct import Reconstruction
 
-SECTIONS = ("dataset", "features", "data", "model", "trainer", "evaluation")
+SECTIONS = (
+    "dataset",
+    "features",
+    "data",
+    "model",
+    "trainer",
+    "prior",
+    "decoder",
+    "reconstruction",
+    "evaluation",
+)
+_DRAWING = {"prior", "decoder", "reconstruction"}
 
 
 def load_recipe(
@@ -86,6 +100,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise NeurodecError(
             f"The recipe {path} has a `model` but lacks `features` or `data`; add both sections."
         )
+    if _DRAWING & set(content) and not {*_DRAWING, "model"} <= set(content):
+        raise NeurodecError(
+            f"The recipe {path} reconstructs pictures only with the sections `model`, `prior`, `decoder` and "
+            "`reconstruction` together; add those that are missing or remove the others."
+        )
     return content
 
 
@@ -133,5 +152,10 @@ def recipe_parser(sections: list[str]) -> ArgumentParser:
         parser.add_class_arguments(AlignmentModule, "model", skip={"seed"})
         parser.add_class_arguments(Trainer, "trainer", instantiate=False)
         link_sizes(parser)
+    if "prior" in sections:
+        parser.add_subclass_arguments((DiffusionPrior, LinearPrior), "prior")
+        parser.add_subclass_arguments((GuidedDiffusion, Kandinsky), "decoder")
+    if "reconstruction" in sections:
+        parser.add_class_arguments(Reconstruction, "reconstruction")
     parser.add_subclass_arguments(Evaluation, "evaluation", required=False)
     return parser

@@ -24,6 +24,7 @@ from neurodec.alignment.pretrained import save_pretrained
 from neurodec.errors import NeurodecError
 from neurodec.files import atomic_path, remove_partials
 
+_FACTS = ("modality", "sfreq", "tmin", "ch_names", "mask_shape", "voxel_indices")
 _QUIET = {"logger": False, "enable_model_summary": False}  # metrics.csv and the report say what matters
 Selection = Literal["validation", "last", "published_protocol"]
 LINKED = ("n_chans", "n_times", "n_outputs", "n_subjects")
@@ -153,7 +154,7 @@ def _export(folder: Path, cli: FitCLI, chosen: Path, selection: str) -> None:
     facts = {
         "embedding_space": data.features.info["embedding_space"],
         "subjects": data.subjects,
-        **{name: data.trials.info.get(name) for name in ("modality", "sfreq", "tmin", "ch_names")},
+        **{name: data.trials.info.get(name) for name in _FACTS},
         "n_times": data.n_times,
         "epoch": checkpoint["epoch"],
         "selection": selection,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,14 +13,21 @@ import jinja2
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
 
 from neurodec.data import Trials, load_stimuli
 from neurodec.files import atomic_path, read_json
 from neurodec.report import plots
+from neurodec.report.grids import (
+    data_url,
+    reconstructed,
+    reconstruction_grids,
+    save_grid,
+    score_column,
+    thumbnail,
+)
 
 _TEMPLATE = Path(__file__).with_name("template.html")
-_PANEL_ROWS, _THUMBNAIL = 5, 112
+_PANEL_ROWS = 5
 _PACKAGES = ("neurodec", "torch", "lightning", "mne", "open-clip-torch", "numpy", "scikit-learn")
 _BROAD = 8  # inches; such figures take both columns of the page
 _TRIALS_FOR_MAP = 200  # enough for the spread of every voxel, and quickly read from disk
@@ -53,7 +58,7 @@ class Chart:
         """Write the PNG file, and return what the template needs."""
         with atomic_path(folder / f"{self.name}.png") as partial:
             self.figure.savefig(partial)
-        source = _data_url((folder / f"{self.name}.png").read_bytes(), "png")
+        source = data_url((folder / f"{self.name}.png").read_bytes(), "png")
         kind = "lines" if self.lines else "map"
         wide = " broad" if self.figure.get_figwidth() > _BROAD else ""
         return {"title": self.title, "caption": self.caption, "source": source, "kind": kind + wide}
@@ -70,7 +75,7 @@ def write_report(out: str | Path) -> Path:
     Returns
     -------
     Path
-        The page: self-contained, below 5 MB.
+        The page: self-contained, below 5 MB (15 MB with reconstructed pictures).
 
     Raises
     ------
@@ -93,10 +98,14 @@ def write_report(out: str | Path) -> Path:
         overview=charts[:1],
         charts=charts[1:],
         panels=_panels(out, folds),
+        grids=reconstruction_grids(out),
+        pictures=_picture_rows(results.get("reconstruction") or {}),
+        per_picture=_per_picture(out),
         sources=(_info(out).get("provenance") or {}).get("sources", []),
         versions={"Python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
         config=config.read_text(encoding="utf-8") if config.exists() else "",
     )
+    save_grid(out, out / "images" / "reconstructions.png")
     with atomic_path(out / "report.html") as partial:
         partial.write_text(page, encoding="utf-8")
     return out / "report.html"
@@ -319,27 +328,43 @@ def _panels(out: Path, folds: _Folds) -> list[dict[str, Any]]:
                 return []  # the pictures are elsewhere by now, or were never there
             found = [
                 {
-                    "source": _thumbnail(files[row[place]]),
+                    "source": thumbnail(files[row[place]]),
                     "right": row[place] == row["stimulus"],
                     "name": row[place],
                 }
                 for place in places
             ]
-            lines.append({**row, "seen": _thumbnail(files[row["stimulus"]]), "found": found})
+            lines.append({**row, "seen": thumbnail(files[row["stimulus"]]), "found": found})
         panels.append({"title": title, "lines": lines})
     return panels
 
 
-def _thumbnail(file: Path) -> str:
-    with Image.open(file) as picture:
-        small = picture.convert("RGB").resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
-    content = io.BytesIO()
-    small.save(content, "JPEG", quality=85)
-    return _data_url(content.getvalue(), "jpeg")
+def _picture_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Flatten the scores of pictures: the brain's, its controls, and the ceilings."""
+    names = {
+        "shuffled": "control: shuffled brain",
+        "mean_embedding": "control: mean embedding",
+        "nearest_training": "control: nearest training picture",
+        "true_through_prior": "ceiling: true embedding, prior and decoder",
+        "true_through_decoder": "ceiling: true embedding, decoder alone",
+        "autoencoder": "ceiling: autoencoder alone",
+    }
+    parts = {**found.get("controls", {}), **found.get("ceilings", {})}
+    rows = [{"kind": "decoder", "name": "from the brain", **found}] if found else []
+    return rows + [{"kind": "control", "name": names[name], **part} for name, part in parts.items()]
 
 
-def _data_url(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64," + base64.b64encode(content).decode()
+def _per_picture(out: Path) -> list[dict[str, Any]]:
+    """Return concept, pixel correlation and identification of every picture, best first."""
+    table = reconstructed(out)
+    if table is None:
+        return []
+    column = score_column(table)
+    ranked = table.sort_values([column, "pixcorr"], ascending=False, kind="stable")
+    return [
+        {"concept": concept, "pixcorr": pixcorr, "score": score}
+        for concept, pixcorr, score in zip(ranked["concept"], ranked["pixcorr"], ranked[column], strict=True)
+    ]
 
 
 def _percent(share: float, digits: int = 1) -> str:

@@ -27,6 +27,7 @@ _STYLE = mpl.rc_context(
         "savefig.dpi": 144,
     }
 )
+_PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # keeps lines from crossing a label
 _FEWEST_CHANS = 8  # a map drawn through fewer is mostly invention
 _MOST_NAMES = 24  # classes whose names and counts still fit beside a matrix
 _SLICES = 6
@@ -64,7 +65,8 @@ def intervals(rows: Sequence[dict[str, Any]], chance: float, label: str) -> Figu
         if row["ci95"]:
             axes.plot(row["ci95"], [place, place], color=color, linewidth=3, solid_capstyle="butt", alpha=0.6)
         axes.plot(value, place, "o", color=color, markersize=9)
-        axes.annotate(f"{100 * value:.1f} %", (value, place), (0, 7), textcoords="offset points", ha="center")
+        text = f"{100 * value:.1f} %"
+        axes.annotate(text, (value, place), (0, 7), textcoords="offset points", ha="center", bbox=_PAPER)
     _mark_chance(axes, chance, vertical=True)
     axes.annotate(
         "chance",
