@@ -41,6 +41,15 @@ EXAMPLES = """examples:
   neurodec fit configs/atm/things-eeg2.yaml --data-root DIR --out OUT --model.lr 1e-4
 """
 
+_SPACE = "free some space, or choose another folder to write to; the same command goes on from here"
+_RIGHTS = "change the permissions, or choose another folder"
+_IN_THE_WAY = "a file is in the way, so choose another folder"
+OBSTACLES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _SPACE),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _RIGHTS),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), _IN_THE_WAY),
+}
+
 RECIPE_HELP = """Any key of the recipe can be overridden by its dotted name:
   --trainer.max_epochs 20  --model.encoder.init_args.n_heads 5  --evaluation.init_args.n_permutations 1000
 Running again resumes what was interrupted and skips what is done. OUT then holds report.html, results.json,
@@ -58,11 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NeurodecError as error:
         return _fail(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in OBSTACLES:
             raise
-        return _fail(
-            f"{error.strerror} while writing {error.filename or 'the output'}; free some space or choose another --out."
-        )
+        return _fail(f"{error.filename or 'the output'}: {error.strerror}; {OBSTACLES[error.errno]}.")
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130

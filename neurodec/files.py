@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -16,6 +17,8 @@ import numpy as np
 from neurodec.errors import NeurodecError
 
 T = TypeVar("T")
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_PROBE = 1 << 16  # bytes; a failed writer has left less than a block free
 
 
 @contextmanager
@@ -32,6 +35,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Path
         Where to write. It carries the final suffix, so writers that look at suffixes work.
         If the block raises, whatever was written is removed and `path` is left as it was.
+
+    Raises
+    ------
+    OSError
+        Naming `path`, with the number of the error, if the disk or the quota is full, whatever the writer raised.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,11 +52,30 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         elif path.is_dir():
             shutil.rmtree(path)
         os.replace(partial, path)
+    except Exception as error:
+        number = _full_disk(partial, error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
     finally:
         if partial.is_dir():
             shutil.rmtree(partial)
         else:
             partial.unlink(missing_ok=True)
+
+
+def _full_disk(partial: Path, error: Exception) -> int | None:
+    """Return the error number if a writer failed on a full disk; NumPy, torch and safetensors do not pass it on."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno if error.errno in _FULL else None
+    try:
+        with (partial / "probe" if partial.is_dir() else partial).open("ab") as handle:
+            handle.write(bytes(_PROBE))
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as refused:
+        return refused.errno if refused.errno in _FULL else None
+    return None
 
 
 def remove_partials(folder: str | Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,15 +66,32 @@ def load_recipe(
         Naming the key that does not exist or whose value does not fit, or the class that is not allowed.
     """
     content = _read_yaml(Path(path))
-    for class_path in _class_paths(content):
+    values = [text.partition("=")[2] if text.startswith("--") else text for text in overrides]
+    for class_path in _class_paths([content, values], Path(path).parent):
         check_class_path(class_path, set(allow))
+    whole = [text for text in overrides if text.removeprefix("--").partition("=")[0] in {*SECTIONS, "config"}]
+    if whole:  # a path here would be read unchecked
+        raise NeurodecError(
+            f"{whole[0]} replaces a whole section; override single keys, such as --trainer.max_epochs."
+        )
     parser = recipe_parser([name for name in SECTIONS if name in content])
     try:
         recipe = parser.parse_args(["--config", str(path), *overrides])
     except (ArgumentError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:400]
-        raise NeurodecError(f"The recipe {path} does not fit: {reason}") from None
+        raise NeurodecError(
+            f"The recipe {path} does not fit: {_reason(error)[:400]}; the docstring of the class lists its keys."
+        ) from None
     return parser, recipe
+
+
+def _reason(error: Exception) -> str:
+    """Return what jsonargparse found wrong, without its account of the alternatives."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: ", "", text)
+    text = re.sub(r" - Expected a <class 'NoneType'> Given value type: <class 'dict'>.*", "", text)
+    return re.sub(
+        r" - Expected a <class 'NoneType'> Given value type: \S+ \S+ Given value: ", ", given ", text
+    ).rstrip(".")
 
 
 def packaged_recipe(name: str) -> Path:
@@ -96,6 +116,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise NeurodecError(
             f"The recipe {path} has the key {unknown[0]}, which does not exist; correct or remove it."
         )
+    empty = [name for name in SECTIONS if name in content and not isinstance(content[name], dict)]
+    if empty:
+        raise NeurodecError(
+            f"The section {empty[0]} of the recipe {path} holds no keys; write them there, or remove it."
+        )
     if "model" in content and not {"features", "data"} <= set(content):
         raise NeurodecError(
             f"The recipe {path} has a `model` but lacks `features` or `data`; add both sections."
@@ -108,23 +133,39 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _class_paths(content: Any) -> Iterator[str]:
-    """Yield every string that jsonargparse could import as a class."""
+def _class_paths(content: Any, folder: Path) -> Iterator[str]:
+    """Yield every string that jsonargparse could import: importing alone runs a module's code."""
+    if isinstance(content, str):
+        content = _as_read(content, folder)
     if isinstance(content, dict):
+        if "class_path" in content:
+            yield str(content["class_path"])
         for value in content.values():
-            yield from _class_paths(value)
+            yield from _class_paths(value, folder)
     elif isinstance(content, list):
         for value in content:
-            yield from _class_paths(value)
+            yield from _class_paths(value, folder)
     elif isinstance(content, str):
         names = content.split(".")
-        if len(names) > 1 and all(name.isidentifier() for name in names) and names[-1][0].isupper():
+        dotted = len(names) > 1 and all(name.isidentifier() for name in names)
+        if dotted and (names[-1][0].isupper() or find_spec(names[0])):
             yield content
+
+
+def _as_read(text: str, folder: Path) -> Any:
+    """Return what jsonargparse makes of a text: it also reads JSON in it, or the file that it names."""
+    for file in (Path(text), folder / text):
+        with suppress(OSError, ValueError):
+            text = file.read_text(encoding="utf-8") if file.is_file() else text
+    with suppress(yaml.YAMLError):
+        parsed = yaml.safe_load(text)
+        return parsed if isinstance(parsed, (dict, list)) else text
+    return text
 
 
 def recipe_parser(sections: list[str]) -> ArgumentParser:
     """Return the parser of a recipe with these sections."""
-    parser = ArgumentParser(prog="recipe", exit_on_error=False)
+    parser = ArgumentParser(prog="recipe", exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config")
     parser.add_argument("--name", type=str, required=True, help="shown in the report")
     parser.add_argument("--seed", type=int, default=42, help="of weights, batches and splits")

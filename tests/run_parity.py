@@ -16,7 +16,10 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import parity_metrics
+import parity_priors
 import torch
+from parity_inputs import input_of
 
 from neurodec.alignment.losses import reconstruction_loss, retrieval_loss
 from neurodec.encoders import ATM
@@ -90,13 +93,9 @@ FAMILIES: dict[str, Callable[[dict, ModuleType], Outputs]] = {
     "atms": atms,
     "atms-losses": atms_losses,
     "mvnn": mvnn,
+    **parity_priors.FAMILIES,
+    **parity_metrics.FAMILIES,
 }
-
-
-def input_of(case: dict, fill: ModuleType, name: str) -> np.ndarray:
-    """Draw the named input of a case."""
-    source = case["inputs"][name]
-    return fill.input_array(source["seed"], tuple(source["shape"]))
 
 
 def check(folder: Path) -> tuple[bool, str]:

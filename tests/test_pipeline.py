@@ -96,7 +96,9 @@ def test_voxels_come_from_an_image(decoder, rng):
     config = {**decoder.config, "mask_shape": [3, 2, 2], "voxel_indices": [1, 4, 7, 11], "subjects": ["01"]}
     fmri = NeuralDecoder(voxels, decoder.prior, decoder.decoder, config)
     flat = volumes.reshape(12, 5)[[1, 4, 7, 11]].T
-    np.testing.assert_allclose(fmri.embed(nibabel.Nifti1Image(volumes, np.eye(4))), fmri.embed(flat), atol=1e-6)
+    np.testing.assert_allclose(
+        fmri.embed(nibabel.Nifti1Image(volumes, np.eye(4))), fmri.embed(flat), atol=1e-6
+    )
     with pytest.raises(NeurodecError, match=r"\(2, 2, 2\) voxels"):
         fmri.embed(nibabel.Nifti1Image(volumes[:2], np.eye(4)))
 
@@ -104,13 +106,13 @@ def test_voxels_come_from_an_image(decoder, rng):
 def test_what_does_not_fit_is_told(decoder, responses):
     with pytest.raises(NeurodecError, match=r"\(n, 7, 80\).*\(n, 8, 80\)"):
         decoder.embed(responses[:, :7])
-    with pytest.raises(NeurodecError, match="1 response.*number 2.*NaN"):
+    with pytest.raises(NeurodecError, match=r"1 response.*number 2.*NaN"):
         decoder.embed(np.where(np.arange(4)[:, None, None] == 2, np.nan, responses))
     epochs = mne.EpochsArray(responses, mne.create_info(CHANS, 200.0, "eeg"), verbose="error")
     with pytest.raises(NeurodecError, match=r"resample\(100\)"):
         decoder.embed(epochs)
     foreign = LinearPrior().fit(np.eye(12, 16), np.eye(12, 128), embedding_space="elsewhere")
-    with pytest.raises(NeurodecError, match="elsewhere.*neurodec/tiny-clip"):
+    with pytest.raises(NeurodecError, match=r"elsewhere.*neurodec/tiny-clip"):
         NeuralDecoder(decoder.encoder, foreign, decoder.decoder, decoder.config)
 
 

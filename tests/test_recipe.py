@@ -83,23 +83,29 @@ def test_running_again_trains_nothing_and_changes_nothing(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("landmark", ["prepared/.parts/provenance.json", "checkpoints/sub-01/last.ckpt"])
-def test_a_killed_run_ends_with_the_same_scores(folder, landmark):
+@pytest.mark.parametrize(
+    "landmark",
+    ["prepared/.parts/provenance.json", "cache/features/[0-9a-f]*.npy", "checkpoints/sub-01/last.ckpt"],
+)
+def test_a_killed_run_ends_with_the_same_scores(folder, landmark, monkeypatch):
     out = f"killed-{landmark.split('/')[0]}"
+    monkeypatch.setenv("NEURODEC_CACHE", str(folder / out / "cache"))  # no features that another run has left
     command = [
         sys.executable,
         "-c",
         "import sys; from neurodec.cli import main; sys.exit(main(sys.argv[1:]))",
     ]
     process = subprocess.Popen([*command, *arguments(folder, out)], stdout=subprocess.DEVNULL)
-    while not (folder / out / landmark).exists():
+    while not any((folder / out).glob(landmark)):
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (folder / out / "results.json").exists()
+    computed = {file: file.stat().st_mtime_ns for file in (folder / out).glob("cache/features/[0-9a-f]*.npy")}
     assert main(arguments(folder, out)) == 0
     assert scores(folder, out) == scores(folder, "whole")
+    assert all(file.stat().st_mtime_ns == written for file, written in computed.items())  # and found again
 
 
 @pytest.mark.slow

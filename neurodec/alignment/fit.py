@@ -174,7 +174,8 @@ def _build(config: dict[str, Any], folder: Path, monitor: str) -> FitCLI:
     trainer["default_root_dir"] = str(folder)
     data = config["data"]
     validated = data.get("validate_on_test", False) or data.get("validation_fraction", 0.1) > 0
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not about the user's data
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # their tips are not about the user's data
     return FitCLI(
         AlignmentModule,
         TrialsDataModule,

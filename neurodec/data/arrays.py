@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.io import loadmat
 
 from neurodec.data.dataset import Dataset, Part, stimuli_of
-from neurodec.data.events import read_stimuli, read_table
+from neurodec.data.events import read_stimuli, read_table, table_files
 from neurodec.data.trials import Trials, with_defaults
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.eeg import standard_positions
@@ -85,8 +85,8 @@ class ArrayFile(Dataset):
             raise NeurodecError(
                 f"{root / self.file} does not exist; correct --data-root or the recipe's `file`."
             )
-        tables = (root / self.table,) if self.table else ()
-        return [Part(_name(file), "", (file, *tables)) for file in files]
+        tables = table_files(root, self.table, self.stimuli_table)
+        return [Part(_name(file, root), "", (file, *tables)) for file in files]
 
     def load(self, part: Part, root: Path) -> Trials:
         """Read one file and flatten all but the inner axes to trials."""
@@ -152,7 +152,7 @@ class ArrayFile(Dataset):
             table = pd.concat([table[kept], told.iloc[places].reset_index(drop=True)], axis=1)
         if "subject" in outer and "subject" not in self.labels and "*" in self.file:
             table["subject"] = (
-                _name(content.path) + "-" + table["subject"]
+                _name(content.path, root) + "-" + table["subject"]
             )  # every file numbers its own from 01
         if "stimulus" not in table and "concept" not in table:
             raise NeurodecError(
@@ -214,7 +214,7 @@ class _Content:
         except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
             reason = "pickled objects, which are refused" if "allow_pickle" in str(error) else str(error)
             raise NeurodecError(
-                f"{path} is not a readable array file ({reason}); save plain arrays."
+                f"{path} is not a readable array file ({reason}); copy it again, or save plain arrays."
             ) from None
         return cls(path, arrays)
 
@@ -268,5 +268,7 @@ def _require_usable(responses: np.ndarray, table: pd.DataFrame, info: dict[str, 
                 )
 
 
-def _name(file: Path) -> str:
-    return file.stem.replace(".", "-")
+def _name(file: Path, root: Path) -> str:
+    """Return the path below the data root as one word."""
+    inside = file.relative_to(root) if file.is_relative_to(root) else Path(file.name)
+    return "-".join(inside.with_suffix("").parts).replace(".", "-")

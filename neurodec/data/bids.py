@@ -10,7 +10,13 @@ import mne
 import pandas as pd
 
 from neurodec.data.dataset import Dataset, Part
-from neurodec.data.events import complete_events, read_stimuli, read_table, stimuli_of_events
+from neurodec.data.events import (
+    complete_events,
+    read_stimuli,
+    read_table,
+    stimuli_of_events,
+    table_files,
+)
 from neurodec.data.generic import Modality, open_raw, source_files, trials_of_raw
 from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError
@@ -59,9 +65,10 @@ class BidsEEG(Dataset):
             events = _sidecar(path, "events")
             if not events.is_file():
                 raise NeurodecError(f"{events} is missing; every recording needs its events.")
-            channels = [file for file in (_sidecar(path, "channels"),) if file.is_file()]
+            tables = [file for file in (_sidecar(path, "channels"),) if file.is_file()]
+            tables += table_files(root, self.stimuli_table)
             name = re.sub(r"_(split-\d+_)?(eeg|meg)$", "", path.stem)
-            parts.append(Part(name, _entities(path)["sub"], (*source_files(path), events, *channels)))
+            parts.append(Part(name, _entities(path)["sub"], (*source_files(path), events, *tables)))
         return parts
 
     def load(self, part: Part, root: Path) -> Trials:

@@ -13,7 +13,13 @@ import numpy as np
 import pandas as pd
 
 from neurodec.data.dataset import Dataset, Part
-from neurodec.data.events import complete_events, read_stimuli, read_table, stimuli_of_events
+from neurodec.data.events import (
+    complete_events,
+    read_stimuli,
+    read_table,
+    stimuli_of_events,
+    table_files,
+)
 from neurodec.data.trials import Trials, with_defaults
 from neurodec.errors import NeurodecError
 from neurodec.files import read_json
@@ -83,12 +89,14 @@ class BidsFMRI(Dataset):
         for path in self._runs(root):
             name = re.sub(r"_bold\.nii(\.gz)?$", "", path.name)
             files = (path, _events_file(path, root), self._mask_file(path, root))
-            parts.append(Part(name, _entities(path)["sub"], files))
+            sidecar = _inherited(path, root, "bold.json")
+            tables = (*table_files(root, self.stimuli_table), *([sidecar] if sidecar else []))
+            parts.append(Part(name, _entities(path)["sub"], (*files, *tables)))
         return parts
 
     def load(self, part: Part, root: Path) -> Trials:
         """Read one run and estimate the pattern of every event."""
-        path, events_file, mask_file = part.files
+        path, events_file, mask_file = part.files[:3]
         image, mask_image = _open(path), _open(mask_file)
         mask = _read_mask(mask_image, mask_file, image, path)
         t_r = _repetition_time(path, root, image)

@@ -24,12 +24,16 @@ class Part:
     subject : str
         Whose it is.
     files : tuple of Path
-        The source files, hashed for provenance and for the check against duplicates.
+        The source files, hashed for provenance; a change of any of them means preparing the part again.
+    n_recordings : int
+        How many of the first files are recordings, no two of which may be the same; the others are headers, tables
+        and masks, which may.
     """
 
     name: str
     subject: str
     files: tuple[Path, ...]
+    n_recordings: int = 1
 
 
 class Dataset(ABC):

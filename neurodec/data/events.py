@@ -42,6 +42,11 @@ def read_table(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     return table
 
 
+def table_files(root: Path, *tables: str | None) -> tuple[Path, ...]:
+    """Return the named tables below `root` that are there; what reads one tells if it is missing."""
+    return tuple(root / table for table in tables if table and (root / table).is_file())
+
+
 def events_of_raw(
     raw: mne.io.BaseRaw, event_id: dict[str, int | str] | None, stim_channel: str | None, where: str
 ) -> pd.DataFrame:

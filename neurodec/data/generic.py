@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,6 +19,7 @@ from neurodec.data.events import (
     read_stimuli,
     read_table,
     stimuli_of_events,
+    table_files,
 )
 from neurodec.data.patterns import FIELDS, fill_pattern, find_files
 from neurodec.data.trials import Trials, with_defaults
@@ -34,6 +37,8 @@ from neurodec.preprocessing.eeg import (
 from neurodec.preprocessing.epoching import cut_epochs, epoch_times
 
 Modality = Literal["eeg", "meg"]
+# What MNE warns of when a file is cut short, and goes on with the rest.
+_LOST = re.compile("does not match the file size|outside data range")
 
 
 @dataclass(frozen=True)
@@ -96,9 +101,9 @@ class Recordings(Dataset):
 
     def parts(self, root: Path) -> list[Part]:
         """List the recordings."""
-        parts = []
+        parts, pictures = [], table_files(root, self.stimuli_table)
         for path, fields, events in self._recordings(root).values():
-            files = (*source_files(path), *([events] if events else []))
+            files = (*source_files(path), *([events] if events else []), *pictures)
             parts.append(Part(part_name(fields), fields["subject"], files))
         return parts
 
@@ -183,8 +188,9 @@ class EpochsFiles(Dataset):
 
     def parts(self, root: Path) -> list[Part]:
         """List the files."""
+        pictures = table_files(root, self.stimuli_table)
         return [
-            Part(part_name(_all_fields(fields)), fields.get("subject", "01"), (path,))
+            Part(part_name(_all_fields(fields)), fields.get("subject", "01"), (path, *pictures))
             for path, fields in find_files(root, self.files)
         ]
 
@@ -263,7 +269,8 @@ def part_name(fields: dict[str, str]) -> str:
 def source_files(path: Path) -> tuple[Path, ...]:
     """Return the files that hold a recording, the samples first (some formats keep them beside a header)."""
     if path.is_dir():
-        return tuple(sorted(file for file in path.rglob("*") if file.is_file()))
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return tuple(sorted(files, key=lambda file: -file.stat().st_size))
     beside = {".vhdr": (".eeg", ".vmrk"), ".set": (".fdt",)}.get(path.suffix, ())
     found = [path.with_suffix(suffix) for suffix in beside if path.with_suffix(suffix).is_file()]
     return (*found, path)
@@ -278,9 +285,19 @@ def open_raw(path: Path) -> mne.io.BaseRaw:
         If the file is missing, cut short, or no format that MNE knows.
     """
     try:
-        return mne.io.read_raw(path, preload=False, verbose="error")
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            raw = mne.io.read_raw(path, preload=False, verbose="warning")
     except Exception as error:  # every format fails in its own way
         raise NeurodecError(_unreadable(path, error)) from None
+    lost = [text for text in (str(warning.message) for warning in told) if _LOST.search(text)]
+    if lost and path.suffix in (".edf", ".bdf", ".vhdr"):
+        reason = lost[0].split(" (")[0]
+        raise NeurodecError(
+            f"The length of {path} does not fit its header or its markers ({reason}); copy it again, or export it anew "
+            "if the recording was broken off."
+        )
+    return raw
 
 
 def open_epochs(path: Path) -> mne.BaseEpochs:

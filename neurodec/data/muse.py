@@ -175,8 +175,8 @@ class MuseCSV(Dataset):
 
 def _text(file: Path) -> bytes:
     """Return the content of a file, gzip or not whatever its name says."""
-    content = file.read_bytes()
     try:
+        content = file.read_bytes()
         return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     except (EOFError, OSError, zlib.error) as error:
         raise NeurodecError(f"{file} is cut short or damaged ({error}); copy it again.") from None

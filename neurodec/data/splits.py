@@ -22,13 +22,16 @@ def check_leakage(table: pd.DataFrame) -> None:
         Naming what is shared and the first rows of it.
     """
     train, test = (table[table["split"] == name] for name in ("train", "test"))
-    for column in ("stimulus", "concept"):
+    for column, plural in (("stimulus", "stimuli"), ("concept", "concepts")):
         shared = sorted(set(train[column]) & set(test[column]))
         if shared:
-            rows = table.index[(table[column] == shared[0]) & table["split"].isin(["train", "test"])][:4]
+            shows = [part.index[part[column] == shared[0]][:2] for part in (train, test)]
+            rows = sorted([*shows[0], *shows[1]])
+            subjects = ", ".join(dict.fromkeys(table["subject"][rows]))
+            what = f"1 {column}" if len(shared) == 1 else f"{len(shared)} {plural}"
             raise NeurodecError(
-                f"Training and test share {len(shared)} {column}(s), first {shared[0]} (rows "
-                f"{', '.join(map(str, rows))}); zero-shot decoding needs them disjoint, so correct the `split` column."
+                f"Training and test share {what}, first {shared[0]} (rows {', '.join(map(str, rows))}) of subject "
+                f"{subjects}; zero-shot decoding needs them disjoint, so correct the `split` column."
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,9 +25,10 @@ PARTS = ".parts"
 def prepare(dataset: Dataset, root: str | Path, folder: str | Path) -> Path:
     """Read every part of a dataset into one prepared folder.
 
-    Each part is kept as soon as it is done, so a killed run goes on where it stopped. The finished folder holds
-    `responses.npy` (float32, read memory-mapped), `trials.csv`, `stimuli.csv` and `info.json`, which also carries
-    the provenance: every source file with its SHA-256, every parameter, the package version.
+    Each part is kept as soon as it is done, so a killed or refused run goes on where it stopped; a part whose files
+    have changed since is read again. The finished folder holds `responses.npy` (float32, read memory-mapped),
+    `trials.csv`, `stimuli.csv` and `info.json`, which also carries the provenance: every source file with its SHA-256,
+    every parameter, the package version.
 
     Parameters
     ----------
@@ -60,6 +62,7 @@ def prepare(dataset: Dataset, root: str | Path, folder: str | Path) -> Path:
         raise NeurodecError(
             f"No recording was found below {root}; check --data-root and the recipe's dataset section."
         )
+    _require_distinct(parts, root)
     stamp = {"parameters": parameters_of(dataset), "files": _stamps(parts, root)}
     finished = folder / "info.json"
     if finished.exists():
@@ -67,7 +70,7 @@ def prepare(dataset: Dataset, root: str | Path, folder: str | Path) -> Path:
         return folder
     begun = folder / PARTS / "provenance.json"
     if begun.exists():
-        _require_same(read_json(begun), stamp, folder)
+        _discard_changed(read_json(begun), stamp, parts, root, folder / PARTS)
     remove_partials(folder)
     remove_partials(folder / PARTS)
     sources = _hash_sources(parts, root)
@@ -95,12 +98,40 @@ def parameters_of(dataset: Dataset) -> dict[str, Any]:
 
 def _stamps(parts: list[Part], root: Path) -> dict[str, list[int]]:
     """Size and modification time of every source: enough to see, without reading it, that a file has changed."""
-    files = {file for part in parts for file in part.files}
-    return {_relative(file, root): [file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(files)}
+    stamps = {}
+    for file in sorted({file for part in parts for file in part.files}):
+        try:
+            found = file.stat()
+        except FileNotFoundError:
+            raise NeurodecError(f"{file} is a link to a file that is not there; fetch its content.") from None
+        stamps[_relative(file, root)] = [found.st_size, found.st_mtime_ns]
+    return stamps
 
 
 def _relative(file: Path, root: Path) -> str:
     return str(file.relative_to(root)) if file.is_relative_to(root) else str(file)
+
+
+def _require_distinct(parts: list[Part], root: Path) -> None:
+    """Refuse two parts of one name: the second would be taken for the first, which is done already."""
+    seen: dict[str, Part] = {}
+    for part in parts:
+        other = seen.setdefault(part.name, part)
+        if other is not part:
+            names = " and ".join(_relative(twin.files[0], root) for twin in (part, other))
+            raise NeurodecError(f"{names} are both {part.name}; remove or rename one of them.")
+
+
+def _discard_changed(
+    before: dict[str, Any], now: dict[str, Any], parts: list[Part], root: Path, folder: Path
+) -> None:
+    """Delete the parts of an unfinished preparation whose parameters or files are not the same any more."""
+    same_parameters = key_of(before["parameters"]) == key_of(now["parameters"])
+    for part in parts:
+        names = [_relative(file, root) for file in part.files]
+        same_files = all(before["files"].get(name) == now["files"][name] for name in names)
+        if not (same_parameters and same_files):
+            shutil.rmtree(folder / part.name, ignore_errors=True)
 
 
 def _require_same(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
@@ -131,9 +162,7 @@ def _first_difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
 def _hash_sources(parts: list[Part], root: Path) -> list[dict[str, str]]:
     """Hash every source file and refuse two recordings with the same content."""
     files = list(dict.fromkeys(file for part in parts for file in part.files))
-    recordings = {
-        part.files[0] for part in parts
-    }  # a part's first file is its recording; others may be shared tables
+    recordings = {file for part in parts for file in part.files[: part.n_recordings]}
     with ThreadPoolExecutor() as pool:
         hashes = list(track(pool.map(sha256_of, files), "hashing sources", total=len(files)))
     seen: dict[str, Path] = {}
@@ -180,24 +209,38 @@ def _join(folders: list[Path], folder: Path, stimuli: pd.DataFrame, provenance: 
     parts = [Trials.load(part) for part in track(folders, "joining")]
     for part in parts[1:]:
         require_same_space(parts[0], part)
+    _refuse_twins(dict(zip((folder.name for folder in folders), parts, strict=True)))
     table = pd.concat([part.table for part in parts], ignore_index=True)
     table["repetition"] = table.groupby(["subject", "split", "stimulus"]).cumcount()
-    unknown = set(table["stimulus"]) - set(stimuli["stimulus"])
-    if unknown:
+    unknown = table[~table["stimulus"].isin(stimuli["stimulus"])]
+    if len(unknown):
+        where = "subject {}, session {}, run {}".format(*unknown[["subject", "session", "run"]].iloc[0])
         raise NeurodecError(
-            f"The trials show {min(unknown)}, which the stimulus table does not list; add it or correct its name."
+            f"Trial {unknown.index[0]} ({where}) shows {unknown['stimulus'].iloc[0]}, which the stimulus table does "
+            "not list; add it there or correct its name."
         )
     check_leakage(table)
-    shape = (len(table), *parts[0].responses.shape[1:])
-    with atomic_path(folder / "responses.npy") as partial:
-        joined = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
-        start = 0
-        for part in parts:
-            joined[start : start + len(part)] = part.responses
-            start += len(part)
-        joined.flush()
-        del joined
+    header = {"descr": "<f4", "fortran_order": False, "shape": (len(table), *parts[0].responses.shape[1:])}
+    with atomic_path(folder / "responses.npy") as partial, partial.open("wb") as handle:
+        np.lib.format.write_array_header_1_0(handle, header)
+        for part in parts:  # not through a memory map, where a full disk kills the process
+            handle.write(np.ascontiguousarray(part.responses, dtype="<f4").data)
     for name, frame in {"trials.csv": table, "stimuli.csv": stimuli}.items():
         with atomic_path(folder / name) as partial:
             frame.to_csv(partial, index=False)
     write_json(folder / "info.json", {**parts[0].info, "provenance": provenance})
+
+
+def _refuse_twins(parts: dict[str, Trials]) -> None:
+    """Refuse the same samples twice; another header, format or compression hides them from a hash of the files."""
+    seen: dict[str, str] = {}
+    for name, part in parts.items():
+        for place, rows in part.table.groupby(["subject", "session", "run"], sort=False).indices.items():
+            samples = part.responses if len(rows) == len(part) else part.responses[rows]
+            where = "{} (subject {}, session {}, run {})".format(name, *place)
+            first = seen.setdefault(hashlib.sha256(np.ascontiguousarray(samples)).hexdigest(), where)
+            if first != where:
+                raise NeurodecError(
+                    f"The trials of {where} are the same recording as those of {first}; counted twice it would leak "
+                    "between training and test, so remove one of them."
+                )

@@ -104,7 +104,8 @@ class ThingsEEG2(Dataset):
                 folder = base / f"ses-{session:02d}"
                 files = tuple(folder / f"raw_eeg_{name}.npy" for name in PARTITIONS.values())
                 _require_files(files)
-                parts.append(Part(f"sub-{subject:02d}_ses-{session:02d}", f"{subject:02d}", files))
+                name = f"sub-{subject:02d}_ses-{session:02d}"
+                parts.append(Part(name, f"{subject:02d}", files, n_recordings=len(files)))
         return parts
 
     def load(self, part: Part, root: Path) -> Trials:
@@ -171,7 +172,7 @@ class ThingsEEG2(Dataset):
         _require_files(files)
         n_blocks = self._kept(_open_preprocessed(files[0], root)[0], self.train_repetitions, files[0])
         return [
-            Part(f"sub-{subject:02d}_block-{block + 1}-of-{n_blocks}", f"{subject:02d}", files)
+            Part(f"sub-{subject:02d}_block-{block + 1}-of-{n_blocks}", f"{subject:02d}", files, len(files))
             for block in range(n_blocks)
         ]
 

@@ -75,7 +75,7 @@ class ThingsMEG(Dataset):
                     f"{first} is missing; download it, or leave the participant out of the recipe."
                 )
             files = (first, *sorted(folder.glob(f"preprocessed_P{number}-epo-*.fif")))
-            parts.append(Part(f"sub-{number:02d}", f"{number:02d}", files))
+            parts.append(Part(f"sub-{number:02d}", f"{number:02d}", files, n_recordings=len(files)))
         if not parts:
             raise NeurodecError(f"{folder} holds no preprocessed_P1-epo.fif, ...; correct --data-root.")
         return parts

@@ -318,7 +318,9 @@ def require_same_space(first: Trials, other: Trials) -> None:
     NeurodecError
         Naming the first field that differs and the recording it belongs to.
     """
-    where = " ".join(other.table[["subject", "session", "run"]].iloc[0]) if len(other) else "an empty part"
+    where = "An empty part"
+    if len(other):
+        where = "Subject {}, session {}, run {}".format(*other.table[["subject", "session", "run"]].iloc[0])
     fields = ("modality", "units", "sfreq", "tmin", "ch_names", "mask_shape", "voxel_indices")
     for name in fields:
         if first.info.get(name) != other.info.get(name):
@@ -329,11 +331,11 @@ def require_same_space(first: Trials, other: Trials) -> None:
                     f" ({', '.join(sorted(missing))} only on one side)" if missing else " (another order)"
                 )
             raise NeurodecError(
-                f"Subject/session/run {where} differs from the first recording in `{name}`{detail}; give every "
+                f"{where} differs from the first recording in `{name}`{detail}; give every "
                 "recording the same channels, sampling and mask."
             )
     if first.responses.shape[1:] != other.responses.shape[1:]:
         raise NeurodecError(
-            f"Subject/session/run {where} has trials of shape {other.responses.shape[1:]}, the first recording "
+            f"{where} has trials of shape {other.responses.shape[1:]}, the first recording "
             f"{first.responses.shape[1:]}; cut all epochs alike."
         )

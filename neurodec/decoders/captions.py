@@ -17,6 +17,7 @@ from neurodec.decoders.guided import VIT_H
 from neurodec.decoders.loading import (
     DType,
     check_network,
+    check_tokenizer,
     first_line,
     memory_advice,
     quiet,
@@ -186,6 +187,7 @@ def _load_git(name: str, dtype: torch.dtype) -> tuple[nn.Module, Any]:
     """Load GIT without its vision tower, and its tokenizer."""
     folder = find_folder(name)
     check_network(folder, name, remedy(name))
+    check_tokenizer(folder, f"The tokenizer of {name}", remedy(name))
     from transformers import AutoTokenizer, GitForCausalLM  # not at the top: seconds
 
     with quiet():

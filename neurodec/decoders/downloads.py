@@ -40,14 +40,19 @@ class Download:
 
 
 _HALF = '--include "*.json" "*.txt" "*/*.fp16.safetensors"'
-_WHOLE = '--include "*.json" "*.txt" "*/*.safetensors"'
+_WHOLE = '--include "*.json" "*.txt" "*/model.safetensors" "*/diffusion_pytorch_model.safetensors"'
+_UNCHECKED = '--exclude "safety_checker/*"'
 _STABILITY = "Stability AI non-commercial/community"
 _UNKNOWN = Download("size in its model card", "in its model card")
 DOWNLOADS = {
     "stabilityai/sdxl-turbo": Download("about 6.9 GB", _STABILITY, _HALF),
     "stabilityai/stable-diffusion-xl-base-1.0": Download("about 7.1 GB", "CreativeML OpenRAIL++-M", _HALF),
-    "stable-diffusion-v1-5/stable-diffusion-v1-5": Download("about 2.7 GB", "CreativeML OpenRAIL-M", _HALF),
-    "CompVis/stable-diffusion-v1-4": Download("about 5.5 GB", "CreativeML OpenRAIL-M", _WHOLE),
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": Download(
+        "about 2.1 GB", "CreativeML OpenRAIL-M", f"{_HALF} {_UNCHECKED}"
+    ),
+    "CompVis/stable-diffusion-v1-4": Download(
+        "about 4.3 GB", "CreativeML OpenRAIL-M", f"{_WHOLE} {_UNCHECKED}"
+    ),
     "kandinsky-community/kandinsky-2-2-decoder": Download(
         "about 5.3 GB", "Apache-2.0", '--include "*.json" "*/diffusion_pytorch_model.safetensors"'
     ),
@@ -76,13 +81,16 @@ def find_folder(name: str) -> Path:
     NeurodecError
         If it is not on this machine: what to fetch, how large, under which licence, and the command.
     """
-    if Path(name).is_dir():
-        return Path(name)
     if name.startswith(EMBEDDED):
         folder = ASSETS / name.removeprefix(EMBEDDED)
         if not folder.is_dir():
-            raise NeurodecError(f"{name} is not among the packaged generators; take neurodec/tiny-decoder.")
+            raise NeurodecError(
+                f"{name} is not among the packaged generators; take neurodec/tiny-decoder, or install neurodec "
+                "again if that is missing."
+            )
         return folder
+    if Path(name).is_dir():
+        return Path(name)
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
         raise NeurodecError(f"The folder {name} does not exist; name a folder or a Hugging Face id.")
     try:

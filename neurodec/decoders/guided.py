@@ -39,6 +39,7 @@ from neurodec.decoders.rows import (
     square,
 )
 from neurodec.errors import NeurodecError
+from neurodec.features.weights import EMBEDDED
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, UNet2DConditionModel
@@ -90,7 +91,7 @@ class GuidedDiffusion:
     adapter_scale : float
         Weight of the embedding beside the text; 1 as in ATM.
     batch_size : int
-        Pictures drawn at once; changes them by no more than rounding (see `decode`).
+        Pictures drawn at once; changes them by no more than rounding.
 
     Attributes
     ----------
@@ -108,8 +109,14 @@ class GuidedDiffusion:
 
     Notes
     -----
-    The safety checker of Stable Diffusion 1.x is not loaded: a picture that it blacks out would be scored as a
-    reconstruction. Show pictures of strangers' brains with that in mind.
+    Cost: one pass of the diffusion network per step and row, two with guidance. Across batch sizes a picture differs by
+    rounding only: matrix products sum in another order, which moves single pixels by 1 of 255 in float32.
+
+    Starting from a picture, diffusers draws latents from the autoencoder's posterior and lets the scheduler scale the
+    noise to the level of the first step that is run. ATM's published start adds unit noise to the scaled latents
+    whatever that level; with SDXL-Turbo, 10 steps and strength 0.5 as there, pictures will differ.
+
+    The safety checker of Stable Diffusion 1.x is not loaded: what it blacks out would be scored as a reconstruction.
     """
 
     def __init__(
@@ -184,15 +191,6 @@ class GuidedDiffusion:
         ------
         NeurodecError
             If an input has another shape, length, space or range, is not finite, or the GPU is too small.
-
-        Notes
-        -----
-        Across batch sizes a picture differs by rounding only: matrix products sum in another order, which moves single
-        pixels by at most 1 of 255 in float32.
-
-        ATM's published image-to-image start adds unit noise to the scaled latents, whatever the first step's noise
-        level; here, as everywhere in diffusers, the scheduler scales the noise to the level of that step. Cost: one
-        pass of the network per step and row, two with guidance.
         """
         check_space(self.embedding_space, embedding_space)
         rows = check_embeddings(image_embeds, self.width, self.embedding_space, self._tokens)
@@ -274,6 +272,11 @@ class GuidedDiffusion:
         """Return one embedding per row, with guidance behind those of the empty picture."""
         both = rows[:, None]  # the adapter takes several pictures per row: here one
         if guidance > 1 and self._pipeline.unet.config.time_cond_proj_dim is None:
+            if self._empty.shape[1:] != rows.shape[1:]:
+                raise NeurodecError(
+                    f"The embeddings have {rows.shape[1]} tokens, the image encoder beside the adapter makes "
+                    f"{self._empty.shape[1]}; embed pictures with that one."
+                )
             both = torch.cat([self._empty[:, None].expand_as(both), both])
         return both.to(self.device, self._dtype)
 
@@ -287,7 +290,7 @@ class GuidedDiffusion:
 
 
 def _space(given: str | None, adapter: str, weights: str) -> str:
-    known = "neurodec/tiny-clip" if adapter == "neurodec/tiny-decoder" else SPACES.get(weights)
+    known = "neurodec/tiny-clip" if adapter.startswith(EMBEDDED) else SPACES.get(weights)
     if not (given or known):
         raise NeurodecError(
             f"Which embeddings the adapter file {weights} reads is not known; name their space in embedding_space."

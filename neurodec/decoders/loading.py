@@ -134,6 +134,20 @@ def check_network(folder: Path, what: str, mend: str, stem: str = "model") -> di
     return found
 
 
+def check_tokenizer(folder: Path, what: str, mend: str) -> None:
+    """Check that a folder holds a whole vocabulary; transformers would go on with an empty one.
+
+    Raises
+    ------
+    NeurodecError
+        If it does not.
+    """
+    complete = ({"tokenizer.json"}, {"vocab.json", "merges.txt"}, {"vocab.txt"})
+    files = {file.name for file in folder.glob("*")}
+    if not any(needed <= files for needed in complete):
+        raise NeurodecError(f"{what} is missing or incomplete in {folder.name}; {mend}.")
+
+
 def resolve_device(device: str, offload: Offload | None = None) -> torch.device:
     """Return the torch device of a name; "auto" is the first GPU if there is one.
 
@@ -279,18 +293,11 @@ def _check_parts(folder: Path, name: str, index: dict[str, Any]) -> dict[str, di
         if "Scheduler" in kind:
             _read_config(folder / part / "scheduler_config.json", what, mend)
         elif "Tokenizer" in kind:
-            _check_tokenizer(folder / part, what, mend)
+            check_tokenizer(folder / part, what, mend)
         else:
             stem = "diffusion_pytorch_model" if library == "diffusers" else "model"
             networks[part] = check_network(folder / part, what, mend, stem)
     return networks
-
-
-def _check_tokenizer(folder: Path, what: str, mend: str) -> None:
-    complete = ({"tokenizer.json"}, {"vocab.json", "merges.txt"}, {"vocab.txt"})
-    files = {file.name for file in folder.glob("*")}
-    if not any(needed <= files for needed in complete):
-        raise NeurodecError(f"{what} is missing or incomplete in {folder.name}; {mend}.")
 
 
 def _weight_files(folder: Path, stem: str, variant: str | None, what: str, mend: str) -> list[Path]:

@@ -28,7 +28,7 @@ TIME_WIDTH, POOLED_WIDTH = 8, 16
 BATCH_SIZE = 48
 LEARNING_RATE = 6e-4
 WARMUP_STEPS = 100
-VARIANTS_PER_CONCEPT = 3
+VARIANTS_PER_CONCEPT = 2
 DROPPED = 0.1  # share of rows that are trained without their embedding, for guidance
 MOST_SNR = 5.0
 

@@ -336,12 +336,12 @@ def _pixel_correlation(targets: Tensor, recons: Tensor) -> np.ndarray:
 def _paired_correlation(a: Tensor, b: Tensor) -> np.ndarray:
     """Return Pearson's r of every pair of rows (B, D)."""
     means = [side.mean(dim=1, keepdim=True, dtype=torch.float64) for side in (a, b)]
-    a, b = (side - mean for side, mean in zip((a, b), means, strict=True))
+    a, b = (side.double() - mean for side, mean in zip((a, b), means, strict=True))
     scales = [
-        _inverse_norm(side.square().sum(dim=1).numpy(), mean[:, 0].numpy(), side.shape[1])
+        _inverse_norm(torch.linalg.vecdot(side, side).numpy(), mean[:, 0].numpy(), side.shape[1])
         for side, mean in zip((a, b), means, strict=True)
     ]
-    return np.clip((a * b).sum(dim=1).numpy() * scales[0] * scales[1], -1, 1)
+    return np.clip(torch.linalg.vecdot(a, b).numpy() * scales[0] * scales[1], -1, 1)
 
 
 def _inverse_norm(squares: np.ndarray, means: np.ndarray, width: int) -> np.ndarray:

@@ -70,6 +70,11 @@ class DiffusionPrior(nn.Module):
     and Ho 2022), which is the target where there is only noise and the noise where there is little. Conditions are
     dropped by row.
 
+    Raises
+    ------
+    NeurodecError
+        If the scheduler is unknown, or cannot do what the published form needs.
+
     References
     ----------
     Li et al. (2024), Visual decoding and reconstruction via EEG embeddings with guided diffusion, NeurIPS. Ho and
@@ -93,6 +98,8 @@ class DiffusionPrior(nn.Module):
         seed: int = 42,
     ) -> None:
         super().__init__()
+        if scheduler not in _SCHEDULERS:
+            raise NeurodecError(f"{scheduler} is no scheduler of the prior; choose {', '.join(_SCHEDULERS)}.")
         if scheduler == "unipc" and published:
             raise NeurodecError(
                 "The published form clips every step, which the scheduler unipc cannot; choose ddpm or ddim."
@@ -293,15 +300,7 @@ class DiffusionPrior(nn.Module):
 
 
 def make_scheduler(name: SchedulerName, published: bool) -> SchedulerMixin:
-    """Return the sampler: as published, or with the first step at pure noise and without clip.
-
-    Raises
-    ------
-    NeurodecError
-        If the name is unknown.
-    """
-    if name not in _SCHEDULERS:
-        raise NeurodecError(f"{name} is no scheduler of the prior; choose {', '.join(_SCHEDULERS)}.")
+    """Return the sampler: as published, or with the first step at pure noise and without clip."""
     options = {
         "prediction_type": _predicted(published),
         "timestep_spacing": "leading" if published else "trailing",
@@ -345,8 +344,8 @@ def guided_sample(
 
     Notes
     -----
-    What the condition adds is computed once, what the time adds once per step and not per row: with the published
-    sizes two thirds of the multiplications of a step.
+    What the condition adds is computed once, and what the time adds once per step, not per row: with the published
+    sizes that leaves a third of the multiplications.
     """
     n_rows, limit = len(condition), scheduler.config.num_train_timesteps
     check_generators(generator, n_rows)
@@ -355,25 +354,28 @@ def guided_sample(
     scheduler.set_timesteps(n_steps, device=condition.device)
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     options = {"generator": generator} if takes_generator else {}
-    terms = [network.condition(block) for block in blocks(condition)]
+    conditions = [network.conditions(block) for block in blocks(condition)]
     x = noise((n_rows, network.embed_dim), generator, condition.device) * scheduler.init_noise_sigma
     for t in scheduler.timesteps:
+        times = network.times(t[None])
         found = [
-            _guided(network, block, t[None], own, guidance)
-            for block, own in zip(blocks(x), terms, strict=True)
+            _guided(network, block, times, own, guidance)
+            for block, own in zip(blocks(x), conditions, strict=True)
         ]
         x = scheduler.step(torch.cat(found)[:n_rows], t, x, **options).prev_sample
     return x
 
 
 def _guided(
-    network: DiffusionPriorUNet, x: Tensor, t: Tensor, terms: list[Tensor], guidance: float
+    network: DiffusionPriorUNet, x: Tensor, times: list[Tensor], conditions: list[Tensor], guidance: float
 ) -> Tensor:
     """Return the guided prediction of one block; a weight of 1 needs no unconditional one."""
-    conditional = network.denoise(x, t, terms)
+    terms = [time + own for time, own in zip(times, conditions, strict=True)]
     if guidance == 1:
-        return conditional
-    unconditional = network.denoise(x, t)
+        return network.denoise(x, terms)
+    # Both in one call: the weights pass through the cache once.
+    both = [torch.cat([time.expand_as(term), term]) for time, term in zip(times, terms, strict=True)]
+    unconditional, conditional = network.denoise(torch.cat([x, x]), both).chunk(2)
     return unconditional + guidance * (conditional - unconditional)
 
 

@@ -27,5 +27,7 @@ def load_prior(folder: str | Path) -> DiffusionPrior | LinearPrior:
     config = read_json(Path(folder) / "config.json")
     found = config.get("class_path") if isinstance(config, dict) else None
     if found not in kinds:
-        raise NeurodecError(f"{folder}/config.json names {found}, which is none of {', '.join(kinds)}; fit a prior.")
+        raise NeurodecError(
+            f"{folder}/config.json names {found}, which is none of {', '.join(kinds)}; fit a prior."
+        )
     return kinds[found].from_pretrained(folder)

@@ -99,28 +99,34 @@ class DiffusionPriorUNet(nn.Module):
         -------
         Tensor, shape (B, embed_dim)
         """
-        return self.denoise(x, t, None if c is None else self.condition(c, dropped))
+        terms = self.times(t)
+        if c is not None:
+            terms = [time + own for time, own in zip(terms, self.conditions(c, dropped), strict=True)]
+        return self.denoise(x, terms)
 
-    def condition(self, c: Tensor, dropped: Tensor | None = None) -> list[Tensor]:
-        """Return what the condition adds at every level, down then up; zero in dropped rows, biases included."""
-        layers = (*self.encode_cond_embedding, *self.decode_cond_embedding)
-        terms = [layer(c) for layer in layers]
+    def times(self, t: Tensor) -> list[Tensor]:
+        """Return what the time step adds at every level, down then up, each (B, width)."""
+        code = self.time_proj(t).to(self.output_layer.weight.dtype)
+        return [layer(code) for layer in (*self.encode_time_embedding, *self.decode_time_embedding)]
+
+    def conditions(self, c: Tensor, dropped: Tensor | None = None) -> list[Tensor]:
+        """Return what the condition adds at every level: nothing in dropped rows, not even a bias."""
+        terms = [layer(c) for layer in (*self.encode_cond_embedding, *self.decode_cond_embedding)]
         return terms if dropped is None else [term.masked_fill(dropped[:, None], 0.0) for term in terms]
 
-    def denoise(self, x: Tensor, t: Tensor, terms: Sequence[Tensor] | None = None) -> Tensor:
-        """Predict the noise from terms that `condition` made: they stay the same over the steps of sampling."""
-        code = self.time_proj(t).to(x.dtype)
+    def denoise(self, x: Tensor, terms: Sequence[Tensor]) -> Tensor:
+        """Predict from the sum of what is added at every level.
+
+        A sampler computes those sums' parts where they change: of the condition once, of the time once per step.
+        """
         depth = len(self.encode_layers)
-        terms = [x.new_zeros(())] * (2 * depth) if terms is None else terms
-        down = zip(self.encode_layers, self.encode_time_embedding, terms[:depth], strict=True)
-        up = zip(self.decode_layers, self.decode_time_embedding, terms[depth:], strict=True)
         x = self.input_layer(x)
         kept = []
-        for layer, time, term in down:
+        for layer, term in zip(self.encode_layers, terms[:depth], strict=True):
             kept.append(x)
-            x = layer(x + time(code) + term)
-        for layer, time, term in up:
-            x = layer(x + time(code) + term) + kept.pop()
+            x = layer(x + term)
+        for layer, term in zip(self.decode_layers, terms[depth:], strict=True):
+            x = layer(x + term) + kept.pop()
         return self.output_layer(x)
 
     @classmethod

@@ -66,7 +66,9 @@ def require_fitted(prior: nn.Module) -> None:
     NeurodecError
     """
     if prior.embedding_space is None:
-        raise NeurodecError(f"This {type(prior).__name__} was never fitted; call `fit` or `from_pretrained` first.")
+        raise NeurodecError(
+            f"This {type(prior).__name__} was never fitted; call `fit` or `from_pretrained` first."
+        )
 
 
 def class_path(kind: type) -> str:

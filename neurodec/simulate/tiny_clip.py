@@ -40,8 +40,10 @@ VALUES_PER_BATCH = (
     {"kind": 2, "background": 2},
     {},
 )
-"""How few values of some attributes a batch shows, in turn. Random batches alone are told apart without the place, which
-was then never learnt."""
+"""How few values of some attributes a batch shows, in turn.
+
+Random batches alone are told apart without the place, which was then never learnt.
+"""
 
 
 def _write_tokenizer(folder: Path) -> int:
@@ -157,6 +159,16 @@ def _optimise(
     model.eval()
 
 
+@torch.no_grad()
+def _scale_images(model: nn.Module, pixels: Tensor) -> None:
+    """Bring image embeddings to unit variance per dimension: cosines do not notice, a decoder's layers do."""
+    model.eval()
+    length = model.encode_image(normalised(pixels)).norm(dim=1).mean()
+    projection = model.visual.attnpool.c_proj
+    for parameter in (projection.weight, projection.bias):
+        parameter *= projection.out_features**0.5 / length
+
+
 def _embed_captions(model: nn.Module, tokenizer: Any, scenes: Sequence[Scene]) -> Tensor:
     return model.encode_text(tokenizer([caption(scene) for scene in scenes]), normalize=True)
 
@@ -215,9 +227,9 @@ def held_out_scores(
 CARD = """# {name}
 
 A CLIP for rendered scenes (`neurodec.simulate.scenes`), made of open_clip's own classes: image encoder 64 px,
-ResNet of width 16 with one block per stage; text encoder width 64, 2 layers, vocabulary {vocab_size}; common space 128-d;
-{n_parameters:,} parameters, stored in half precision, {megabytes:.1f} MB. It exists so that the package works, and can be
-tested, with nothing downloaded. It knows nothing about photographs.
+ResNet of width 16 with one block per stage; text encoder width 64, 2 layers, vocabulary {vocab_size}; common space
+128-d; {n_parameters:,} parameters, stored in half precision, {megabytes:.1f} MB. It exists so that the package works,
+and can be tested, with nothing downloaded. It knows nothing about photographs.
 
 | fact | value |
 |---|---|
@@ -270,6 +282,7 @@ def train_tiny_clip(out: str | Path, seed: int = 0, n_steps: int = 3000) -> dict
             n_steps,
             torch.Generator().manual_seed(seed),
         )
+        _scale_images(model, pixels[::40])
         weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
         model.load_state_dict(weights)  # the scores are those of the rounded weights
         (folder / "open_clip_model.safetensors").write_bytes(save(weights))

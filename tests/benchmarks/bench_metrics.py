@@ -17,7 +17,8 @@ from skimage.color import rgb2gray
 from skimage.metrics import structural_similarity
 from torchvision.transforms.v2 import functional as V
 
-from neurodec.evaluation.reconstruction import pixcorr, ssim, two_way
+from neurodec.evaluation.pictures import Resize, as_pairs
+from neurodec.evaluation.reconstruction import pixel_scores, two_way
 
 N, SIZE = 1000, 425
 N_FEATURES = 57_600  # of AlexNet(5) at 256 pixels
@@ -33,29 +34,18 @@ def looped_two_way(targets: np.ndarray, recons: np.ndarray, n_recons: int) -> np
     return np.array(found)
 
 
-def looped_pixels(
-    targets: np.ndarray, recons: np.ndarray, measure: Callable[[np.ndarray, np.ndarray], float]
-) -> np.ndarray:
-    """Resize and score one pair at a time."""
+def looped_pixels(targets: np.ndarray, recons: np.ndarray) -> np.ndarray:
+    """Resize, correlate and compare one pair at a time; shape (n, 2)."""
+    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
     found = []
     for pair in zip(targets, recons, strict=True):
-        resized = [
-            V.resize(torch.from_numpy(one).float() / 255, [SIZE, SIZE], antialias=True) for one in pair
-        ]
-        found.append(measure(*(one.numpy() for one in resized)))
+        a, b = (
+            V.resize(torch.from_numpy(one).float() / 255, [SIZE, SIZE], antialias=True).numpy()
+            for one in pair
+        )
+        greys = (rgb2gray(one.transpose(1, 2, 0)) for one in (a, b))
+        found.append((np.corrcoef(a.ravel(), b.ravel())[0, 1], structural_similarity(*greys, **settings)))
     return np.array(found)
-
-
-def pearson(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlate all values."""
-    return np.corrcoef(a.ravel(), b.ravel())[0, 1]
-
-
-def similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Compare two pictures as the published call does with scikit-image 0.20 and later."""
-    greys = (rgb2gray(one.transpose(1, 2, 0)) for one in (a, b))
-    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
-    return structural_similarity(*greys, **settings)
 
 
 def compare(
@@ -89,14 +79,12 @@ def main() -> None:
         N_LOOPED_RECONS,
     )
     seen, made = rng.integers(0, 256, (2, N, 3, 256, 256), dtype=np.uint8)
-    few = seen[:N_LOOPED_PICTURES], made[:N_LOOPED_PICTURES]
-    for name, measure, whole in (("PixCorr", pearson, pixcorr), ("SSIM", similarity, ssim)):
-        compare(
-            name,
-            lambda measure=measure: looped_pixels(*few, measure),
-            lambda whole=whole: whole(seen, made, SIZE),
-            N_LOOPED_PICTURES,
-        )
+    compare(
+        "PixCorr and SSIM",
+        lambda: looped_pixels(seen[:N_LOOPED_PICTURES], made[:N_LOOPED_PICTURES]),
+        lambda: np.stack(pixel_scores(as_pairs(seen, made), [Resize(SIZE)], "2d"), axis=1),
+        N_LOOPED_PICTURES,
+    )
 
 
 if __name__ == "__main__":

@@ -195,14 +195,18 @@ def test_bad_files_are_named(tmp_path, signals):
         reader.stimuli(tmp_path)
 
 
-def test_truncated_brainvision_events_lie_beyond(tmp_path, signals):
+def test_recordings_shorter_than_they_say(tmp_path, signals):
+    write_edf(tmp_path / "a.edf", signals)
     write_brainvision(tmp_path / "a.vhdr", signals, ONSETS, np.where(NAMES == "cat", "S  1", "S  2"))
-    whole = (tmp_path / "a.eeg").read_bytes()
-    (tmp_path / "a.eeg").write_bytes(whole[: len(whole) // 2])
-    reader = Recordings("a.vhdr", preprocessing=SETTINGS)
-    part = reader.parts(tmp_path)[0]
-    with pytest.raises(NeurodecError, match=r"beyond the recording|cannot be read"):
-        reader.load(part, tmp_path)
+    for samples, header in (("a.edf", "a.edf"), ("a.eeg", "a.vhdr")):
+        whole = (tmp_path / samples).read_bytes()
+        (tmp_path / samples).write_bytes(whole[: len(whole) // 2])
+        reader = Recordings(header, preprocessing=SETTINGS)
+        part = reader.parts(tmp_path)[0]
+        with pytest.raises(
+            NeurodecError, match=rf"length of .*{header} does not fit its header or its markers"
+        ):
+            reader.load(part, tmp_path)
 
 
 @pytest.fixture

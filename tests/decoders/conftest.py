@@ -1,4 +1,4 @@
-"""Tiny random checkpoints of the published generators: their classes, configuration keys and folder layouts, made small."""
+"""Tiny random checkpoints of the published generators: their classes, configuration keys and folder layouts."""
 
 import json
 
@@ -134,9 +134,7 @@ def sdxl(checkpoints):
         scheduler=turbo_scheduler(),
         add_watermarker=False,
     )
-    return save(
-        pipeline, checkpoints / "sdxl-turbo", [("tokenizer", "<|endoftext|>"), ("tokenizer_2", "!")]
-    )
+    return save(pipeline, checkpoints / "sdxl-turbo", [("tokenizer", "<|endoftext|>"), ("tokenizer_2", "!")])
 
 
 @pytest.fixture(scope="session")
@@ -186,9 +184,7 @@ def sd15(checkpoints):
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    folder = save(
-        pipeline, checkpoints / "stable-diffusion-v1-5", [("tokenizer", "<|endoftext|>")]
-    )
+    folder = save(pipeline, checkpoints / "stable-diffusion-v1-5", [("tokenizer", "<|endoftext|>")])
     index = json.loads((folder / "model_index.json").read_text())
     index.pop("requires_safety_checker")
     index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
@@ -268,9 +264,7 @@ def adapters(checkpoints, sd15):
     small = UNet2DConditionModel.from_pretrained(sd15, subfolder="unet")
     large = sdxl_unet()
     save_file(pooled_adapter(small, CLIP_WIDTH), folder / "models" / "ip-adapter_sd15.safetensors")
-    save_file(
-        pooled_adapter(large, CLIP_WIDTH), folder / "sdxl_models" / "ip-adapter_sdxl_vit-h.safetensors"
-    )
+    save_file(pooled_adapter(large, CLIP_WIDTH), folder / "sdxl_models" / "ip-adapter_sdxl_vit-h.safetensors")
     tokens = folder / "sdxl_models" / "ip-adapter-plus_sdxl_vit-h.safetensors"
     save_file(token_adapter(large, TOKEN_WIDTH), tokens)
     image_encoder(CLIP_WIDTH).save_pretrained(folder / "models" / "image_encoder")
@@ -309,10 +303,9 @@ def kandinsky(checkpoints):
         movq=VQModel(
             down_block_types=("DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
             up_block_types=("AttnUpDecoderBlock2D", "UpDecoderBlock2D"),
-            block_out_channels=(8, 16),
+            block_out_channels=(32, 32),
             latent_channels=4,
             num_vq_embeddings=8,
-            norm_num_groups=4,
             vq_embed_dim=4,
             norm_type="spatial",
         ),

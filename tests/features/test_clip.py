@@ -62,12 +62,13 @@ def test_text_features_equal_open_clip(stimuli):
 
 
 def test_layers_are_averaged_maps(stimuli, tmp_path):
-    network, transform = load_clip("neurodec/tiny-clip")
+    network, transform = load_clip("neurodec/scene-driver")  # a vision transformer
     pictures = torch.stack([transform(Image.open(tmp_path / image)) for image in stimuli["image"]])
     maps = image_layers(network, pictures, [1, 3])
     assert [m.shape for m in maps] == [(6, 128, 8, 8)] * 2
     expected = torch.cat([m.mean((2, 3)) for m in maps], dim=1)
-    features = OpenClip(layer=[1, 3], normalize=False, device="cpu").image_features(stimuli, tmp_path)
+    features = OpenClip(model="neurodec/scene-driver", layer=[1, 3], normalize=False, device="cpu")
+    features = features.image_features(stimuli, tmp_path)
     np.testing.assert_allclose(features.values, expected, atol=1e-5)
     # The last block is what the network pools: its class token, normalised and projected, is the embedding.
     hooked = {}
