@@ -18,6 +18,7 @@ from neurodec.data import Trials, load_stimuli, prepare
 from neurodec.encoders import Ridge
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Retrieval, RetrievalRun
+from neurodec.evaluation.ablation import linear_features
 from neurodec.evaluation.curves import averages, predict_rows
 from neurodec.evaluation.scored import Scored
 from neurodec.features import Features
@@ -268,7 +269,7 @@ class Run:
     def _part(self, split: str, subjects: list[str]) -> Trials:
         table = self._trials.table
         rows = np.flatnonzero((table["split"] == split) & table["subject"].isin(subjects))
-        return self._inputs(self._trials.select(rows))
+        return self._trials.select(rows)
 
     def _test(self, fold: Fold) -> Trials:
         return self._part("test", fold.test)
@@ -339,13 +340,13 @@ class Run:
             table.to_csv(partial, index=False)
 
     def _predict(self, fold: Fold) -> Any:
-        """Return the trained encoder as a function from trials (cut as in training) to embeddings."""
+        """Return the trained encoder as a function from trials, which it cuts as in training, to embeddings."""
         encoder, config = load_pretrained(self.out / "models" / fold.name, self.allow)
         places = {subject: place for place, subject in enumerate(config["subjects"])}
 
         def predict(trials: Trials) -> np.ndarray:
             subject = np.array([places.get(name, -1) for name in trials.table["subject"]])
-            return embed(encoder, trials.responses, subject)
+            return embed(encoder, self._inputs(trials).responses, subject)
 
         return predict
 
@@ -353,20 +354,18 @@ class Run:
         folder = self.out / "evaluation" / fold.name
         if self._stamp(f"evaluate {fold.name}") == key and folder.exists():
             return RetrievalRun.load(folder)
-        table = self._trials.table
-        rows = np.flatnonzero((table["split"] == "train") & table["subject"].isin(fold.train))
-        train = self._inputs(self._trials.select(rows)).average()
+        train = self._part("train", fold.train).average()
         targets = self._features.values[self._features.rows(train.table["stimulus"])]
         # Ranking by the cosine with a centred prediction equals ranking centred embeddings: without it the mean
         # embedding, which ridge shrinks to, would decide.
         targets = targets - targets.mean(axis=0)
-        ridge = Ridge().fit(train.responses, targets, train.table["concept"].to_numpy())
+        ridge = Ridge().fit(linear_features(self._inputs(train)), targets, train.table["concept"].to_numpy())
         run = evaluation.run(
             self._test(fold),
             self._stimuli,
             self._features,
             self._predict(fold),
-            ridge=lambda trials: ridge.predict(trials.responses),
+            ridge=lambda trials: ridge.predict(linear_features(self._inputs(trials))),
             train=train,
             train_targets=targets,
             decoder=self.recipe.model.encoder.class_path.rpartition(".")[2],

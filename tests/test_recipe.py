@@ -17,10 +17,13 @@ from neurodec.simulate import simulate
 RECIPE = {
     "name": "test/eeg",
     "dataset": {"class_path": "neurodec.data.ThingsEEG2", "init_args": {"sfreq": 100.0}},
-    "features": {"model": "neurodec/tiny-clip"},
+    "features": {"model": "neurodec/tiny-clip", "normalize": False},
     "data": {"batch_size": 64},
     "model": {"encoder": {"class_path": "neurodec.encoders.ATM", "init_args": {"d_ff": 64}}, "lr": 0.001},
     "trainer": {"max_epochs": 4, "accelerator": "cpu", "enable_progress_bar": False},
+    "prior": {"class_path": "neurodec.priors.DiffusionPrior", "init_args": {"max_epochs": 3}},
+    "decoder": {"class_path": "neurodec.decoders.GuidedDiffusion"},
+    "reconstruction": {"n_images": 8, "n_steps": 3, "prior_n_steps": 5, "n_bootstrap": 100},
     "evaluation": {
         "class_path": "neurodec.evaluation.Retrieval",
         "init_args": {"windows": None, "channels": False, "n_permutations": 200, "n_bootstrap": 200},
@@ -68,6 +71,13 @@ def test_a_run_ends_with_honest_results(folder):
     assert 0 <= results["baselines"]["ridge"]["top1"] <= 1
     assert "SIMULATED" in (folder / "whole" / "report.html").read_text()
     assert len(pd.read_csv(folder / "whole" / "retrieved.csv")) == SIZE["n_test_concepts"]
+    pictures = results["reconstruction"]
+    assert pictures["n_images"] == 8
+    assert set(pictures["controls"]) == {"shuffled", "mean_embedding", "nearest_training"}
+    assert set(pictures["ceilings"]) == {"true_through_prior", "true_through_decoder", "autoencoder"}
+    assert pictures["ceilings"]["autoencoder"]["pixcorr"] > pictures["pixcorr"]
+    assert results["controls"]["shuffled"]["pixcorr"] == pictures["controls"]["shuffled"]["pixcorr"]
+    assert "shuffled brain" in (folder / "whole" / "report.html").read_text()
     assert len(pd.read_csv(folder / "whole" / "metrics.csv")) == RECIPE["trainer"]["max_epochs"]
 
 
@@ -85,7 +95,12 @@ def test_running_again_trains_nothing_and_changes_nothing(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "landmark",
-    ["prepared/.parts/provenance.json", "cache/features/[0-9a-f]*.npy", "checkpoints/sub-01/last.ckpt"],
+    [
+        "prepared/.parts/provenance.json",
+        "cache/features/[0-9a-f]*.npy",
+        "checkpoints/sub-01/last.ckpt",
+        "images/reconstructed/sub-01/brain/*.png",
+    ],
 )
 def test_a_killed_run_ends_with_the_same_scores(folder, landmark, monkeypatch):
     out = f"killed-{landmark.split('/')[0]}"

@@ -82,9 +82,13 @@ def held_out_scores(model: AutoencoderKL, n_scenes: int = 200) -> dict[str, floa
     """Return the mean correlation of reserved scenes with themselves, encoded and decoded."""
     pixels = scene_pixels(draw_scenes(16, 1, n_scenes, 0, seed=0)[1])
     decoded = torch.cat([model.decode(part).sample for part in encode(model, pixels).split(64)])
-    seen, shown = (x.flatten(1).numpy() for x in (signed(pixels), decoded.clamp(-1, 1)))
-    pairs = [np.corrcoef(a, b)[0, 1] for a, b in zip(seen, shown, strict=True)]
-    return {"n_scenes": n_scenes, "pixcorr": round(float(np.mean(pairs)), 4)}
+    return {"n_scenes": n_scenes, "pixcorr": round(mean_correlation(pixels, decoded.clamp(-1, 1)), 4)}
+
+
+def mean_correlation(a: Tensor, b: Tensor) -> float:
+    """Return the mean over pictures of the correlation of their pixels; each (n, 3, size, size), any scale."""
+    pairs = zip(a.flatten(1).double().numpy(), b.flatten(1).double().numpy(), strict=True)
+    return float(np.mean([np.corrcoef(one, other)[0, 1] for one, other in pairs]))
 
 
 def train_tiny_autoencoder(out: str | Path, seed: int = 0, n_steps: int = 3000) -> dict[str, Any]:

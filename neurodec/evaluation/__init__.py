@@ -2,7 +2,15 @@
 
 from neurodec.evaluation.classification import Classification
 from neurodec.evaluation.protocol import Retrieval
+from neurodec.evaluation.reconstruction_scores import ReconstructionScores, score_reconstructions
 from neurodec.evaluation.scored import RetrievalRun
 from neurodec.evaluation.section import Evaluation
 
-__all__ = ["Classification", "Evaluation", "Retrieval", "RetrievalRun"]
+__all__ = [
+    "Classification",
+    "Evaluation",
+    "ReconstructionScores",
+    "Retrieval",
+    "RetrievalRun",
+    "score_reconstructions",
+]

@@ -34,6 +34,7 @@ EEG_REGIONS = {
 CTF_REGIONS = {"frontal": "F", "central": "C", "temporal": "T", "parietal": "P", "occipital": "O"}
 _ALPHAS = tuple(np.logspace(-2, 6, 9))  # a coarser search than the baseline's: a curve has some thirty refits
 _ROWS_AT_ONCE = 256  # trials read from disk together
+_LINEAR_BIN = 0.02  # s
 _MANY_CHANS = 128  # beyond this the refits use coarser bins: their cost grows with the cube of chans x bins
 
 
@@ -139,6 +140,22 @@ def binned(trials: Trials, start: float, width: float, n_bins: int) -> np.ndarra
         sums = np.add.reduceat(block, first[:-1] - first[0], axis=-1)
         out[row : row + _ROWS_AT_ONCE] = sums / np.diff(first)
     return out
+
+
+def linear_features(trials: Trials) -> np.ndarray:
+    """Return what the linear baseline reads: EEG and MEG in bins of 20 ms, voxels as they are.
+
+    Rhythms whose phase is new in every trial are noise to a linear decoder; averaged away, it does better.
+
+    Returns
+    -------
+    ndarray, shape (n_trials, n_chans, n_bins) or (n_trials, n_voxels), float32
+    """
+    if "sfreq" not in trials.info:
+        return trials.responses
+    width = max(_LINEAR_BIN, 1 / trials.info["sfreq"])
+    n_bins = max(1, int(len(trials.times) / trials.info["sfreq"] / width + 1e-6))
+    return binned(trials, float(trials.times[0]), width, n_bins)
 
 
 def bin_width(n_chans: int, sfreq: float, window: float) -> float:

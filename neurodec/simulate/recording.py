@@ -41,12 +41,12 @@ class Nuisance:
         at the sensors.
     """
 
-    background: float = 12 * NANO
+    background: float = 5 * NANO
     alpha: float = 15 * NANO
     blink: float = 900 * NANO
     blinks_per_minute: float = 12.0
     muscle: float = 10 * NANO
-    contact: float = 1.5
+    contact: float = 0.3
     unsteadiness: float = 1.2
     drift: float = 0.6
     mains: float = 0.15

@@ -25,10 +25,10 @@ class Responses:
         Factor on the areas' latency jitter.
     """
 
-    evoked: float = 9 * NANO
-    induced: float = 12 * NANO
+    evoked: float = 8 * NANO
+    induced: float = 60 * NANO
     gain: float = 0.25
-    jitter: float = 1.0
+    jitter: float = 1.5
 
 
 def saturate(drive: np.ndarray) -> np.ndarray:
