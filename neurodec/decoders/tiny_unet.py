@@ -158,8 +158,8 @@ CARD = """# tiny-decoder
 
 A picture decoder for rendered scenes (`neurodec.simulate.scenes`): a diffusers `StableDiffusionXLPipeline` without text
 encoders, and an IP-Adapter that reads `neurodec/tiny-clip`. Same classes and folder layout as SDXL-Turbo with
-IP-Adapter, {n_parameters:,} parameters in the diffusion network, half precision. It exists so that the package draws pictures with
-nothing downloaded. It knows nothing about photographs.
+IP-Adapter, {n_parameters:,} parameters in the diffusion network, half precision. It exists so that the package draws
+pictures with nothing downloaded. It knows nothing about photographs.
 
 | fact | value |
 |---|---|
