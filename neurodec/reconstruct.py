@@ -224,11 +224,14 @@ def _claim(out: Path, configuration: dict[str, Any]) -> None:
 def _fill(
     folder: Path, names: list[str], draw: Callable[[np.ndarray], list[Image.Image]], description: str
 ) -> None:
-    """Draw what is missing, block by block, so that a killed run goes on where it was."""
+    """Draw what is missing, block by block, so that a killed run goes on where it was.
+
+    A block is drawn whole, or rounding would depend on what was missing.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     remove_partials(folder)
-    missing = np.array([i for i, name in enumerate(names) if not (folder / name).exists()], dtype=int)
-    blocks = np.split(missing, range(_BLOCK, len(missing), _BLOCK)) if len(missing) else []
+    blocks = np.split(np.arange(len(names)), range(_BLOCK, len(names), _BLOCK))
+    blocks = [rows for rows in blocks if not all((folder / names[row]).exists() for row in rows)]
     for rows in track(blocks, description):
         for row, picture in zip(rows, draw(rows), strict=True):
             with atomic_path(folder / names[row]) as partial:

@@ -147,6 +147,9 @@ class Ablation:
         Averaged: one row per subject and stimulus.
     gallery : Gallery
         Candidates.
+    shown : Trials
+        What the encoder sees when parts are hidden from it: `test` itself, or the single trials, whose embeddings are
+        then averaged.
     predict : callable
         The trained encoder, for occlusion.
     train, targets : Trials and ndarray (n_train, D), optional
@@ -161,6 +164,7 @@ class Ablation:
 
     test: Trials
     gallery: Gallery
+    shown: Trials
     predict: Predict
     train: Trials | None
     targets: np.ndarray | None
@@ -174,8 +178,7 @@ class Ablation:
         points = []
         windows = time_windows(self.test.times, self.test.info["sfreq"], self.window)
         for window in track(windows, "Time windows", total=len(windows)):
-            seen = keep_only(self.test, window=window)
-            z = predict_rows(self.predict, seen)
+            z = self._occluded(window=window)
             points.append(
                 {"decoder": self.decoder, "method": "occlusion", **asdict(window), **self._score(z)}
             )
@@ -208,7 +211,7 @@ class Ablation:
             if not len(chans):
                 continue
             about = {"region": region, "n_chans": len(chans)}
-            z = predict_rows(self.predict, keep_only(self.test, chans=chans))
+            z = self._occluded(chans=chans)
             points.append({"decoder": self.decoder, "method": "occlusion", **about, **self._score(z)})
             if self.train is not None:
                 z = self._refit(np.s_[:, chans])
@@ -220,8 +223,8 @@ class Ablation:
 
         The advantage with all channels minus the advantage with the channel set to zero.
         """
-        n_rows = max(1, min(len(self.test), _CHANNEL_ROWS // len(self.test.ch_names)))
-        test = self.test.select(np.linspace(0, len(self.test) - 1, n_rows).astype(int))
+        n_rows = max(1, min(len(self.shown), _CHANNEL_ROWS // len(self.shown.ch_names)))
+        test = self.shown.select(np.linspace(0, len(self.shown) - 1, n_rows).astype(int))
         true = self.gallery.true_index(test.table)
         whole = advantage(similarity(predict_rows(self.predict, test), self.gallery.values), true)
         points = []
@@ -251,6 +254,14 @@ class Ablation:
         n_bins = int(length / width + 1e-6)
         train, test = (binned(part, -n_bins * width, width, n_bins) for part in (self.train, self.test))
         return refit(train, self.targets, test, self._concepts)
+
+    def _occluded(self, **kept: Any) -> np.ndarray:
+        """Embed what is left when all but a window or some channels is hidden, one row per test row."""
+        z = predict_rows(lambda block: self.predict(keep_only(block, **kept)), self.shown)
+        if self.shown is self.test:
+            return z
+        single = Trials(unit_rows(z).astype(np.float32), self.shown.table, self.shown.info)
+        return single.average().responses
 
     @property
     def _start(self) -> float:

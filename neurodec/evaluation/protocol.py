@@ -128,9 +128,11 @@ class Retrieval(Evaluation):
             "repetitions": repetition_curve(average, counts, gallery, _CURVE_BOOTSTRAP, self.seed),
         }
         averaged = test.average(self.n_repetitions, seed=self.seed)
+        single = self.averaging == "embedding" and self.n_repetitions is None
         ablation = Ablation(
             averaged,
             gallery,
+            test if single else averaged,
             predict,
             train,
             train_targets,

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ def ablation(recording):
     test = recording.test.average()
     gallery = Retrieval().candidates(test, recording.stimuli, recording.features)
     return Ablation(
-        test, gallery, recording.predict, recording.train, recording.train_targets, "known", 0.1, 200, 0
+        test, gallery, test, recording.predict, recording.train, recording.train_targets, "known", 0.1, 200, 0
     )
 
 
@@ -98,6 +100,17 @@ def test_important_channels_are_those_that_carry_the_signal(ablation):
     assert all(abs(importance[name]) < 1e-6 for name in ("Fp1", "Fz", "Cz", "T7", "Pz"))
 
 
+def test_single_trials_are_hidden_from_one_by_one_and_averaged_after(recording, ablation):
+    """With everything left to see, occlusion gives what averaging embeddings gives."""
+    single = replace(ablation, shown=recording.test)
+    everything = range(recording.test.responses.shape[1])
+    expected, _ = averages(recording.test, {"known": recording.predict}, "embedding")(None, 0)
+    np.testing.assert_allclose(single._occluded(chans=everything), expected["known"], atol=1e-6)
+    np.testing.assert_allclose(
+        ablation._occluded(chans=everything), recording.predict(ablation.test), atol=1e-6
+    )
+
+
 def test_nothing_is_decoded_before_onset(recording, ablation):
     z = ablation.before_onset()
     assert z.shape == (60, 8)
@@ -107,7 +120,7 @@ def test_nothing_is_decoded_before_onset(recording, ablation):
 def test_no_time_before_onset_no_control(recording):
     after = recording.test.average().crop(0.0, None)
     ablation = Ablation(
-        after, None, recording.predict, recording.train, recording.train_targets, "a", 0.1, 10, 0
+        after, None, after, recording.predict, recording.train, recording.train_targets, "a", 0.1, 10, 0
     )
     assert ablation.before_onset() is None
 
