@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from neurodec.recipe_file import load_recipe
+from neurodec.recipe_file import load_recipe, packaged_recipe
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -19,3 +19,8 @@ def test_recipe_fits_the_signatures(path):
     assert text.startswith("#")
     assert "neurodec" in text.split("\nname:")[0]  # the command that runs it
     assert parser.dump(recipe)
+
+
+def test_the_demo_finds_its_recipe():
+    assert packaged_recipe("demo/eeg") == CONFIGS / "demo" / "eeg.yaml"
+    assert (CONFIGS / "demo" / "eeg.yaml").is_file()
