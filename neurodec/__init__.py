@@ -5,11 +5,12 @@
     recording            preprocessing          encoder            shared space             output
     mne.Raw / Epochs     filter, epoch, MVNN    ATM, ridge,                             .-> retrieval
     NIfTI / arrays  -->  baseline, z-score  --> your own class --> z (B, D)  -----------|
-                                                                     |                  '-> report.html
-    stimuli (images, captions)  -->  frozen CLIP features, cached  --'
+                                                                     |                  '-> prior -> decoder -> pictures
+    stimuli (images, captions)  -->  frozen CLIP features, cached  --'                          report.html
 
-Folders follow the data: `data`, `preprocessing`, `features`, `encoders`, `alignment`, `evaluation`,
-`report`; `simulate` makes the recording of the demo; `recipe` runs the stages; `cli` is the command line.
+Folders follow the data: `data`, `preprocessing`, `features`, `encoders`, `alignment`, `priors`, `decoders`,
+`evaluation`, `report`; `pipeline` holds encoder, prior and decoder as one object; `simulate` makes the recording of the
+demo; `recipe` runs the stages; `cli` is the command line.
 """
 
 from importlib import import_module
