@@ -172,7 +172,7 @@ class Gather(Dataset):
 
     def __init__(self, responses: Tensor, rows: Tensor, tensors: Batch, tables: Batch) -> None:
         self.responses, self.rows, self.tensors, self.tables = responses, rows, tensors, tables
-        self._buffers = Buffers()
+        self._buffers = {name: Buffers() for name in ("response", *tables)}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -181,14 +181,14 @@ class Gather(Dataset):
         """Return a whole batch by one gather per tensor."""
         index = torch.tensor(places, device=self.rows.device)
         batch = {name: tensor[index] for name, tensor in self.tensors.items()}
-        batch |= {name: table.index_select(0, batch["stimulus"]) for name, table in self.tables.items()}
-        return {"response": self._responses(self.rows[index]), **batch}
+        batch |= {name: self._rows(name, table, batch["stimulus"]) for name, table in self.tables.items()}
+        return {"response": self._rows("response", self.responses, self.rows[index]), **batch}
 
-    def _responses(self, rows: Tensor) -> Tensor:
-        if rows.is_cuda:
-            return self.responses.index_select(0, rows)
-        out = self._buffers.lend((len(rows), *self.responses.shape[1:]))
-        return torch.index_select(self.responses, 0, rows, out=out)
+    def _rows(self, name: str, source: Tensor, rows: Tensor) -> Tensor:
+        if rows.is_cuda or source.dtype != torch.float32:
+            return source.index_select(0, rows)
+        out = self._buffers[name].lend((len(rows), *source.shape[1:]))
+        return torch.index_select(source, 0, rows, out=out)
 
     def to(self, device: torch.device) -> Gather:
         """Move to a GPU if half of its free memory holds the responses; otherwise stay."""
