@@ -235,6 +235,7 @@ def train_tiny_decoder(
     """
     started = time.monotonic()
     vae = AutoencoderKL.from_pretrained(autoencoder).float().eval()
+    vae.register_to_config(_name_or_path="")  # where it lay is of no use to others
     pixels = scene_pixels(all_scenes(False), VARIANTS_PER_CONCEPT)
     latents = tiny_autoencoder.encode(vae, pixels).clone() * vae.config.scaling_factor
     embeddings = embed_pixels(pixels).clone()

@@ -44,6 +44,7 @@ def test_commands_write_a_folder_that_users_load(tmp_path, monkeypatch):
     for name in ("a", "b"):
         made = tiny_unet.train_tiny_decoder(tmp_path / name, tmp_path / "vae", n_steps=2)
     assert made["n_steps"] == 2
+    assert str(tmp_path) not in (tmp_path / "a" / "vae" / "config.json").read_text()
     adapters = [load_file(tmp_path / name / "ip_adapter" / "ip-adapter.safetensors") for name in ("a", "b")]
     assert all(torch.equal(adapters[0][key], adapters[1][key]) for key in adapters[0])
     decoder = GuidedDiffusion(str(tmp_path / "a"), str(tmp_path / "a"), embedding_space="neurodec/tiny-clip")
