@@ -21,12 +21,19 @@ def test_packaged_scores_hold():
     stored = json.loads((ASSETS / "tiny-clip" / "scores.json").read_text())
     assert scores["caption_to_image"] >= 195
     assert scores["same_concept_nearest"] > 0.95
-    # A decoder can read everything, place and size included; of 16 kinds the best of 8,640 captions misses a few.
-    assert min(scores["best_caption"].values()) > 0.9
+    # A decoder can read everything, place and size included; the kind has a test of its own.
     assert min(share for name, share in scores["best_caption"].items() if name != "kind") > 0.99
     for name in ("caption_to_image", "image_to_caption"):  # rounding differs a little between processors
         assert scores[name] == pytest.approx(stored[name], abs=2)
     assert scores["best_caption"] == pytest.approx(stored["best_caption"], abs=0.01)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the packaged weights tell 91 % of kinds; train longer, then delete this mark"
+)
+def test_best_caption_tells_the_kind():
+    stored = json.loads((ASSETS / "tiny-clip" / "scores.json").read_text())  # held by the test above
+    assert stored["best_caption"]["kind"] > 0.95
 
 
 @pytest.mark.parametrize("name", ["tiny-clip", "scene-driver"])
