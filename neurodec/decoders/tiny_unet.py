@@ -26,6 +26,7 @@ from neurodec.simulate.tiny_clip import normalised
 EMBEDDING_SPACE = "neurodec/tiny-clip"
 SIZE, LATENT_SIZE = 64, 8
 WIDTHS, CONTEXT_WIDTH, N_TOKENS = (96, 160), 128, 4
+N_GROUPS = 8  # as many channels in a group as in SDXL
 TIME_WIDTH, POOLED_WIDTH = 8, 16
 BATCH_SIZE = 48
 LEARNING_RATE = 6e-4
@@ -57,6 +58,7 @@ def new_unet() -> UNet2DConditionModel:
         layers_per_block=1,
         cross_attention_dim=CONTEXT_WIDTH,
         attention_head_dim=tuple(width // 32 for width in WIDTHS),  # diffusers' name for the number of heads
+        norm_num_groups=N_GROUPS,
         use_linear_projection=True,
         addition_embed_type="text_time",
         addition_time_embed_dim=TIME_WIDTH,

@@ -175,8 +175,8 @@ def _object_box(scene: Scene, rng: np.random.Generator) -> tuple[np.ndarray, flo
     """Draw centre (2,) and half side, both in picture sides, and the tilt in radians."""
     half = SIZES[scene.size] / 2
     reach = 0.5 - half - _MARGIN
-    centre = 0.5 + reach * np.array(PLACES[scene.place]) + rng.uniform(-0.02, 0.02, 2)
-    return centre, half * rng.uniform(0.94, 1.04), np.deg2rad(rng.uniform(-6, 6))
+    centre = 0.5 + reach * np.array(PLACES[scene.place]) + rng.uniform(-0.008, 0.008, 2)
+    return centre, half * rng.uniform(0.97, 1.03), np.deg2rad(rng.uniform(-3, 3))
 
 
 def _draw_object(
