@@ -19,7 +19,9 @@ _CLOUDS = ((0.17, 0.2), (0.5, 0.78), (0.83, 0.42))
 _BLADES = _layout.uniform((0, 0, -0.02), (1, 1.05, 0.02), (80, 3))  # x, y and lean
 _RIPPLES = _layout.uniform(0, 2 * np.pi, 6)
 _PEBBLES = _layout.uniform(0, 1, (110, 2))
-_STARS = _layout.uniform(0.2, 0.8, (5, 5, 2)) + np.moveaxis(np.indices((5, 5)), 0, -1)  # in cells: no part is empty
+_STARS = _layout.uniform(0.2, 0.8, (5, 5, 2)) + np.moveaxis(
+    np.indices((5, 5)), 0, -1
+)  # in cells: no part is empty
 """Where things are, in picture sides but for the stars, before each variant moves them."""
 
 
@@ -42,7 +44,7 @@ def _sky(image: Image.Image, rng: np.random.Generator) -> None:
 def _grass(image: Image.Image, rng: np.random.Generator) -> None:
     _gradient(image, (168, 205, 110), (138, 182, 84))
     draw, side = ImageDraw.Draw(image), image.width
-    for x, y, lean in (_BLADES + [*rng.uniform(-0.01, 0.01, 2), 0]) * side:
+    for x, y, lean in (_BLADES + np.append(rng.uniform(-0.01, 0.01, 2), 0)) * side:
         for tilt in (-0.018, 0.0, 0.018):
             tip = (x + lean + tilt * side, y - 0.055 * side)
             draw.line([(x, y), tip], fill=(96, 142, 50), width=max(1, round(side * 0.013)))
