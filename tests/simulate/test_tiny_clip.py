@@ -11,7 +11,7 @@ import torch
 from neurodec.features import load_clip, load_tokenizer
 from neurodec.features.weights import ASSETS
 from neurodec.simulate import tiny_clip
-from neurodec.simulate.scenes import SCENE_ATTRIBUTES, all_scenes, caption, render, scene_pixels
+from neurodec.simulate.scenes import SCENE_ATTRIBUTES, all_scenes, caption, draw_scenes, render, scene_pixels
 
 
 def test_packaged_scores_hold():
@@ -21,19 +21,10 @@ def test_packaged_scores_hold():
     stored = json.loads((ASSETS / "tiny-clip" / "scores.json").read_text())
     assert scores["caption_to_image"] >= 195
     assert scores["same_concept_nearest"] > 0.95
-    # A decoder can read everything, place and size included; the kind has a test of its own.
-    assert min(share for name, share in scores["best_caption"].items() if name != "kind") > 0.99
+    assert min(scores["best_caption"].values()) > 0.95  # a decoder can read everything, the kind included
     for name in ("caption_to_image", "image_to_caption"):  # rounding differs a little between processors
         assert scores[name] == pytest.approx(stored[name], abs=2)
     assert scores["best_caption"] == pytest.approx(stored["best_caption"], abs=0.01)
-
-
-@pytest.mark.xfail(
-    strict=True, reason="the packaged weights tell 91 % of kinds; train longer, then delete this mark"
-)
-def test_best_caption_tells_the_kind():
-    stored = json.loads((ASSETS / "tiny-clip" / "scores.json").read_text())  # held by the test above
-    assert stored["best_caption"]["kind"] > 0.95
 
 
 @pytest.mark.parametrize("name", ["tiny-clip", "scene-driver"])
@@ -61,6 +52,26 @@ def test_command_writes_a_folder_that_open_clip_loads(tmp_path, monkeypatch):
     expected = tiny_clip.normalised(scene_pixels([few[0]]))[0]
     torch.testing.assert_close(picture, expected)
     assert network.encode_image(picture[None]).shape == (1, 128)
+
+
+def test_traces_of_resizing_and_decoding_are_forgiven():
+    """Half of the pixels' detail gone, or tinted patches: the picture is still found among 200."""
+    network, _ = load_clip("neurodec/tiny-clip")
+    pixels = scene_pixels(draw_scenes(16, 1, 200, 0, seed=0)[1])
+    worn = tiny_clip._worn(tiny_clip.normalised(pixels), torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        true = network.encode_image(tiny_clip.normalised(pixels), normalize=True)
+        found = (network.encode_image(worn, normalize=True) @ true.T).argmax(dim=1)
+    assert (found == torch.arange(200)).float().mean() > 0.98
+
+
+def test_half_of_the_pictures_stay_as_they_are():
+    sharp = torch.rand(400, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    worn = tiny_clip._worn(sharp, torch.Generator().manual_seed(1))
+    same = (worn == sharp).flatten(1).all(dim=1)
+    assert 0.4 < same.float().mean() < 0.6
+    detail = [(rows - rows.roll(1, dims=-1)).square().mean() for rows in (worn[~same], sharp[~same])]
+    assert detail[0] < 0.7 * detail[1]
 
 
 def test_batches_need_every_attribute():
