@@ -105,8 +105,8 @@ def save_grid(out: Path, file: Path) -> Path | None:
     drawn = np.sort(np.random.default_rng(0).permutation(len(table))[:_ROWS])
     files = _files_by_row(table)
     gap = 4
-    sheet = Image.new("RGB", (len(drawn) * (_SIDE + gap), 3 * (_SIDE + gap)), "white")
-    shown = [list(COLUMNS).index(name) for name in ("seen", "brain", "shuffled")]
+    shown = [list(COLUMNS).index(name) for name in ("seen", "brain", "shuffled", "true_through_decoder")]
+    sheet = Image.new("RGB", (len(drawn) * (_SIDE + gap), len(shown) * (_SIDE + gap)), "white")
     for column, place in enumerate(drawn):
         for line, source in enumerate(shown):
             with Image.open(files[place][source]) as picture:

@@ -249,7 +249,8 @@ and can be tested, with nothing downloaded. It knows nothing about photographs.
 | fact | value |
 |---|---|
 | made by | `python -m neurodec.simulate.tiny_clip {name} --seed {seed} --n_steps {n_steps}` |
-| training data | {n_train} combinations of attributes, {n_variants} pictures each, half of them blurred and tinted; {n_reserved} reserved, left out |
+| training data | {n_train} combinations of attributes, {n_variants} pictures each; {n_reserved} reserved, left out |
+| augmentation | half of the pictures blurred and tinted |
 | time | {minutes:.1f} minutes on {n_threads} CPU core(s) |
 | caption finds its picture among {n_concepts} reserved concepts | {caption_to_image} of {n_concepts} |
 | picture finds its caption | {image_to_caption} of {n_concepts} |
