@@ -20,9 +20,7 @@ from neurodec.simulate.scenes import all_scenes, draw_scenes, scene_pixels
 
 WIDTHS = (32, 64, 96, 128)
 LATENT_CHANNELS = 8
-N_GROUPS = (
-    2  # with diffusers' 32 every channel of the finest level has a group of its own, and loses its brightness
-)
+N_GROUPS = 2  # with diffusers' 32 the finest level's channels have a group each, and lose their brightness
 BATCH_SIZE = 8  # halves the error after the same time as 16
 LEARNING_RATE = 8e-4
 WARMUP_STEPS = 100

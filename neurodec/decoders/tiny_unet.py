@@ -169,7 +169,7 @@ pictures with nothing downloaded. It knows nothing about photographs.
 | made by | `python -m neurodec.decoders.tiny_autoencoder vae`, then |
 | | `python -m neurodec.decoders.tiny_unet tiny-decoder vae --seed {seed} --n_steps {n_steps}` |
 | training data | rendered scenes of `all_scenes(False)`; the reserved combinations are left out |
-| time | {minutes} minutes on {n_threads} CPU thread(s), the autoencoder not counted |
+| time | {minutes} minutes on {n_threads} CPU thread(s), after half an hour for the autoencoder |
 | autoencoder alone, 200 reserved scenes | pixel correlation {autoencoder} |
 | from the true embedding of 200 reserved scenes ({sampling}) | pixel correlation {pixcorr} |
 | scene found among 200 by the drawn picture's embedding | {top1:.1%} (two-way {two_way:.1%}) |

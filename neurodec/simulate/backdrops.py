@@ -19,10 +19,9 @@ _CLOUDS = ((0.17, 0.2), (0.5, 0.78), (0.83, 0.42))
 _BLADES = _layout.uniform((0, 0, -0.02), (1, 1.05, 0.02), (80, 3))  # x, y and lean
 _RIPPLES = _layout.uniform(0, 2 * np.pi, 6)
 _PEBBLES = _layout.uniform(0, 1, (110, 2))
-_STARS = _layout.uniform(0.2, 0.8, (5, 5, 2)) + np.moveaxis(
-    np.indices((5, 5)), 0, -1
-)  # in cells: no part is empty
-"""Where things are, in picture sides but for the stars, before each variant moves them."""
+_CELLS = np.stack(np.indices((5, 5)), axis=-1)
+_STARS = (_CELLS + _layout.uniform(0.2, 0.8, (5, 5, 2))).reshape(-1, 2) / 5  # one a cell: no part is empty
+"""Where things are, in picture sides, before each variant moves them."""
 
 
 def _gradient(image: Image.Image, top: RGB, bottom: RGB) -> None:
@@ -66,7 +65,7 @@ def _sand(image: Image.Image, rng: np.random.Generator) -> None:
 def _night(image: Image.Image, rng: np.random.Generator) -> None:
     _gradient(image, (16, 20, 58), (46, 50, 108))
     draw, side = ImageDraw.Draw(image), image.width
-    for x, y in (_STARS.reshape(-1, 2) / 5 + rng.uniform(-0.01, 0.01, 2)) * side:
+    for x, y in (_STARS + rng.uniform(-0.01, 0.01, 2)) * side:
         r = rng.uniform(0.014, 0.024) * side
         corners = [(x, y - 2 * r), (x + r / 2, y - r / 2), (x + 2 * r, y), (x + r / 2, y + r / 2)]
         corners += [(x, y + 2 * r), (x - r / 2, y + r / 2), (x - 2 * r, y), (x - r / 2, y - r / 2)]

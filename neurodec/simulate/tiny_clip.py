@@ -22,7 +22,7 @@ from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
 from neurodec.files import atomic_path, track, write_json
@@ -126,9 +126,9 @@ def _worn(pixels: Tensor, generator: torch.Generator) -> Tensor:
     Resizing blurs and decoders draw softly; an embedding that minds such traces cannot score reconstructions.
     """
     share = (2 * torch.rand(len(pixels), 1, 1, 1, generator=generator) - 1).clamp(min=0)
-    means = functional.avg_pool2d(functional.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    means = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     tints = TINT * torch.randn(len(pixels), 3, 8, 8, generator=generator)
-    tints = functional.interpolate(tints, pixels.shape[-2:], mode="bilinear")
+    tints = F.interpolate(tints, pixels.shape[-2:], mode="bilinear")
     return pixels + share * (means - pixels + tints)
 
 
