@@ -14,7 +14,7 @@ import torch
 
 from neurodec.decoders import GuidedDiffusion
 
-N_PICTURES, N_STEPS, GUIDANCE, N_ROUNDS = 32, 20, 1.5, 3
+N_PICTURES, N_STEPS, GUIDANCE, N_ROUNDS = 32, 20, 2.0, 3
 
 
 def timed(function: Callable, spent: list[float]) -> Callable:
