@@ -229,7 +229,7 @@ def train_tiny_decoder(
     seed : int
         Of weights, batches and noise.
     n_steps : int
-        Optimiser steps of 48 latents; 9,000 take about an hour on two cores.
+        Optimiser steps of 48 latents; 9,000 take about 70 minutes on two cores.
 
     Returns
     -------

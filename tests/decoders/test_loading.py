@@ -254,9 +254,13 @@ def test_a_folder_saved_in_image_to_image_form_is_the_same(sdxl, adapters, tmp_p
     assert np.array_equal(*pictures)
 
 
-def test_devices_are_checked(sdxl, adapters):
-    with pytest.raises(NeurodecError, match="There is no device abacus"):
-        GuidedDiffusion(str(sdxl), str(adapters), **PLACE, device="abacus")
+@pytest.mark.parametrize("device", ["abacus", "xla"])  # unknown to torch, and known but not built in
+def test_devices_are_checked(sdxl, adapters, device):
+    with pytest.raises(NeurodecError, match=f"There is no device {device}"):
+        GuidedDiffusion(str(sdxl), str(adapters), **PLACE, device=device)
+
+
+def test_offload_needs_a_gpu(sdxl, adapters):
     with pytest.raises(NeurodecError, match="offload: model keeps parts off a GPU"):
         GuidedDiffusion(str(sdxl), str(adapters), **PLACE, device="cpu", offload="model")
 
