@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pandas as pd
 from benchmarks.bench_mvnn import write_image_folders, write_session
-from data.recording_files import CH_NAMES, SFREQ, evoked_signals, write_brainvision, write_edf
+from data.readers.recording_files import CH_NAMES, SFREQ, evoked_signals, write_brainvision, write_edf
 from PIL import Image
 
 ONSETS = np.arange(1, 19, 1.5)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from command_line import arguments, partials, refused, write_recipe
-from data.recording_files import CH_NAMES
+from data.readers.recording_files import CH_NAMES
 from small_studies import ONSETS, STUDIES, read_fif, session_file, write_arrays, write_events, write_fif
 
 from neurodec.cli import main

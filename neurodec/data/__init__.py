@@ -1,17 +1,21 @@
 """Trials, the prepared store, splits and the readers."""
 
-from neurodec.data.arrays import ArrayFile
-from neurodec.data.bids import BidsEEG
-from neurodec.data.bids_fmri import BidsFMRI
+from neurodec.data.account import Account, summary
 from neurodec.data.dataset import Dataset, Part, stimuli_of
-from neurodec.data.generic import EpochsFiles, Recordings
-from neurodec.data.muse import MuseCSV
+from neurodec.data.readers.arrays import ArrayFile
+from neurodec.data.readers.bids_fmri import BidsFMRI
+from neurodec.data.readers.bids_meeg import BidsEEG
+from neurodec.data.readers.epochs_files import EpochsFiles
+from neurodec.data.readers.muse import MuseCSV
+from neurodec.data.readers.recordings import Recording, Recordings
+from neurodec.data.readers.things_eeg2 import ThingsEEG2
+from neurodec.data.readers.things_meg import ThingsMEG
 from neurodec.data.splits import check_leakage, leave_one_group_out, validation_concepts
 from neurodec.data.store import load_stimuli, prepare
-from neurodec.data.things_eeg2 import ThingsEEG2
 from neurodec.data.trials import Trials, with_defaults
 
 __all__ = [
+    "Account",
     "ArrayFile",
     "BidsEEG",
     "BidsFMRI",
@@ -19,14 +23,17 @@ __all__ = [
     "EpochsFiles",
     "MuseCSV",
     "Part",
+    "Recording",
     "Recordings",
     "ThingsEEG2",
+    "ThingsMEG",
     "Trials",
     "check_leakage",
     "leave_one_group_out",
     "load_stimuli",
     "prepare",
     "stimuli_of",
+    "summary",
     "validation_concepts",
     "with_defaults",
 ]

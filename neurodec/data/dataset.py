@@ -57,12 +57,11 @@ class Dataset(ABC):
     def stimuli(self, root: Path) -> pd.DataFrame:
         """List the stimuli: unique `stimulus`, `concept`, `split`, `image` (path below root or ""), `caption`.
 
-        Rows with ``split="gallery"`` are further images of test concepts that nobody was shown; they make the
-        concept-centre gallery.
+        All but the first may be left out: what the table does not say, the trials do. Rows with ``split="gallery"``
+        are further images of test concepts that nobody was shown; they make the concept-centre gallery.
         """
 
 
 def stimuli_of(trials: Trials) -> pd.DataFrame:
     """Return the stimulus table of trials that come without pictures: their labels only."""
-    table = trials.table.drop_duplicates("stimulus")[["stimulus", "concept", "split"]]
-    return table.assign(image="", caption="").reset_index(drop=True)
+    return trials.table.drop_duplicates("stimulus")[["stimulus", "concept", "split"]].reset_index(drop=True)

@@ -83,3 +83,13 @@ def fill_pattern(root: Path, pattern: str, fields: dict[str, str]) -> Path:
     if not path.is_file():
         raise NeurodecError(f"{path} is missing; every recording needs its table.")
     return path
+
+
+def all_fields(fields: dict[str, str]) -> dict[str, str]:
+    """Return subject, session and run, "01" where the name of a file does not tell."""
+    return {name: fields.get(name, "01") for name in FIELDS}
+
+
+def part_name(fields: dict[str, str]) -> str:
+    """Return ``sub-01_ses-01_run-01``."""
+    return f"sub-{fields['subject']}_ses-{fields['session']}_run-{fields['run']}".replace("/", "-")

@@ -14,9 +14,12 @@ import pandas as pd
 
 import neurodec
 from neurodec.data.dataset import STIMULUS_COLUMNS, Dataset, Part
+from neurodec.data.harmonise import common_space
 from neurodec.data.splits import check_leakage
-from neurodec.data.trials import Trials, require_same_space
-from neurodec.errors import NeurodecError
+from neurodec.data.stimuli import complete_stimuli, picture_below
+from neurodec.data.tables import is_missing
+from neurodec.data.trials import Trials, require_splits
+from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, key_of, read_json, remove_partials, sha256_of, track, write_json
 
 PARTS = ".parts"
@@ -44,11 +47,14 @@ def prepare(dataset: Dataset, root: str | Path, folder: str | Path) -> Path:
     Path
         `folder`.
 
+    Recordings that differ are brought into one space where that is harmless (see `neurodec.data.harmonise`), and
+    ``info["account"]`` tells of every part what was found, left out and noted.
+
     Raises
     ------
     NeurodecError
-        If the folder was prepared with another configuration or from other files, if one recording
-        appears twice under two names, or if train and test overlap.
+        If anything cannot be read, the folder was prepared with another configuration or from other files, one
+        recording appears twice under two names, or train and test overlap.
 
     Notes
     -----
@@ -57,7 +63,8 @@ def prepare(dataset: Dataset, root: str | Path, folder: str | Path) -> Path:
     root, folder = Path(root), Path(folder)
     if not root.is_dir():
         raise NeurodecError(f"The data folder {root} does not exist; give the right one with --data-root.")
-    parts = dataset.parts(root)
+    with reading(root, _kind(dataset), "check --data-root and the recipe's dataset section"):
+        parts = dataset.parts(root)
     if not parts:
         raise NeurodecError(
             f"No recording was found below {root}; check --data-root and the recipe's dataset section."
@@ -74,7 +81,8 @@ def prepare(dataset: Dataset, root: str | Path, folder: str | Path) -> Path:
     remove_partials(folder)
     remove_partials(folder / PARTS)
     sources = _hash_sources(parts, root)
-    stimuli = _checked_stimuli(dataset.stimuli(root))
+    with reading(root, _kind(dataset), "check its tables and --data-root"):
+        stimuli = _checked_stimuli(dataset.stimuli(root), root)
     write_json(begun, stamp)
     for part in track(parts, "preparing"):
         _prepare_part(dataset, part, root, folder / PARTS / part.name)
@@ -85,8 +93,16 @@ def prepare(dataset: Dataset, root: str | Path, folder: str | Path) -> Path:
 
 
 def load_stimuli(folder: str | Path) -> pd.DataFrame:
-    """Read the stimulus table of a prepared folder."""
-    return pd.read_csv(Path(folder) / "stimuli.csv", dtype=str, keep_default_na=False)
+    """Read the stimulus table of a prepared folder.
+
+    Raises
+    ------
+    NeurodecError
+        If it is missing or damaged.
+    """
+    file = Path(folder) / "stimuli.csv"
+    with reading(file, "a prepared table", "delete the folder and prepare again"):
+        return pd.read_csv(file, dtype=str, keep_default_na=False)[list(STIMULUS_COLUMNS)]
 
 
 def parameters_of(dataset: Dataset) -> dict[str, Any]:
@@ -100,10 +116,8 @@ def _stamps(parts: list[Part], root: Path) -> dict[str, list[int]]:
     """Size and modification time of every source: enough to see, without reading it, that a file has changed."""
     stamps = {}
     for file in sorted({file for part in parts for file in part.files}):
-        try:
+        with reading(file, "", "it is a link to a file that is not there, so fetch its content"):
             found = file.stat()
-        except FileNotFoundError:
-            raise NeurodecError(f"{file} is a link to a file that is not there; fetch its content.") from None
         stamps[_relative(file, root)] = [found.st_size, found.st_mtime_ns]
     return stamps
 
@@ -177,20 +191,30 @@ def _hash_sources(parts: list[Part], root: Path) -> list[dict[str, str]]:
     ]
 
 
-def _checked_stimuli(stimuli: pd.DataFrame) -> pd.DataFrame:
-    stimuli = stimuli[list(STIMULUS_COLUMNS)].astype(str)
+def _checked_stimuli(stimuli: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """Refuse a stimulus listed twice, an unknown split, and a picture outside the data root."""
+    stimuli = stimuli.astype(str).reset_index(drop=True)
     repeated = stimuli["stimulus"][stimuli["stimulus"].duplicated()]
     if len(repeated):
         raise NeurodecError(
             f"Stimulus {repeated.iloc[0]} is listed twice in the stimulus table; keep one row."
         )
+    if "split" in stimuli:
+        require_splits(stimuli["split"], "The stimulus table", gallery=True)
+    for row, image in enumerate(stimuli.get("image", [])):
+        picture_below(root, image, "The stimulus table", row)
     return stimuli
+
+
+def _kind(dataset: Dataset) -> str:
+    return f"{type(dataset).__name__} data"
 
 
 def _prepare_part(dataset: Dataset, part: Part, root: Path, target: Path) -> None:
     if target.exists():
         return
-    trials = dataset.load(part, root)
+    with reading(part.files[0] if part.files else part.name, _kind(dataset)):
+        trials = dataset.load(part, root)
     if not len(trials):
         raise NeurodecError(f"{part.name} holds no trial; check its events, or leave it out of the recipe.")
     bad = np.flatnonzero(~np.isfinite(trials.responses).all(axis=tuple(range(1, trials.responses.ndim))))
@@ -207,28 +231,42 @@ def _prepare_part(dataset: Dataset, part: Part, root: Path, target: Path) -> Non
 def _join(folders: list[Path], folder: Path, stimuli: pd.DataFrame, provenance: dict[str, Any]) -> None:
     """Concatenate the parts; `info.json` comes last and marks the folder finished."""
     parts = [Trials.load(part) for part in track(folders, "joining")]
-    for part in parts[1:]:
-        require_same_space(parts[0], part)
+    space = common_space(parts)
     _refuse_twins(dict(zip((folder.name for folder in folders), parts, strict=True)))
     table = pd.concat([part.table for part in parts], ignore_index=True)
     table["repetition"] = table.groupby(["subject", "split", "stimulus"]).cumcount()
-    unknown = table[~table["stimulus"].isin(stimuli["stimulus"])]
-    if len(unknown):
-        where = "subject {}, session {}, run {}".format(*unknown[["subject", "session", "run"]].iloc[0])
-        raise NeurodecError(
-            f"Trial {unknown.index[0]} ({where}) shows {unknown['stimulus'].iloc[0]}, which the stimulus table does "
-            "not list; add it there or correct its name."
-        )
     check_leakage(table)
-    header = {"descr": "<f4", "fortran_order": False, "shape": (len(table), *parts[0].responses.shape[1:])}
+    _require_known(table, stimuli)
+    stimuli = complete_stimuli(stimuli, table)
+    header = {"descr": "<f4", "fortran_order": False, "shape": (len(table), *space.shape)}
     with atomic_path(folder / "responses.npy") as partial, partial.open("wb") as handle:
         np.lib.format.write_array_header_1_0(handle, header)
-        for part in parts:  # not through a memory map, where a full disk kills the process
-            handle.write(np.ascontiguousarray(part.responses, dtype="<f4").data)
+        for part, columns in zip(parts, space.columns, strict=True):
+            for block in space.blocks(
+                part, columns
+            ):  # not through a memory map, where a full disk kills the process
+                handle.write(np.ascontiguousarray(block, dtype="<f4").data)
     for name, frame in {"trials.csv": table, "stimuli.csv": stimuli}.items():
         with atomic_path(folder / name) as partial:
             frame.to_csv(partial, index=False)
-    write_json(folder / "info.json", {**parts[0].info, "provenance": provenance})
+    write_json(folder / "info.json", {**space.info, "provenance": provenance})
+
+
+def _require_known(table: pd.DataFrame, stimuli: pd.DataFrame) -> None:
+    """Hold all trials against the stimulus table: what it does not list, or says otherwise, is refused."""
+    known = stimuli.set_index("stimulus")
+    wrong = [(~table["stimulus"].isin(known.index), "which the stimulus table does not list; add it there")]
+    for name in {"concept", "split"} & set(stimuli):
+        told = table["stimulus"].map(known[name])
+        differs = told.notna() & (told != table[name]) & ~is_missing(told)
+        wrong.append((differs, f"whose {name} is another one in the stimulus table; make them agree"))
+    for rows, what in wrong:
+        if rows.any():
+            row = rows.idxmax()
+            where = "subject {}, session {}, run {}".format(*table.loc[row, ["subject", "session", "run"]])
+            raise NeurodecError(
+                f"Trial {row} ({where}) shows {table.loc[row, 'stimulus']}, {what} or correct its name."
+            )
 
 
 def _refuse_twins(parts: dict[str, Trials]) -> None:

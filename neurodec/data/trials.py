@@ -12,11 +12,16 @@ import pandas as pd
 
 from neurodec.errors import NeurodecError
 from neurodec.files import atomic_path, read_json, write_json
+from neurodec.preprocessing.eeg import UNITS
 
 if TYPE_CHECKING:
     import mne
     import nibabel
 
+SPLITS = ("train", "test", "cv")
+_GALLERY = "gallery"  # pictures that nobody was shown
+_SLOWEST = 10.0  # Hz; no EEG or MEG is sampled more slowly, so a rate below is in another unit
+_SAME_RATE = 1e-5  # relative; FIF and EDF keep a rate in fewer digits than it was given
 COLUMNS = ("stimulus", "concept", "split", "subject", "session", "run", "repetition")
 _TEXT = {name: str for name in COLUMNS if name != "repetition"}
 
@@ -40,7 +45,7 @@ class Trials:
     Raises
     ------
     NeurodecError
-        If the table lacks a column or has another number of rows than `responses`.
+        If the table lacks a column or has another number of rows than `responses`, or a split is no split.
     """
 
     responses: np.ndarray
@@ -55,6 +60,7 @@ class Trials:
             raise NeurodecError(
                 f"{len(self.responses)} responses but {len(self.table)} table rows; every trial needs one row."
             )
+        require_splits(self.table["split"], "The trial table")
         table = self.table.reset_index(drop=True).astype({**_TEXT, "repetition": int})
         object.__setattr__(self, "table", table)
 
@@ -100,6 +106,8 @@ class Trials:
         info = {**self.info, "ch_names": list(ch_names)}
         if positions is not None:
             info["ch_pos"] = [positions[index] for index in order]
+        if info.get("ch_types") is not None:
+            info["ch_types"] = [info["ch_types"][index] for index in order]
         return replace(self, responses=self.responses[:, order], info=info)
 
     def crop(self, tmin: float | None = None, tmax: float | None = None) -> Trials:
@@ -220,8 +228,9 @@ class Trials:
         """Return `mne.EpochsArray` with the table as metadata (EEG and MEG only)."""
         import mne
 
-        kind = {"eeg": "eeg", "meg": "mag"}[self.info["modality"]]
-        measurement = mne.create_info(self.ch_names, self.info["sfreq"], kind)
+        modality = self.info["modality"]
+        kinds = self.info.get("ch_types") or ["mag" if modality == "meg" else modality] * len(self.ch_names)
+        measurement = mne.create_info(self.ch_names, self.info["sfreq"], kinds)
         positions = self.info.get("ch_pos")
         if positions is not None:
             for channel, position in zip(measurement["chs"], positions, strict=True):
@@ -251,13 +260,13 @@ class Trials:
         Raises
         ------
         NeurodecError
-            If the epochs hold EEG and MEG together.
+            If the epochs hold channels of several kinds, or of none that is a brain signal.
         """
         epochs = epochs.copy().load_data().pick("data", exclude="bads")
         kinds = sorted(set(epochs.get_channel_types()))
-        if "eeg" in kinds and len(kinds) > 1:
+        if len(kinds) != 1 or kinds[0] not in UNITS:
             raise NeurodecError(
-                f"The epochs mix {', '.join(kinds)} channels; pick one kind, as in epochs.pick('eeg')."
+                f"The epochs hold {', '.join(kinds)} channels; pick one kind, as in epochs.pick('eeg')."
             )
         table = pd.DataFrame(index=range(len(epochs))) if epochs.metadata is None else epochs.metadata.copy()
         names = {code: name for name, code in epochs.event_id.items()}
@@ -267,11 +276,12 @@ class Trials:
         positions = [channel["loc"][:3].tolist() for channel in epochs.info["chs"]]
         known = np.isfinite(positions).all() and np.any(positions)
         info = {
-            "modality": "eeg" if kinds == ["eeg"] else "meg",
-            "units": "V" if kinds == ["eeg"] else "T",
+            "modality": "meg" if kinds[0] in ("mag", "grad") else kinds[0],
+            "units": UNITS[kinds[0]],
             "sfreq": float(epochs.info["sfreq"]),
             "tmin": float(epochs.times[0]),
             "ch_names": list(epochs.ch_names),
+            "ch_types": epochs.get_channel_types(),
             "ch_pos": positions if known else None,
             "provenance": {},
         }
@@ -310,6 +320,49 @@ def with_defaults(table: pd.DataFrame, **defaults: str) -> pd.DataFrame:
     return table
 
 
+def require_splits(splits: pd.Series, where: str, *, gallery: bool = False) -> None:
+    """Refuse a word that is no split.
+
+    Parameters
+    ----------
+    splits : Series of str
+    where : str
+        Names the table in the message.
+    gallery : bool
+        Allow "gallery", for stimuli that nobody was shown.
+
+    Raises
+    ------
+    NeurodecError
+        Naming the word.
+    """
+    wrong = sorted(set(splits.astype(str)) - {*SPLITS, *([_GALLERY] if gallery else [])})
+    if wrong:
+        raise NeurodecError(
+            f"{where} has the split {wrong[0]!r}; use train, test, or cv for cross-validation."
+        )
+
+
+def require_rate(sfreq: float | None, where: str) -> None:
+    """Refuse a sampling rate that no EEG or MEG has.
+
+    Raises
+    ------
+    NeurodecError
+        With the likely cause.
+    """
+    if sfreq is not None and not _SLOWEST <= sfreq < np.inf:
+        raise NeurodecError(
+            f"{where} has a sampling rate of {sfreq:g} Hz, too low for EEG or MEG; times in milliseconds instead of "
+            "seconds, or a rate in kHz, are the usual cause: correct the unit."
+        )
+
+
+def same_rate(first: float, second: float) -> bool:
+    """Tell whether two sampling rates are one, give or take the digits that file formats keep."""
+    return abs(first - second) <= _SAME_RATE * max(abs(first), abs(second))
+
+
 def require_same_space(first: Trials, other: Trials) -> None:
     """Refuse to join trials with other channels, sampling or voxels.
 
@@ -323,7 +376,11 @@ def require_same_space(first: Trials, other: Trials) -> None:
         where = "Subject {}, session {}, run {}".format(*other.table[["subject", "session", "run"]].iloc[0])
     fields = ("modality", "units", "sfreq", "tmin", "ch_names", "mask_shape", "voxel_indices")
     for name in fields:
-        if first.info.get(name) != other.info.get(name):
+        one, two = first.info.get(name), other.info.get(name)
+        alike = same_rate(one, two) if name == "sfreq" and None not in (one, two) else one == two
+        if name == "tmin" and None not in (one, two):
+            alike = abs(one - two) < 1e-6
+        if not alike:
             detail = ""
             if name == "ch_names":
                 missing = set(first.ch_names) ^ set(other.ch_names)

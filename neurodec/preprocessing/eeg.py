@@ -18,8 +18,38 @@ from neurodec.preprocessing.whitening import (
 )
 
 Whitening = Literal["none", "mvnn-epochs", "mvnn-time", "zscore", "robust"]
-UNITS = {"eeg": "V", "meg": "T"}
-PLAUSIBLE = {"eeg": (1e-7, 5e-3), "meg": (1e-15, 1e-9)}  # standard deviation of a channel, in SI units
+Kind = Literal["eeg", "meg", "mag", "grad", "ecog", "seeg"]
+UNITS = {"eeg": "V", "meg": "T", "mag": "T", "grad": "T/m", "ecog": "V", "seeg": "V"}
+# Standard deviation of a channel in SI units: beyond these no unit is right.
+PLAUSIBLE = {
+    "eeg": (1e-7, 5e-3),
+    "meg": (1e-15, 1e-9),
+    "mag": (1e-15, 1e-9),
+    "grad": (1e-14, 1e-7),
+    "ecog": (1e-7, 5e-2),
+    "seeg": (1e-7, 5e-2),
+}
+CORTICAL = {"eeg": (1e-7, 1e-3)}  # the same after filtering: what lies beyond is told
+_MEG = ("mag", "grad")
+_UNTYPED = ("misc", "bio")  # of channels that a file names and does not describe; a recipe may vouch for them
+_LONGEST_EPOCH = 300.0  # seconds
+_REST_SHARE = 0.8  # of all samples; a trigger is short, so a level held that long is none
+
+
+@dataclass(frozen=True)
+class Picked:
+    """What `pick_channels` left out.
+
+    Parameters
+    ----------
+    left_out : dict
+        Reason to channel names.
+    bads : list of str
+        Names that were marked as bad and are left out, or were interpolated.
+    """
+
+    left_out: dict[str, list[str]]
+    bads: list[str]
 
 
 @dataclass(frozen=True)
@@ -49,6 +79,9 @@ class EEGPreprocessing:
         are fitted on the recording itself, without its labels, and MVNN is refused.
     clamp : float, optional
         Limit standardised values to plus or minus this; with "zscore" and "robust".
+    interpolate_bads : bool
+        Replace channels that are marked as bad by spherical splines of the others (Perrin et al. 1989), instead of
+        leaving them out. Electrodes without a place get the 10-05 one of their name.
     """
 
     ch_names: list[str] | None = None
@@ -63,31 +96,115 @@ class EEGPreprocessing:
     keep_from: float | None = None
     whiten: Whitening = "none"
     clamp: float | None = None
+    interpolate_bads: bool = False
+
+    def check(self) -> None:
+        """Refuse settings that no recording can satisfy, before any work.
+
+        Raises
+        ------
+        NeurodecError
+            Naming the setting.
+        """
+        for name in ("notch", "l_freq", "h_freq", "sfreq", "clamp"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < np.inf:
+                raise NeurodecError(f"`{name}` is {value:g}; give a number above 0, or leave it out.")
+        if self.l_freq is not None and self.h_freq is not None and self.l_freq >= self.h_freq:
+            raise NeurodecError(
+                f"`l_freq` {self.l_freq:g} Hz is not below `h_freq` {self.h_freq:g} Hz, which would cut out that band "
+                "instead of keeping it; exchange them."
+            )
+        if not self.tmin < self.tmax:
+            raise NeurodecError(
+                f"The epoch from `tmin` {self.tmin:g} to `tmax` {self.tmax:g} s is empty; correct them."
+            )
+        if self.tmax - self.tmin > _LONGEST_EPOCH:
+            raise NeurodecError(
+                f"The epoch from `tmin` {self.tmin:g} to `tmax` {self.tmax:g} s is {self.tmax - self.tmin:g} s long; "
+                "give seconds, not milliseconds."
+            )
+        if self.keep_from is not None and self.keep_from >= self.tmax:
+            raise NeurodecError(
+                f"`keep_from` {self.keep_from:g} s leaves nothing of an epoch that ends at {self.tmax:g} s; lower it."
+            )
+        if self.baseline is not None:
+            begin = self.tmin if self.baseline[0] is None else self.baseline[0]
+            end = self.tmax if self.baseline[1] is None else self.baseline[1]
+            if not self.tmin <= begin <= end <= self.tmax:
+                raise NeurodecError(
+                    f"The baseline {begin:g} to {end:g} s does not lie in the epoch, {self.tmin:g} to {self.tmax:g} s; "
+                    "correct `baseline`, `tmin` or `tmax`, or set `baseline: null`."
+                )
+            if begin == end:
+                raise NeurodecError(
+                    f"The baseline is the single moment {begin:g} s, so one sample's noise would be subtracted from "
+                    "all; begin the epoch earlier, or set `baseline: null`."
+                )
+
+    def check_rate(self, sfreq: float, where: str) -> None:
+        """Refuse cut-offs that a recording of this sampling rate cannot hold.
+
+        Raises
+        ------
+        NeurodecError
+            Naming the setting and the recording.
+        """
+        nyquist = sfreq / 2
+        for name in ("notch", "l_freq", "h_freq"):
+            value = getattr(self, name)
+            if value is not None and value >= nyquist:
+                raise NeurodecError(
+                    f"{where}: {name} {value:g} Hz is not below half the sampling rate ({nyquist:g} Hz); lower it or "
+                    "leave it out."
+                )
 
 
-def clean_raw(
-    raw: mne.io.BaseRaw, settings: EEGPreprocessing, kind: Literal["eeg", "meg"], where: str
-) -> None:
+def clean_raw(raw: mne.io.BaseRaw, settings: EEGPreprocessing, kind: Kind, where: str) -> Picked:
     """Pick, filter and re-reference a recording, in place.
+
+    Returns
+    -------
+    Picked
+        The channels that were left out, and why.
 
     Raises
     ------
     NeurodecError
-        For missing channels, NaN or flat channels, implausible units, or a filter above half the sampling rate.
+        For missing channels, NaN or flat channels, implausible units, or a cut-off above half the sampling rate.
     """
-    pick_channels(raw, settings.ch_names, kind, where)
+    settings.check_rate(float(raw.info["sfreq"]), where)
+    picked = pick_channels(raw, settings, kind, where)
     check_channels(raw.get_data()[None], raw.ch_names, kind, where)
-    nyquist = raw.info["sfreq"] / 2
-    if settings.h_freq is not None and settings.h_freq >= nyquist:
-        raise NeurodecError(
-            f"{where}: h_freq {settings.h_freq:g} Hz is not below half the sampling rate ({nyquist:g} Hz); lower it."
-        )
     raw.load_data(verbose="error")
     if settings.notch is not None:
-        raw.notch_filter(np.arange(settings.notch, nyquist, settings.notch), verbose="error")
+        raw.notch_filter(np.arange(settings.notch, raw.info["sfreq"] / 2, settings.notch), verbose="error")
     if settings.l_freq is not None or settings.h_freq is not None:
         raw.filter(settings.l_freq, settings.h_freq, verbose="error")
     rereference(raw, settings.reference, where)
+    return picked
+
+
+def strange_scale(responses: np.ndarray, kind: Kind) -> str | None:
+    """Tell, in words, if filtered responses are larger or smaller than a brain makes them.
+
+    Parameters
+    ----------
+    responses : ndarray, shape (n_trials, n_chans, n_times)
+        In SI units.
+    kind : str
+        Of the channels.
+    """
+    if kind not in CORTICAL or not responses.size:
+        return None
+    typical = float(np.median(responses.std(axis=(0, 2), dtype=np.float64)))
+    low, high = CORTICAL[kind]
+    if low <= typical <= high:
+        return None
+    return (
+        f"the {kind} channels vary by {typical:.2g} {UNITS[kind]}, which no brain does ({low:g} to {high:g} "
+        f"{UNITS[kind]}): check the unit and the filter"
+    )
 
 
 def rereference(
@@ -106,30 +223,106 @@ def rereference(
 
 
 def pick_channels(
-    recording: mne.io.BaseRaw | mne.BaseEpochs, ch_names: list[str] | None, kind: str, where: str
-) -> None:
+    recording: mne.io.BaseRaw | mne.BaseEpochs, settings: EEGPreprocessing, kind: Kind, where: str
+) -> Picked:
     """Keep the named channels in the named order, or all good channels of a kind, in place.
+
+    Parameters
+    ----------
+    recording : mne.io.BaseRaw or mne.BaseEpochs
+        Loaded, if bad channels are to be interpolated.
+    settings : EEGPreprocessing
+        Its `ch_names` and `interpolate_bads`.
+    kind : str
+        "meg" stands for magnetometers or gradiometers, whichever there are, but never for both: their units differ.
+    where : str
+        Names the recording in messages.
 
     Raises
     ------
     NeurodecError
-        Naming the absent channels, or when there is no channel of that kind.
+        Naming the absent channels or those of another kind, or when there is no channel of that kind.
     """
-    if ch_names is not None:
-        absent = [name for name in ch_names if name not in recording.ch_names]
-        if absent:
-            raise NeurodecError(
-                f"{where} has {len(recording.ch_names)} channels but not {', '.join(absent)}; correct `ch_names` "
-                f"(the recording has {', '.join(recording.ch_names)})."
-            )
-        recording.pick(ch_names, verbose="error")
-        return
-    if kind not in recording:
-        kinds = ", ".join(sorted(set(recording.get_channel_types())))
+    types = dict(zip(recording.ch_names, recording.get_channel_types(), strict=True))
+    if settings.ch_names is not None:
+        _require_named(recording, settings.ch_names, types, kind, where)
+        wanted, left_out = list(settings.ch_names), {}
+    else:
+        kinds = _kinds_of(types, kind, where)
+        wanted = [name for name, found in types.items() if found in kinds]
+        others = sorted(set(types.values()) - set(kinds))
+        left_out = {f"of kind {other}": [name for name in types if types[name] == other] for other in others}
+    bads = [name for name in recording.info["bads"] if name in wanted]
+    if settings.interpolate_bads and bads:
+        recording.pick(wanted, verbose="error")
+        _interpolate(recording, where)
+    elif settings.ch_names is None:
+        wanted = [name for name in wanted if name not in bads]
+        left_out |= {"marked as bad": bads} if bads else {}
+        if not wanted:
+            raise NeurodecError(f"{where} marks every {kind} channel as bad; correct that, or leave it out.")
+        recording.pick(wanted, verbose="error")
+    else:
+        recording.pick(wanted, verbose="error")
+        bads = []  # a recipe that names them wants them
+    return Picked(left_out, bads)
+
+
+def _require_named(
+    recording: mne.io.BaseRaw | mne.BaseEpochs,
+    ch_names: list[str],
+    types: dict[str, str],
+    kind: str,
+    where: str,
+) -> None:
+    absent = [name for name in ch_names if name not in types]
+    if absent:
+        raise NeurodecError(
+            f"{where} has {len(types)} channels but not {', '.join(absent)}; correct `ch_names` "
+            f"(the recording has {', '.join(types)})."
+        )
+    repeated = {name for name in ch_names if ch_names.count(name) > 1}
+    if repeated:
+        raise NeurodecError(f"`ch_names` lists {min(repeated)} twice; keep one.")
+    kinds = _kinds_of({name: types[name] for name in ch_names}, kind, where, strict=False)
+    foreign = [name for name in ch_names if types[name] not in (*kinds, *_UNTYPED)]
+    if foreign:
+        raise NeurodecError(
+            f"{where}: the channel {foreign[0]} is of kind {types[foreign[0]]}, not {kind}; correct `ch_names` or "
+            "`modality`."
+        )
+    vouched = {name: kinds[0] for name in ch_names if types[name] in _UNTYPED}
+    if vouched:
+        recording.set_channel_types(vouched, on_unit_change="ignore", verbose="error")
+
+
+def _kinds_of(types: dict[str, str], kind: str, where: str, strict: bool = True) -> list[str]:
+    """Return MNE's channel types that `kind` stands for in a recording."""
+    found = [name for name in (_MEG if kind == "meg" else (kind,)) if name in types.values()]
+    if len(found) > 1:
+        counts = [sum(value == name for value in types.values()) for name in found]
+        raise NeurodecError(
+            f"{where} has {counts[0]} magnetometers (T) and {counts[1]} gradiometers (T/m), which share no unit; set "
+            "`modality: mag` or `modality: grad`."
+        )
+    if not found and strict:
+        kinds = ", ".join(sorted(set(types.values())))
         raise NeurodecError(
             f"{where} has no {kind} channel (only {kinds}); name the channels in `ch_names`, or correct `modality`."
         )
-    recording.pick(kind, exclude="bads", verbose="error")
+    return found or ["mag" if kind == "meg" else kind]
+
+
+def _interpolate(recording: mne.io.BaseRaw | mne.BaseEpochs, where: str) -> None:
+    positions = sensor_positions(recording.info)
+    if positions is None:
+        raise NeurodecError(
+            f"{where}: bad channels cannot be interpolated, as the place of some electrode is unknown; set "
+            "`interpolate_bads: false`, or rename the electrodes to 10-05 names."
+        )
+    for channel, position in zip(recording.info["chs"], positions, strict=True):
+        channel["loc"][:3] = position
+    recording.interpolate_bads(reset_bads=True, verbose="error")
 
 
 def check_channels(responses: np.ndarray, ch_names: list[str], kind: str, where: str) -> None:
@@ -141,8 +334,8 @@ def check_channels(responses: np.ndarray, ch_names: list[str], kind: str, where:
         Before any scaling.
     ch_names : list of str
         Names of the channels.
-    kind : "eeg" or "meg"
-        Decides the plausible range: 0.1 µV to 5 mV, or 1 fT to 1 nT.
+    kind : str
+        Decides the plausible range, such as 0.1 µV to 5 mV for EEG, or 1 fT to 1 nT for magnetometers.
     where : str
         Names the recording in the message.
 
@@ -183,6 +376,49 @@ def stim_events(stim: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values = np.asarray(stim).astype(np.int64)
     onsets = np.flatnonzero((values[1:] != values[:-1]) & (values[1:] != 0)) + 1
     return onsets, values[onsets]
+
+
+def trigger_events(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """Find the triggers of a stimulus channel as ``mne.find_events`` does, and say what is none.
+
+    A trigger begins where the channel leaves its rest level, or steps up to another code (MNE's
+    ``consecutive="increasing"``); on a channel that never comes to rest, wherever the code changes. A code that lasts
+    one sample on the way to or from another one is the lines of a port switching one after the other.
+
+    Parameters
+    ----------
+    codes : ndarray of int, shape (n_samples,)
+        The channel, status bits removed.
+
+    Returns
+    -------
+    onsets, shown : ndarray of int, shape (n_events,)
+        Sample and code of every trigger.
+    left_out : dict
+        Reason to count.
+    """
+    starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]]) if len(codes) else np.zeros(0, dtype=int)
+    values, lengths = codes[starts], np.diff(np.r_[starts, len(codes)])
+    levels, places = np.unique(values, return_inverse=True)
+    held = np.bincount(places, weights=lengths)
+    rest = int(levels[held.argmax()]) if len(levels) and held.max() >= _REST_SHARE * len(codes) else 0
+    active = values != rest
+    beside = np.r_[False, active[:-1]] | np.r_[active[1:], False]
+    transient = active & (lengths == 1) & beside & (starts > 0)
+    starts, values = starts[~transient], values[~transient]
+    changed = np.r_[True, values[1:] != values[:-1]] if len(values) else np.zeros(0, dtype=bool)
+    starts, values = starts[changed], values[changed]
+    active = values != rest
+    before = np.r_[rest, values[:-1]]
+    never_rests = active.sum() > 10 * max(1, (~active[1:]).sum())
+    up = active & (never_rests | (before == rest) | (values > before))
+    up[:1] = False  # what is on when the recording begins did not begin in it
+    left_out = {
+        "a code of one sample on the way to another": int(transient.sum()),
+        "on when the recording began": int(active[:1].sum()),
+        "a step down to another code": int((active & ~up)[1:].sum()),
+    }
+    return starts[up], values[up], {reason: count for reason, count in left_out.items() if count}
 
 
 def whiten(

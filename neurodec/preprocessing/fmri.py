@@ -13,13 +13,19 @@ from nilearn.signal import clean
 from neurodec.errors import NeurodecError
 
 Estimate = Literal["block_mean", "lsa", "lss"]
+_RESPONSE = 32.0  # seconds until a haemodynamic response is over
 _MARGIN = 1e-6  # seconds: volumes and onsets lie on grids that are written with few decimals
 
 
 def clean_series(
-    series: np.ndarray, t_r: float, *, detrend: bool = True, high_pass: float | None = None
+    series: np.ndarray,
+    t_r: float,
+    *,
+    detrend: bool = True,
+    high_pass: float | None = None,
+    confounds: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Remove slow drifts from one run and z-score every voxel over its volumes.
+    """Remove slow drifts and confounds from one run and z-score every voxel over its volumes.
 
     Parameters
     ----------
@@ -31,6 +37,8 @@ def clean_series(
         Remove a straight line.
     high_pass : float, optional
         Remove cosines below this frequency (Hz).
+    confounds : ndarray, shape (n_volumes, n_confounds), optional
+        Regressed out together with the drifts (Lindquist et al. 2019, doi:10.1002/hbm.24528).
 
     Returns
     -------
@@ -46,8 +54,47 @@ def clean_series(
             filter="cosine" if high_pass else False,
             high_pass=high_pass,
             t_r=t_r,
+            confounds=confounds,
         )
     return np.nan_to_num(cleaned, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def has_response(
+    onsets: np.ndarray,
+    durations: np.ndarray,
+    n_volumes: int,
+    t_r: float,
+    hrf_model: str | None,
+    hrf_shift: float = 5.0,
+) -> np.ndarray:
+    """Tell which events have a response that a scan holds.
+
+    Parameters
+    ----------
+    onsets, durations : ndarray, shape (n_events,)
+        Seconds from the first volume.
+    n_volumes : int
+    t_r : float
+        Seconds between volumes.
+    hrf_model : str, optional
+        Of a GLM: at least half of the squared regressor must lie inside the scan, or its amplitude would be noise
+        blown up. None stands for block means, which need a volume in their window.
+    hrf_shift : float
+        Of block means.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_events,)
+    """
+    if hrf_model is None:
+        starts = np.asarray(onsets, dtype=float) + hrf_shift
+        last = (n_volumes - 1) * t_r
+        return (starts + np.asarray(durations) > -_MARGIN) & (starts <= last + t_r / 2 + _MARGIN)
+    after = int(np.ceil(_RESPONSE / t_r))
+    n_longer = n_volumes + after + int(np.ceil(np.max(durations, initial=0.0) / t_r))
+    events = pd.DataFrame({"onset": onsets, "duration": durations})
+    energy = _design(n_longer, t_r, events, hrf_model, 0.01)[0] ** 2
+    return energy[:n_volumes].sum(axis=0) >= 0.5 * np.maximum(energy.sum(axis=0), _MARGIN)
 
 
 def block_means(
@@ -99,6 +146,7 @@ def glm_betas(
     mode: Literal["lsa", "lss"] = "lsa",
     hrf_model: str = "spm",
     high_pass: float = 0.01,
+    confounds: np.ndarray | None = None,
 ) -> np.ndarray:
     """Estimate one amplitude per event by ordinary least squares.
 
@@ -117,6 +165,8 @@ def glm_betas(
         Any of nilearn's, such as "spm" or "glover".
     high_pass : float
         Edge of the cosine drift model (Hz).
+    confounds : ndarray, shape (n_volumes, n_confounds), optional
+        Further regressors of no interest.
 
     Returns
     -------
@@ -133,7 +183,9 @@ def glm_betas(
     closed form. Cost of both modes: one product, n_events × n_volumes × n_voxels.
     """
     design, drifts = _design(len(series), t_r, events, hrf_model, high_pass)
-    basis, _ = np.linalg.qr(drifts)
+    if confounds is not None:
+        drifts = np.hstack([drifts, confounds - confounds.mean(axis=0)])
+    basis = _orthonormal(drifts)
     design = design - basis @ (basis.T @ design)  # (n_volumes, n_events), drifts projected out
     series = series - basis @ (basis.T @ series)
     if mode == "lsa" or design.shape[1] == 1:
@@ -150,6 +202,14 @@ def glm_betas(
             "an event coincides with all others together, so lss cannot weigh it; use block_mean"
         )
     return (rest[:, None] * (design.T @ series) - cross[:, None] * (others.T @ series)) / determinant[:, None]
+
+
+def _orthonormal(regressors: np.ndarray) -> np.ndarray:
+    """Return an orthonormal basis of what the regressors span, however much they overlap."""
+    left, strengths, _ = np.linalg.svd(
+        regressors / np.maximum(np.linalg.norm(regressors, axis=0), _MARGIN), False
+    )
+    return left[:, strengths > 1e-8 * strengths[0]]
 
 
 def _design(

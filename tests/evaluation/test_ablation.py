@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from neurodec.data import Trials
-from neurodec.data.things_eeg2 import CHANNELS
+from neurodec.data.readers.things_eeg2 import CHANNELS
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.ablation import (
     EEG_REGIONS,

@@ -8,7 +8,7 @@ that ATM is to reach; with the whole demo ATM found 38 % and ridge 7.5 %.
 import numpy as np
 import pytest
 
-from neurodec.data.things_eeg2 import OCCIPITO_PARIETAL, ThingsEEG2
+from neurodec.data.readers.things_eeg2 import OCCIPITO_PARIETAL, ThingsEEG2
 from neurodec.encoders.linear import Ridge
 from neurodec.features import OpenClip
 from neurodec.simulate.eeg import EEGSession

@@ -2,7 +2,7 @@ import mne
 import numpy as np
 import pytest
 
-from neurodec.data.things_eeg2 import CHANNELS
+from neurodec.data.readers.things_eeg2 import CHANNELS
 from neurodec.simulate.meg import ctf_info
 from neurodec.simulate.sources import AREAS, INNER_RADIUS, eeg_info, gain, orient, scatter
 

@@ -16,9 +16,11 @@ import mne
 import numpy as np
 import pandas as pd
 
+from neurodec.data.account import Account
+from neurodec.data.clock import Clock
 from neurodec.data.dataset import Dataset, Part
-from neurodec.data.events import stimuli_of_events
-from neurodec.data.generic import trials_of_raw
+from neurodec.data.readers.raw_trials import trials_of_raw
+from neurodec.data.stimuli import stimuli_of_trials
 from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.eeg import EEGPreprocessing
@@ -62,6 +64,7 @@ class MuseCSV(Dataset):
 
     def parts(self, root: Path) -> list[Part]:
         """List the runs that have events; the files are short enough to be looked into."""
+        self.preprocessing.check()
         files = sorted({*root.rglob("*.csv"), *root.rglob("*.csv.gz")})
         if not files:
             raise NeurodecError(f"No .csv or .csv.gz file was found below {root}; check --data-root.")
@@ -88,19 +91,30 @@ class MuseCSV(Dataset):
 
     def load(self, part: Part, root: Path) -> Trials:
         """Read one run and cut the epochs that lie in it whole."""
-        file = part.files[0]
+        file, account = part.files[0], Account()
         table = self._read(_text(file), file)
         info = mne.create_info(self.ch_names, self.sfreq, "eeg")
         raw = mne.io.RawArray(table[self.ch_names].to_numpy(float).T * MICROVOLT, info, verbose="error")
-        events = self._whole(self._events(table), table, file)
+        clock = self._clock(table, file)
         subject, session = _place(file, root)
         fields = {"subject": subject, "session": session, "run": _run(file)}
-        return trials_of_raw(raw, events, self.preprocessing, "eeg", fields, str(file))
+        events = self._events(table)
+        markers = _codes(table["marker"])
+        n_other = int(((markers != 0) & (np.r_[0, markers[:-1]] != markers)).sum()) - len(events)
+        account.events += len(events) + n_other
+        account.leave_out("not named in `event_id`", n_other)
+        trials = trials_of_raw(raw, clock, events, self.preprocessing, "eeg", fields, str(file), account)
+        if not len(trials):
+            raise NeurodecError(
+                f"{file} has {len(events)} event(s), none with a whole epoch of {self.preprocessing.tmin:g} to "
+                f"{self.preprocessing.tmax:g} s; shorten the epoch or leave the file out."
+            )
+        return trials
 
     def stimuli(self, root: Path) -> pd.DataFrame:
         """List the names of the markers, which tell the class only."""
         names = pd.DataFrame({"stimulus": sorted(self.event_id)})
-        return stimuli_of_events([names.assign(concept=names["stimulus"], split="cv")])
+        return stimuli_of_trials([names])
 
     def _wanted(self) -> str:
         return " or ".join(f"{name} ({code})" for name, code in self.event_id.items())
@@ -131,28 +145,23 @@ class MuseCSV(Dataset):
             ) from None
 
     def _events(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return an event wherever the marker takes a known value: `sample`, `onset`, `stimulus`."""
+        """Return an event wherever the marker takes a known value: `onset` (place in the file, s), `stimulus`."""
         codes = _codes(table["marker"])
         rows = np.flatnonzero((codes != 0) & (np.r_[0, codes[:-1]] != codes))
         names = {code: name for name, code in self.event_id.items()}
         rows = rows[np.isin(codes[rows], list(names))]
         shown = [names[code] for code in codes[rows].tolist()]
-        return pd.DataFrame(
-            {"sample": rows, "onset": rows / self.sfreq, "stimulus": shown, "concept": shown, "split": "cv"}
-        )
+        return pd.DataFrame({"onset": rows / self.sfreq, "stimulus": shown, "concept": shown, "split": "cv"})
 
-    def _whole(self, events: pd.DataFrame, table: pd.DataFrame, file: Path) -> pd.DataFrame:
-        """Keep the events whose epoch lies inside the recording and over no lost samples.
+    def _clock(self, table: pd.DataFrame, file: Path) -> Clock:
+        """Return the clock of a run: its pieces are the stretches between lost samples.
 
         Raises
         ------
         NeurodecError
-            If the sampling rate is another, or no event is left.
+            If the sampling rate is another.
         """
-        first = events["sample"] + round(self.preprocessing.tmin * self.sfreq)
-        last = events["sample"] + round(self.preprocessing.tmax * self.sfreq)
-        kept = (first >= 0) & (last < len(table))
-        seconds = table["time"].to_numpy()
+        seconds, starts = table["time"].to_numpy(), np.zeros(1, dtype=int)
         if np.isfinite(seconds).all():
             steps = np.diff(seconds)
             lost = (steps > _GAP) | (steps < 0)
@@ -162,15 +171,8 @@ class MuseCSV(Dataset):
                     f"{file} was sampled at {rate:.4g} Hz by its column {self.time}, not at {self.sfreq:g} Hz; correct "
                     "`sfreq`."
                 )
-            gaps = np.r_[0, np.cumsum(lost)]  # lost stretches before every sample
-            ends = [np.clip(edge.to_numpy(), 0, len(gaps) - 1) for edge in (first, last)]
-            kept &= gaps[ends[0]] == gaps[ends[1]]
-        if not kept.any():
-            raise NeurodecError(
-                f"{file} has {len(events)} event(s), none with a whole epoch of {self.preprocessing.tmin:g} to "
-                f"{self.preprocessing.tmax:g} s; shorten the epoch or leave the file out."
-            )
-        return events[kept].drop(columns="sample").reset_index(drop=True)
+            starts = np.r_[0, np.flatnonzero(lost) + 1]
+        return Clock(self.sfreq, len(table), starts, starts / self.sfreq)
 
 
 def _text(file: Path) -> bytes:

@@ -13,12 +13,15 @@ import mne
 import numpy as np
 import pandas as pd
 
+from neurodec.data.account import Account
 from neurodec.data.dataset import Dataset, Part
-from neurodec.data.generic import load_samples, open_epochs, whitened
-from neurodec.data.things_images import picture_captions
+from neurodec.data.readers.opening import load_samples, open_epochs
+from neurodec.data.readers.raw_trials import whitened
+from neurodec.data.readers.things_images import picture_captions
 from neurodec.data.trials import Trials
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 from neurodec.preprocessing.eeg import (
+    UNITS,
     EEGPreprocessing,
     Whitening,
     check_channels,
@@ -110,9 +113,19 @@ class ThingsMEG(Dataset):
             values = metadata.get(f"{name}_nr", pd.Series(1, index=metadata.index))
             table[name] = [f"{int(value):02d}" for value in values.to_numpy()[kept["event"]]]
         table = table.assign(subject=part.subject, repetition=table.groupby("stimulus").cumcount())
+        account = Account(events=len(rows), channels=len(epochs.ch_names))
+        account.leave_out("a catch trial", len(rows) - len(shown))
+        account.leave_out("a training picture of a test concept", len(shown) - len(kept))
+        kinds = [mne.channel_type(info, index) for index in range(len(info["chs"]))]
+        if len(set(kinds)) > 1:
+            raise NeurodecError(
+                f"{where} holds magnetometers and gradiometers, which share no unit; keep one kind."
+            )
         described = {
+            "account": [account.entry(part.name, len(table), len(picks))],
             "modality": "meg",
-            "units": "T",
+            "units": UNITS[kinds[0]],
+            "ch_types": kinds,
             "sfreq": float(epochs.info["sfreq"]),
             "tmin": float(times[0]),
             "ch_names": list(info["ch_names"]),
@@ -177,7 +190,8 @@ def _image_list(root: Path) -> pd.DataFrame:
             raise NeurodecError(
                 f"{root / name} is missing; it comes with the THINGS image set and maps events to pictures."
             )
-        tables.append(pd.read_csv(file, header=None, dtype=str)[0])
+        with reading(file, "a list of the THINGS pictures"):
+            tables.append(pd.read_csv(file, header=None, dtype=str, keep_default_na=False)[0])
     paths, index = tables
     if len(paths) != len(index):
         raise NeurodecError(

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import shuffle
 
+from neurodec.data.account import Account
 from neurodec.data.dataset import Dataset, Part
-from neurodec.data.things_images import things_stimuli
-from neurodec.data.trials import Trials
+from neurodec.data.readers.things_images import things_stimuli
+from neurodec.data.trials import Trials, require_rate
 from neurodec.data.unpickle import load_pickled
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 from neurodec.files import read_json
 from neurodec.preprocessing.eeg import (
     EEGPreprocessing,
@@ -51,6 +52,7 @@ PREPROCESSED = {
     ),
     "neurobridge": ("", "train.npy", "test.npy"),
 }
+_FORKED = (".pt", ".pth", ".npz", ".h5", ".mat")
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,17 @@ class ThingsEEG2(Dataset):
         is_train = (table["split"] == "train").to_numpy()
         conditions = table["stimulus"].to_numpy(dtype=str)
         units = whiten(responses, conditions, is_train, settings, part.name) or "V"
-        return Trials(responses, table, self._info(list(self.ch_names or CHANNELS), rate, times[0], units))
+        account = Account(
+            events=sum(recording.n_events for recording in recordings.values()), channels=len(train.signals)
+        )
+        for recording in recordings.values():
+            account.leave_out("a catch trial", recording.n_catch)
+            account.leave_out(
+                "beyond the repetitions that are kept", recording.n_pictures - len(recording.onsets)
+            )
+        info = self._info(list(self.ch_names or CHANNELS), rate, times[0], units)
+        info["account"] = [account.entry(part.name, len(table), len(train.picks))]
+        return Trials(responses, table, info)
 
     def _blocks(self, root: Path, subject: int) -> list[Part]:
         """One part per training repetition, so that a subject of 5 GB is never in memory whole."""
@@ -203,7 +215,9 @@ class ThingsEEG2(Dataset):
         start = times[
             len(times) - responses[0].shape[-1]
         ]  # the published files keep the dropped baseline's times
-        return Trials(np.concatenate(responses), table, self._info(names, rate, start, "a.u."))
+        info = self._info(names, rate, start, "a.u.")
+        info["account"] = [Account(channels=len(ch_names)).entry(part.name, len(table), len(names))]
+        return Trials(np.concatenate(responses), table, info)
 
     def _info(self, ch_names: list[str], sfreq: float, tmin: float, units: str) -> dict[str, Any]:
         return {
@@ -227,6 +241,13 @@ class _RawFile:
     sfreq: float
     onsets: np.ndarray
     codes: np.ndarray
+    n_catch: int
+    n_pictures: int
+
+    @property
+    def n_events(self) -> int:
+        """Triggers in the file."""
+        return self.n_catch + self.n_pictures
 
     @classmethod
     def open(cls, file: Path, ch_names: list[str]) -> _RawFile:
@@ -255,7 +276,9 @@ class _RawFile:
                 f"{file} holds no picture event on its stim channel; it cannot be cut into trials."
             )
         picks = _picks(ch_names, names, file)
-        return cls(file, signals, picks, float(content["sfreq"]), onsets[shown], codes[shown])
+        require_rate(float(content["sfreq"]), str(file))
+        counts = int((~shown).sum()), int(shown.sum())
+        return cls(file, signals, picks, float(content["sfreq"]), onsets[shown], codes[shown], *counts)
 
     def choose(self, repetitions: int | None, n_pictures: int) -> None:
         """Keep the published choice of repetitions, sorted by condition."""
@@ -335,6 +358,12 @@ def _numbered(folder: Path, prefix: str, wanted: list[int] | None) -> list[int]:
 def _require_files(files: tuple[Path, ...]) -> None:
     for file in files:
         if not file.is_file():
+            forked = next((file.with_suffix(end) for end in _FORKED if file.with_suffix(end).is_file()), None)
+            if forked is not None:
+                raise NeurodecError(
+                    f"{file} is missing; {forked.name} beside it is another project's form of it, which says neither "
+                    "channels nor times: take the published .npy, or name its arrays by `neurodec.data.ArrayFile`."
+                )
             raise NeurodecError(
                 f"{file} is missing; download it, or leave its subject or session out of the recipe."
             )
@@ -353,25 +382,49 @@ def _picks(wanted: list[str], ch_names: list[str], file: Path) -> np.ndarray:
 def _open_preprocessed(file: Path, root: Path) -> tuple[np.ndarray, list[str], np.ndarray]:
     """Return the responses (conditions, repetitions, channels, times) on disk, the channel names and the times."""
     content = load_pickled(file)
-    if not isinstance(content, dict):
+    if isinstance(content, np.ndarray):
+        if not (root / "info.json").is_file():
+            raise NeurodecError(
+                f"{file} is an array without channel names and times; put info.json with `ch_names` and `times` into "
+                f"{root} (form: neurobridge), or read it with `neurodec.data.ArrayFile`."
+            )
         info = read_json(root / "info.json")
         content = {
-            "preprocessed_eeg_data": content.reshape(-1, *content.shape[2:]),
-            "ch_names": info["ch_names"],
-            "times": info["times"],
+            "preprocessed_eeg_data": content.reshape(-1, *content.shape[2:])
+            if content.ndim == 5
+            else content,
+            "ch_names": info.get("ch_names"),
+            "times": info.get("times"),
         }
-    missing = {"preprocessed_eeg_data", "ch_names", "times"} - set(content)
+    missing = {"preprocessed_eeg_data", "ch_names", "times"} - set(
+        content if isinstance(content, dict) else ()
+    )
+    missing |= {name for name, value in content.items() if value is None} if not missing else set()
     if missing:
         raise NeurodecError(
             f"{file} is not a preprocessed THINGS-EEG2 file: it lacks {', '.join(sorted(missing))}."
         )
-    responses, ch_names = content["preprocessed_eeg_data"], list(content["ch_names"])
-    if responses.ndim != 4 or responses.shape[2] != len(ch_names):
-        raise NeurodecError(
-            f"{file} has data of shape {responses.shape}, not (conditions, repetitions, {len(ch_names)} channels, "
-            "times); check that it is the file it is named as."
+    with reading(file, "a preprocessed THINGS-EEG2 file"):
+        responses, ch_names = (
+            np.asarray(content["preprocessed_eeg_data"]),
+            [str(name) for name in content["ch_names"]],
         )
-    return responses, ch_names, np.asarray(content["times"], dtype=float)
+        times = np.asarray(content["times"], dtype=float)
+        if responses.ndim == 3:
+            raise NeurodecError(
+                f"{file} holds responses averaged over repetitions (shape {responses.shape}); single repetitions are "
+                "needed to average as the recipe says, so take the published file, or read it with "
+                "`neurodec.data.ArrayFile`."
+            )
+        if responses.ndim != 4 or responses.shape[2] != len(ch_names) or responses.dtype.kind not in "fiu":
+            raise NeurodecError(
+                f"{file} has data of shape {responses.shape} ({responses.dtype}), not (conditions, repetitions, "
+                f"{len(ch_names)} channels, times); check that it is the file it is named as."
+            )
+        if times.ndim != 1 or len(times) < max(2, responses.shape[-1]) or not (np.diff(times) > 0).all():
+            raise NeurodecError(f"{file} has no rising sample times for its {responses.shape[-1]} samples.")
+        require_rate((len(times) - 1) / (times[-1] - times[0]), str(file))
+    return responses, ch_names, times
 
 
 def _read_repetitions(stored: np.ndarray, kept: np.ndarray, picks: np.ndarray) -> np.ndarray:

@@ -76,6 +76,10 @@ def _verify(base: Path, tables: dict[str, pd.DataFrame]) -> None:
     if not (base / "image_metadata.npy").exists():
         return
     metadata = load_pickled(base / "image_metadata.npy")
+    wanted = {f"{prefix}_img_{kind}" for prefix in ("train", "test") for kind in ("concepts", "files")}
+    missing = wanted - set(metadata if isinstance(metadata, dict) else ())
+    if missing:
+        raise NeurodecError(f"{base / 'image_metadata.npy'} lacks {min(missing)}; download it again.")
     for split, prefix in (("train", "train_img"), ("test", "test_img")):
         stated = [
             f"{concept}/{file}"

@@ -1,19 +1,23 @@
-"""Arrays that somebody has cut already: ``.npz``, ``.mat`` or ``.npy``, described by the names of keys and axes."""
+"""Arrays that somebody has cut already, of EEG, MEG or voxels, described by the names of keys and axes."""
 
 from __future__ import annotations
 
-import zipfile
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.io import loadmat
 
+from neurodec.data.account import Account
 from neurodec.data.dataset import Dataset, Part, stimuli_of
-from neurodec.data.events import read_stimuli, read_table, table_files
-from neurodec.data.trials import Trials, with_defaults
+from neurodec.data.events import choose_stimuli
+from neurodec.data.patterns import FIELDS, fill_pattern, find_files
+from neurodec.data.readers.array_content import ArrayContent
+from neurodec.data.stimuli import label_trials, read_stimuli, table_files
+from neurodec.data.tables import read_table, same_name
+from neurodec.data.trials import Trials, require_rate, with_defaults
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.eeg import standard_positions
 from neurodec.preprocessing.epoching import resample
@@ -21,6 +25,8 @@ from neurodec.preprocessing.whitening import standardise_groups
 
 _INNER = ("channel", "time", "voxel")
 _OUTER = ("subject", "session", "run", "stimulus", "concept", "repetition", "trial")
+_SUBJECT = re.compile(r"(?:^|[^A-Za-z])(?:subject|subj|sub)[-_]?([0-9]+|[A-Za-z0-9]+)", re.IGNORECASE)
+_VOLUME = 3  # axes of an image
 
 
 @dataclass(frozen=True)
@@ -30,12 +36,15 @@ class ArrayFile(Dataset):
     Parameters
     ----------
     file : str
-        Path below the data root; with ``*``, every file that fits.
+        Path below the data root: ``.npz``, ``.npy``, ``.mat`` (7.3 too), ``.h5``, ``.hdf5``, ``.nii``, ``.nii.gz``,
+        ``.pt`` or ``.safetensors``. With ``*`` or the fields ``{subject}``, ``{session}``, ``{run}``, every file that
+        fits.
     axes : list of str
         The array's axes in order: any of `subject`, `session`, `run`, `stimulus`, `concept`, `repetition` and `trial`,
-        and `channel` and `time`, or `voxel`.
+        and `channel` and `time`, or `voxel`. An array with two more axes has three for `voxel`: a volume.
     responses : str
-        Key of the array in an ``.npz`` or ``.mat`` file.
+        Key of the array in the file; entries of structs, groups and dicts have dotted keys (``results.betasmd``).
+        What GLMsingle (``betasmd``) and NSD (``betas``) call it is found without.
     labels : dict
         Axis to the key of its names (one per entry), such as ``{concept: categories, channel: channels}``; axes
         without are numbered from 01.
@@ -43,7 +52,8 @@ class ArrayFile(Dataset):
         For the axis `trial`: column of the trial table (`stimulus`, `concept`, `split`, `subject`, ...) to the key of
         its values.
     table : str, optional
-        For the axis `trial`: CSV or TSV below the data root with a row per trial, instead of `columns`.
+        For the axis `trial`: CSV or TSV below the data root with a row per trial, instead of `columns`; with the same
+        fields as `file`, one table per file.
     times : str, optional
         Key of the sample times in seconds.
     sfreq, tmin : float, optional
@@ -55,12 +65,15 @@ class ArrayFile(Dataset):
         Standardise every channel (or voxel) within each subject, without labels: subjects differ in amplitude many
         times over.
     stimuli_table : str, optional
-        CSV or TSV below the data root with `stimulus`, `image`, and optionally `concept`, `split`, `caption`.
+        CSV or TSV below the data root with `stimulus`, `image`, and optionally `concept`, `split`, `caption`. What it
+        says of a stimulus holds for all its trials.
 
     Notes
     -----
-    Values keep the file's unit, which nothing states: they are taken to be arbitrary. One part is one file. Pickled
-    objects are refused.
+    Values keep the file's unit, which nothing states: they are taken to be arbitrary. One part is one file. The
+    subject, where no axis, column or field tells, comes from the name of the file (``sub-01``, ``subj1``). Trials
+    without a stimulus, and voxels that are not finite in every trial, are left out and counted. Pickled objects other
+    than arrays are refused. Memory: the array as stored, and once more as float32.
     """
 
     file: str
@@ -80,22 +93,35 @@ class ArrayFile(Dataset):
     def parts(self, root: Path) -> list[Part]:
         """List the files; each is a part."""
         _check_axes(self.axes)
-        files = sorted(root.glob(self.file)) if "*" in self.file else [root / self.file]
-        if not files or not files[0].is_file():
-            raise NeurodecError(
-                f"{root / self.file} does not exist; correct --data-root or the recipe's `file`."
+        parts = []
+        for file, fields in self._files(root).items():
+            table = (
+                (fill_pattern(root, self.table, fields),)
+                if self._own_table()
+                else table_files(root, self.table)
             )
-        tables = table_files(root, self.table, self.stimuli_table)
-        return [Part(_name(file, root), "", (file, *tables)) for file in files]
+            files = (file, *table, *table_files(root, self.stimuli_table))
+            parts.append(Part(_name(file, root), fields.get("subject", ""), files))
+        return parts
 
     def load(self, part: Part, root: Path) -> Trials:
         """Read one file and flatten all but the inner axes to trials."""
-        content = _Content.read(part.files[0])
-        array, lengths = self._array(content)
+        file, account = part.files[0], Account()
+        content, fields = ArrayContent.read(file), self._files(root)[file]
+        array, lengths, volume = self._array(content)
         outer, inner = ([axis for axis in lengths if axis in kind] for kind in (_OUTER, _INNER))
         responses = array.reshape(-1, *(lengths[axis] for axis in inner)).astype(np.float32)
-        table = self._trial_table(content, {axis: lengths[axis] for axis in outer}, root)
-        info = self._info(content, lengths)
+        table = self._trial_table(content, {axis: lengths[axis] for axis in outer}, fields, root)
+        stimuli = read_stimuli(root / self.stimuli_table, root) if self.stimuli_table else None
+        shown = choose_stimuli(table.assign(place=range(len(table))), None, account, str(file))
+        if len(shown) < len(table):
+            responses = responses[shown["place"].to_numpy()]
+        table = label_trials(shown.drop(columns="place"), stimuli, str(file))
+        table = with_defaults(table, **{name: value for name, value in fields.items() if name not in table})
+        info = self._info(content, lengths, volume)
+        account.channels = responses.shape[1]
+        if "voxel_indices" in info:
+            responses = _finite_voxels(responses, info, account, content.path)
         _require_usable(responses, table, info, content.path)
         if self.resample is not None and "time" in inner:
             responses = resample(responses, self.resample / info["sfreq"]).astype(np.float32)
@@ -105,6 +131,7 @@ class ArrayFile(Dataset):
             responses = standardise_groups(np.atleast_3d(responses), table["subject"].to_numpy()).reshape(
                 shape
             )
+        info["account"] = [account.entry(part.name, len(table), responses.shape[1])]
         return Trials(responses, table, info)
 
     def stimuli(self, root: Path) -> pd.DataFrame:
@@ -114,9 +141,42 @@ class ArrayFile(Dataset):
         shown = [stimuli_of(self.load(part, root)) for part in self.parts(root)]
         return pd.concat(shown).drop_duplicates("stimulus").reset_index(drop=True)
 
-    def _array(self, content: _Content) -> tuple[np.ndarray, dict[str, int]]:
-        """Return the array with the inner axes last, and the length of every axis in that order."""
-        array = content.value(self.responses)
+    def _own_table(self) -> bool:
+        return self.table is not None and "{" in self.table
+
+    def _files(self, root: Path) -> dict[Path, dict[str, str]]:
+        """Return the files and what their names tell: the fields of the pattern, else the subject."""
+        if "*" in self.file or "{" in self.file:
+            found = dict(find_files(root, self.file))
+        else:
+            found = {root / self.file: {}}
+            if not (root / self.file).is_file():
+                raise NeurodecError(
+                    f"{root / self.file} does not exist; correct --data-root or the recipe's `file`."
+                )
+        told = "subject" in self.axes or "subject" in self.columns or self.table is not None
+        for file, fields in found.items():
+            named = _SUBJECT.search(
+                file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
+            )
+            if "subject" not in fields and not told:
+                if named:
+                    fields["subject"] = named[1]
+                elif len(found) > 1:
+                    raise NeurodecError(
+                        f"Nothing tells whose the responses in {file.name} are, and there are {len(found)} files; put "
+                        "{subject} into `file`, or a column `subject` into `columns` or `table`."
+                    )
+        return found
+
+    def _array(self, content: ArrayContent) -> tuple[np.ndarray, dict[str, int], tuple[int, ...]]:
+        """Return the array with the inner axes last, the length of every axis in that order, and a volume's shape."""
+        array = np.asarray(content.value(self.responses))
+        volume: tuple[int, ...] = ()
+        if "voxel" in self.axes and array.ndim == len(self.axes) + _VOLUME - 1:
+            place = self.axes.index("voxel")
+            volume = array.shape[place : place + _VOLUME]
+            array = array.reshape(*array.shape[:place], -1, *array.shape[place + _VOLUME :])
         if array.ndim != len(self.axes):
             raise NeurodecError(
                 f"{content.path} has an array {self.responses} of shape {array.shape}, but the recipe names "
@@ -126,12 +186,16 @@ class ArrayFile(Dataset):
             raise NeurodecError(
                 f"{content.path}: {self.responses} holds {array.dtype}, not real numbers; correct `responses`."
             )
+        if not array.size:
+            raise NeurodecError(
+                f"{content.path}: {self.responses} is empty (shape {array.shape}); correct `responses`."
+            )
         order = [axis for axis in self.axes if axis in _OUTER]
         order += [axis for axis in _INNER if axis in self.axes]
         moved = array.transpose([self.axes.index(axis) for axis in order])
-        return moved, dict(zip(order, moved.shape, strict=True))
+        return moved, dict(zip(order, moved.shape, strict=True)), volume
 
-    def _names(self, content: _Content, axis: str, length: int) -> list[str]:
+    def _names(self, content: ArrayContent, axis: str, length: int) -> list[str]:
         if axis not in self.labels:
             return [f"{number:02d}" for number in range(1, length + 1)]
         names = content.texts(self.labels[axis])
@@ -142,15 +206,17 @@ class ArrayFile(Dataset):
             )
         return names
 
-    def _trial_table(self, content: _Content, outer: dict[str, int], root: Path) -> pd.DataFrame:
+    def _trial_table(
+        self, content: ArrayContent, outer: dict[str, int], fields: dict[str, str], root: Path
+    ) -> pd.DataFrame:
         names = [self._names(content, axis, length) for axis, length in outer.items()]
         table = pd.MultiIndex.from_product(names, names=list(outer)).to_frame(index=False)
         if "trial" in outer:
-            told = self._told(content, outer["trial"], root)
+            told = self._told(content, outer["trial"], fields, root)
             places = np.indices(tuple(outer.values()))[list(outer).index("trial")].ravel()
             kept = [axis for axis in outer if axis != "trial" and axis not in told]
             table = pd.concat([table[kept], told.iloc[places].reset_index(drop=True)], axis=1)
-        if "subject" in outer and "subject" not in self.labels and "*" in self.file:
+        if "subject" in outer and "subject" not in self.labels and ("*" in self.file or "{" in self.file):
             table["subject"] = (
                 _name(content.path, root) + "-" + table["subject"]
             )  # every file numbers its own from 01
@@ -161,12 +227,16 @@ class ArrayFile(Dataset):
             )
         if "stimulus" not in table:
             table["stimulus"] = table["concept"]
-        return with_defaults(table.drop(columns="repetition", errors="ignore"))  # counted over all parts
+        return table.drop(columns="repetition", errors="ignore")  # counted over all parts
 
-    def _told(self, content: _Content, n_trials: int, root: Path) -> pd.DataFrame:
+    def _told(self, content: ArrayContent, n_trials: int, fields: dict[str, str], root: Path) -> pd.DataFrame:
         """Return what the table, or the keys of the file, say of every entry of the axis `trial`."""
         if self.table:
-            told, source = read_table(root / self.table, ()), str(root / self.table)
+            path = fill_pattern(root, self.table, fields) if self._own_table() else root / self.table
+            told, source = read_table(path, ()), str(path)
+            if not self._own_table():
+                for name in set(FIELDS) & set(told) & set(fields):
+                    told = told[told[name].map(lambda text, name=name: same_name(text, fields[name]))]
         else:
             told = pd.DataFrame({name: pd.Series(content.texts(key)) for name, key in self.columns.items()})
             source = f"{content.path} ({', '.join(self.columns.values()) or 'no `columns` are named'})"
@@ -174,14 +244,16 @@ class ArrayFile(Dataset):
             raise NeurodecError(
                 f"{source} describes {len(told)} trials, the array has {n_trials}; make them agree."
             )
-        return told
+        return told.reset_index(drop=True)
 
-    def _info(self, content: _Content, lengths: dict[str, int]) -> dict[str, Any]:
+    def _info(
+        self, content: ArrayContent, lengths: dict[str, int], volume: tuple[int, ...]
+    ) -> dict[str, Any]:
         info: dict[str, Any] = {"modality": self.modality, "units": "a.u.", "provenance": {}}
         if "voxel" in lengths:
-            n_voxels = lengths["voxel"]
-            place = {"mask_shape": [n_voxels, 1, 1], "affine": np.eye(4).tolist()}
-            return info | place | {"voxel_indices": list(range(n_voxels))}
+            affine = np.eye(4) if content.affine is None else content.affine
+            place = {"mask_shape": list(volume or (lengths["voxel"], 1, 1)), "affine": affine.tolist()}
+            return info | place | {"voxel_indices": list(range(lengths["voxel"]))}
         ch_names = self._names(content, "channel", lengths["channel"])
         sfreq, tmin = self.sfreq, self.tmin
         if self.times is not None:
@@ -190,45 +262,9 @@ class ArrayFile(Dataset):
             raise NeurodecError(
                 "The recipe gives neither `times` nor `sfreq`; name one for the array's time axis."
             )
+        require_rate(float(sfreq), str(content.path))
         positions = standard_positions(ch_names)
         return info | {"sfreq": float(sfreq), "tmin": float(tmin), "ch_names": ch_names, "ch_pos": positions}
-
-
-@dataclass(frozen=True)
-class _Content:
-    """The arrays of one file by their keys."""
-
-    path: Path
-    arrays: dict[str, np.ndarray]
-
-    @classmethod
-    def read(cls, path: Path) -> _Content:
-        try:
-            if path.suffix == ".mat":
-                arrays = {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
-            else:
-                loaded = np.load(path, allow_pickle=False)
-                arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"responses": loaded}
-        except NotImplementedError:
-            raise NeurodecError(f"{path} is a MATLAB 7.3 file; save it again with -v7, or as .npz.") from None
-        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-            reason = "pickled objects, which are refused" if "allow_pickle" in str(error) else str(error)
-            raise NeurodecError(
-                f"{path} is not a readable array file ({reason}); copy it again, or save plain arrays."
-            ) from None
-        return cls(path, arrays)
-
-    def value(self, key: str) -> np.ndarray:
-        if key not in self.arrays:
-            raise NeurodecError(f"{self.path} has no key {key}; it has {', '.join(sorted(self.arrays))}.")
-        return self.arrays[key]
-
-    def texts(self, key: str) -> list[str]:
-        """Return labels as text; MATLAB pads them, or wraps each in an array of its own."""
-        values = np.ravel(self.value(key)).tolist()
-        return [
-            str(np.ravel(value)[0] if isinstance(value, np.ndarray) else value).strip() for value in values
-        ]
 
 
 def _check_axes(axes: list[str]) -> None:
@@ -241,7 +277,7 @@ def _check_axes(axes: list[str]) -> None:
         )
 
 
-def _rate(content: _Content, key: str, n_times: int) -> tuple[float, float]:
+def _rate(content: ArrayContent, key: str, n_times: int) -> tuple[float, float]:
     """Return the sampling rate and the first time."""
     values = np.ravel(content.value(key))
     times = values.astype(float) if values.dtype.kind in "fiu" else np.zeros(1)
@@ -253,9 +289,23 @@ def _rate(content: _Content, key: str, n_times: int) -> tuple[float, float]:
     return round(1 / steps.mean(), 3), round(float(times[0]), 6)
 
 
+def _finite_voxels(responses: np.ndarray, info: dict[str, Any], account: Account, path: Path) -> np.ndarray:
+    """Leave out the voxels that some trial has no number for: outside the brain, as GLMsingle and NSD mark it."""
+    finite = np.isfinite(responses).all(axis=0)
+    if not finite.any():
+        raise NeurodecError(
+            f"{path}: no voxel is finite in every trial; repair the array, or leave trials out."
+        )
+    if finite.all():
+        return responses
+    account.channels_left_out["NaN or infinite in some trial"] = int((~finite).sum())
+    info["voxel_indices"] = np.flatnonzero(finite).tolist()
+    return responses[:, finite]
+
+
 def _require_usable(responses: np.ndarray, table: pd.DataFrame, info: dict[str, Any], path: Path) -> None:
     """Refuse NaN, and channels that never change within a subject."""
-    names = info.get("ch_names") or [f"voxel {index}" for index in range(responses.shape[1])]
+    names = info.get("ch_names") or [f"voxel {index}" for index in info["voxel_indices"]]
     for subject, rows in table.groupby("subject", sort=False).indices.items():
         block = responses[rows].swapaxes(0, 1).reshape(len(names), -1)
         bad = ~np.isfinite(block).all(axis=1)

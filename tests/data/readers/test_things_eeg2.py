@@ -6,7 +6,7 @@ from benchmarks.bench_mvnn import published_session, write_image_folders, write_
 
 from neurodec import NeurodecError
 from neurodec.data import prepare
-from neurodec.data.things_eeg2 import CHANNELS, OCCIPITO_PARIETAL, ThingsEEG2, choose_repetitions
+from neurodec.data.readers.things_eeg2 import CHANNELS, OCCIPITO_PARIETAL, ThingsEEG2, choose_repetitions
 from neurodec.data.trials import Trials
 
 

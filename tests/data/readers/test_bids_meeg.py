@@ -1,11 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from data.recording_files import CH_NAMES, evoked_signals, write_brainvision, write_edf
+from data.readers.recording_files import CH_NAMES, evoked_signals, write_brainvision, write_edf
 
 from neurodec import NeurodecError
 from neurodec.data import prepare
-from neurodec.data.bids import BidsEEG
+from neurodec.data.readers.bids_meeg import BidsEEG
 from neurodec.data.trials import Trials
 from neurodec.preprocessing.eeg import EEGPreprocessing
 
@@ -59,7 +59,7 @@ def test_choosing_subjects_sessions_and_trial_types(root):
     assert trials.table["stimulus"].unique().tolist() == ["cat.png"]
     assert trials.table["run"].unique().tolist() == ["2"]
     by_type = BidsEEG(subjects=["01"], stimulus="no_such_column", preprocessing=SETTINGS)
-    assert set(by_type.stimuli(root)["stimulus"]) == {"cat", "dog", "response"}
+    assert set(by_type.stimuli(root)["stimulus"]) == {"cat", "dog"}  # a response is no stimulus
 
 
 def test_bad_folders_are_named(root):

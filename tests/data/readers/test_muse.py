@@ -109,7 +109,7 @@ def with_nan(table):
         (lambda t: t.assign(**{name: t[name] * 1e-6 for name in NAMES}), "units look wrong"),
         (lambda t: t.assign(timestamps=t["timestamps"] * 2), r"sampled at 128 Hz .* not at 256 Hz"),
         (lambda t: t.assign(TP9="high"), "holds text among its numbers"),
-        (lambda t: t[:30], "none with a whole epoch|No file"),
+        (lambda t: t[:30], "reach beyond the recording|No file"),
     ],
 )
 def test_bad_recording_is_one_sentence(tmp_path, rng, change, sentence):

@@ -2,7 +2,7 @@ import mne
 import numpy as np
 import pandas as pd
 import pytest
-from data.recording_files import (
+from data.readers.recording_files import (
     CH_NAMES,
     SFREQ,
     evoked_signals,
@@ -13,7 +13,8 @@ from data.recording_files import (
 
 from neurodec import NeurodecError
 from neurodec.data import prepare
-from neurodec.data.generic import EpochsFiles, Recording, Recordings
+from neurodec.data.readers.epochs_files import EpochsFiles
+from neurodec.data.readers.recordings import Recording, Recordings
 from neurodec.data.patterns import find_files
 from neurodec.data.trials import Trials
 from neurodec.preprocessing.eeg import EEGPreprocessing
@@ -148,7 +149,7 @@ def test_unit_scale_mends_a_wrong_header(tmp_path, signals):
     ("columns", "message"),
     [
         ({"onset": ONSETS + 100}, r"beyond the recording of 40 s"),
-        ({"onset": ["soon", *ONSETS[1:]]}, r"a.csv has no number in the column onset at row 2"),
+        ({"onset": ["soon", *ONSETS[1:]]}, r"a.csv has 'soon' in the column onset at row 2"),
         (
             {"stimulus": ["horse", *NAMES[1:]]},
             r"shows horse \(event 1 of 24\), which the stimulus table does not",

@@ -92,9 +92,9 @@ def test_folders_sessions_and_inherited_tables(tmp_path, rng):
     assert trials.table[["subject", "session", "run"]].iloc[0].tolist() == ["07", "2", "view_01"]
 
 
-def test_repetition_time_of_the_sidecar_wins(root):
+def test_two_repetition_times_are_a_question(root):
     (root / "task-view_bold.json").write_text(json.dumps({"RepetitionTime": 1.0}))
-    with pytest.raises(NeurodecError, match=r"1 event\(s\) lie beyond the scan of 60 s"):
+    with pytest.raises(NeurodecError, match=r"_bold.json gives a repetition time of 1 s, the image's header 2 s"):
         load(root)
 
 
@@ -141,7 +141,7 @@ def late_event(root):
 
 
 def no_duration(root):
-    table(root).write_text("onset\tduration\ttrial_type\n8\tn/a\tface\n")
+    table(root).write_text("onset\tduration\ttrial_type\n8\t-1\tface\n")
 
 
 def no_column(root):
@@ -166,10 +166,10 @@ def nan_voxel(root):
     [
         (without_mask, "has no brain mask"),
         (cut_short, "cut short or damaged"),
-        (not_an_image, "not a readable NIfTI"),
+        (not_an_image, "cannot be read as a NIfTI image"),
         (empty_table, "has no event"),
         (late_event, r"beyond the scan of 120 s .*cat at 500 s"),
-        (no_duration, r"no duration in seconds at row 2 \(face\)"),
+        (no_duration, r"negative duration at row 2 \(face\)"),
         (no_column, r"lacks the column\(s\) trial_type"),
         (other_grid, "lies on another grid"),
         (nan_voxel, r"NaN or infinite values in 1 of 22 voxels of the mask, first \(2, 1, 1\)"),

@@ -1,0 +1,148 @@
+"""One space for all parts: the channels, rate and voxels that they share, with every difference told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neurodec.data.trials import Trials, require_same_space, same_rate
+from neurodec.errors import NeurodecError
+from neurodec.preprocessing.epoching import resample
+
+BLOCK = 256  # trials brought into the common space at a time
+_SPARE = 2  # samples by which epochs of different rates may differ in length
+
+
+@dataclass(frozen=True)
+class CommonSpace:
+    """What all parts have, and how each gets there.
+
+    Parameters
+    ----------
+    info : dict
+        `Trials.info` of the joined trials.
+    shape : tuple of int
+        Of one trial.
+    columns : list of ndarray
+        For every part, which of its channels or voxels to take, in this order.
+    """
+
+    info: dict[str, Any]
+    shape: tuple[int, ...]
+    columns: list[np.ndarray]
+
+    def blocks(self, part: Trials, columns: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the responses of a part in the common space, a few trials at a time, float32."""
+        whole = len(columns) == part.responses.shape[1] and (np.diff(columns) == 1).all()
+        ratio = self.info["sfreq"] / part.info["sfreq"] if "sfreq" in self.info else 1.0
+        for start in range(0, len(part), BLOCK):
+            block = np.asarray(part.responses[start : start + BLOCK], dtype=np.float32)
+            block = block if whole else block[:, columns]
+            if not same_rate(ratio, 1.0):
+                block = resample(block, ratio).astype(np.float32)
+            yield block[..., : self.shape[-1]] if block.ndim == 3 else block
+
+
+def common_space(parts: Sequence[Trials]) -> CommonSpace:
+    """Find what parts that were recorded differently have in common.
+
+    Channels that are marked as bad in some part are left out of all; another order is put right. Recordings of several
+    rates are resampled to the lowest. Runs with brain masks of their own on one grid keep the voxels that all have.
+    Everything that differs is noted in the account of the part.
+
+    Parameters
+    ----------
+    parts : sequence of Trials
+
+    Raises
+    ------
+    NeurodecError
+        If parts differ in anything else: modality, unit, channels that nobody marked as bad, window, grid of voxels.
+    """
+    if "voxel_indices" in parts[0].info:
+        return _common_voxels(parts)
+    return _common_channels(parts)
+
+
+def _common_channels(parts: Sequence[Trials]) -> CommonSpace:
+    first = parts[0]
+    bads = {
+        name for part in parts for entry in part.info.get("account", []) for name in entry["channels"]["bads"]
+    }
+    shared = [name for name in first.ch_names if all(name in part.ch_names for part in parts)]
+    dropped = {name for part in parts for name in part.ch_names} - set(shared)
+    sfreq = min(float(part.info["sfreq"]) for part in parts)
+    lengths = [round(part.responses.shape[-1] * sfreq / part.info["sfreq"]) for part in parts]
+    for part in parts[1:]:
+        alike = part.info
+        if not dropped - bads:
+            alike = {**alike, "ch_names": first.ch_names}
+        if abs(part.info["tmin"] - first.info["tmin"]) <= 0.5 / sfreq:
+            alike = {**alike, "tmin": first.info["tmin"]}
+        resized = np.broadcast_to(np.float32(0), (len(part), *first.responses.shape[1:]))
+        require_same_space(first, Trials(resized, part.table, {**alike, "sfreq": first.info["sfreq"]}))
+    if max(lengths) - min(lengths) > _SPARE:
+        where = parts[int(np.argmin(lengths))].table.iloc[0]
+        raise NeurodecError(
+            f"Subject {where['subject']}, session {where['session']}, run {where['run']} has epochs of {min(lengths)} "
+            f"samples at {sfreq:g} Hz, others {max(lengths)}; cut all epochs alike."
+        )
+    if not shared:
+        raise NeurodecError(
+            "No channel is good in every recording; set `interpolate_bads: true`, or leave some out."
+        )
+    for part in parts:
+        if dropped & set(part.ch_names):
+            _note(part, f"left out, as they are bad in another recording: {', '.join(sorted(dropped))}")
+        if not same_rate(part.info["sfreq"], sfreq):
+            _note(part, f"resampled from {part.info['sfreq']:g} to {sfreq:g} Hz, the lowest rate of all")
+    columns = [np.array([part.ch_names.index(name) for name in shared]) for part in parts]
+    info = {**first.pick(shared).info, "sfreq": sfreq, "account": _accounts(parts)}
+    return CommonSpace(info, (len(shared), min(lengths)), columns)
+
+
+def _common_voxels(parts: Sequence[Trials]) -> CommonSpace:
+    first = parts[0]
+    for part in parts[1:]:
+        same_grid = np.allclose(
+            part.info.get("affine", first.info["affine"]), first.info["affine"], atol=1e-2
+        )
+        if not same_grid and part.info.get("mask_shape") == first.info["mask_shape"]:
+            where = part.table.iloc[0]
+            raise NeurodecError(
+                f"Subject {where['subject']}, session {where['session']}, run {where['run']} lies elsewhere than the "
+                "first recording (another affine), so its voxels are others; bring all runs into one space, or prepare "
+                "the subjects one by one."
+            )
+        voxels = {"voxel_indices": first.info["voxel_indices"]}
+        resized = np.broadcast_to(np.float32(0), (len(part), *first.responses.shape[1:]))
+        require_same_space(first, Trials(resized, part.table, {**part.info, **voxels}))
+    shared = np.asarray(first.info["voxel_indices"])
+    for part in parts[1:]:
+        shared = np.intersect1d(shared, part.info["voxel_indices"])
+    if not len(shared):
+        raise NeurodecError("The masks of the runs share no voxel; check that all lie in one space.")
+    for part in parts:
+        lost = len(part.info["voxel_indices"]) - len(shared)
+        if lost:
+            _note(part, f"{lost} voxels are left out, as another run's mask lacks them")
+    columns = [np.searchsorted(part.info["voxel_indices"], shared) for part in parts]
+    info = {**first.info, "voxel_indices": shared.tolist(), "account": _accounts(parts)}
+    if "roi" in info and len(shared) != len(first.info["voxel_indices"]):
+        kept = {int(column): place for place, column in enumerate(columns[0])}
+        info["roi"] = {
+            name: [kept[index] for index in indices if index in kept] for name, indices in info["roi"].items()
+        }
+    return CommonSpace(info, (len(shared),), columns)
+
+
+def _note(part: Trials, sentence: str) -> None:
+    for entry in part.info.get("account", []):
+        entry["notes"].append(sentence)
+
+
+def _accounts(parts: Sequence[Trials]) -> list[dict[str, Any]]:
+    return [entry for part in parts for entry in part.info.get("account", [])]

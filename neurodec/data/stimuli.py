@@ -1,0 +1,179 @@
+"""What a stimulus is: the stimulus table decides, the trial table must agree."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from neurodec.data.tables import is_missing, read_table
+from neurodec.data.trials import require_splits
+from neurodec.errors import NeurodecError
+
+LABELS = ("concept", "split")
+GALLERY = "gallery"
+
+
+def table_files(root: Path, *tables: str | None) -> tuple[Path, ...]:
+    """Return the named tables below `root` that are there; what reads one tells if it is missing."""
+    return tuple(root / table for table in tables if table and (root / table).is_file())
+
+
+def read_stimuli(path: Path, root: Path) -> pd.DataFrame:
+    """Read a stimulus table: the column `stimulus`, and optionally `concept`, `split`, `image` and `caption`.
+
+    Parameters
+    ----------
+    path : Path
+        CSV or TSV file.
+    root : Path
+        Folder that the column `image` is relative to; an empty image is allowed.
+
+    Returns
+    -------
+    DataFrame
+        The columns that the file has, of these five: what it does not say, the trials may.
+
+    Raises
+    ------
+    NeurodecError
+        If a picture is missing or lies outside `root`, a stimulus is listed twice or has no name, or a split is no
+        split.
+    """
+    table = read_table(path, ("stimulus",))
+    table = table[[name for name in ("stimulus", "concept", "split", "image", "caption") if name in table]]
+    nameless = table.index[is_missing(table["stimulus"])]
+    if len(nameless):
+        raise NeurodecError(
+            f"{path} names no stimulus at row {nameless[0] + 2}; give it a name, or remove the row."
+        )
+    repeated = table["stimulus"][table["stimulus"].duplicated()]
+    if len(repeated):
+        raise NeurodecError(f"{path} lists the stimulus {repeated.iloc[0]} twice; keep one row.")
+    if "image" in table:
+        table["image"] = table["image"].mask(is_missing(table["image"]), "")
+        table["image"] = [picture_below(root, image, path, row) for row, image in table["image"].items()]
+    if "concept" in table:
+        blank = is_missing(table["concept"])
+        if blank.any() and not blank.all():
+            row = table.index[blank][0]
+            raise NeurodecError(
+                f"{path} has no concept at row {row + 2}; give one to every stimulus, or to none."
+            )
+        table = table.drop(columns="concept") if blank.all() else table
+    if "split" in table:
+        require_splits(table["split"], str(path), gallery=True)
+    return table.reset_index(drop=True)
+
+
+def picture_below(root: Path, image: str, source: str | Path, row: int) -> str:
+    """Return a picture's path below `root`.
+
+    Raises
+    ------
+    NeurodecError
+        If it leads elsewhere (a table could name any file of the machine) or is not there.
+    """
+    if not image:
+        return ""
+    inside = os.path.relpath(os.path.normpath(root / image), os.path.normpath(root))
+    outside = inside == os.pardir or inside.startswith(os.pardir + os.sep) or os.path.isabs(inside)
+    if outside or not (root / inside).is_file():
+        way = "put the pictures there" if outside else "correct the table"
+        raise NeurodecError(
+            f"{source} names the picture {image} (row {row + 2}), which is not below {root}; {way}."
+        )
+    return Path(inside).as_posix()
+
+
+def label_trials(trials: pd.DataFrame, stimuli: pd.DataFrame | None, where: str) -> pd.DataFrame:
+    """Give every trial its concept and split: from the stimulus table, else from its own row, else the default.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        At least the column `stimulus`.
+    stimuli : DataFrame, optional
+        As `read_stimuli` returns it.
+    where : str
+        Names the trials in messages.
+
+    Raises
+    ------
+    NeurodecError
+        If a trial shows a stimulus that the table does not list, or says of it what the table denies, or if a split
+        is no split.
+    """
+    trials = trials.reset_index(drop=True)
+    if stimuli is not None:
+        known = stimuli.set_index("stimulus")
+        unknown = np.flatnonzero(~trials["stimulus"].isin(known.index))
+        if len(unknown):
+            raise NeurodecError(
+                f"{where} shows {trials['stimulus'][unknown[0]]} (event {unknown[0] + 1} of {len(trials)}), which the "
+                "stimulus table does not list; add it there or correct its name."
+            )
+        for name in set(LABELS) & set(known):
+            told = trials["stimulus"].map(known[name])
+            if name in trials:
+                _require_agreement(trials, told, name, where)
+            trials[name] = told
+    if "concept" not in trials:
+        trials["concept"] = trials["stimulus"]
+    if "split" not in trials:
+        trials["split"] = "cv"
+    require_splits(trials["split"], where)
+    return trials
+
+
+def _require_agreement(trials: pd.DataFrame, told: pd.Series, name: str, where: str) -> None:
+    own = trials[name]
+    wrong = np.flatnonzero((own != told) & ~is_missing(own))
+    if len(wrong):
+        row = wrong[0]
+        raise NeurodecError(
+            f"{where} gives {trials['stimulus'][row]} the {name} {own[row]!r} (event {row + 1} of {len(trials)}), the "
+            f"stimulus table {told[row]!r}; make them agree, or leave the column out of one of them."
+        )
+
+
+def complete_stimuli(stimuli: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """Fill in what a stimulus table does not say from the trials that show the stimuli.
+
+    Parameters
+    ----------
+    stimuli : DataFrame
+        At least the column `stimulus`.
+    trials : DataFrame
+        Columns `stimulus`, `concept`, `split` of all trials.
+
+    Returns
+    -------
+    DataFrame
+        Columns `stimulus`, `concept`, `split`, `image`, `caption`. A stimulus that nobody was shown is its own
+        concept and belongs to no split of its own ("cv").
+    """
+    shown = trials.drop_duplicates("stimulus").set_index("stimulus")
+    stimuli = stimuli.copy()
+    for name, fallback in (("concept", stimuli["stimulus"]), ("split", "cv")):
+        if name not in stimuli:
+            stimuli[name] = stimuli["stimulus"].map(shown[name]).fillna(fallback)
+    for name in ("image", "caption"):
+        if name not in stimuli:
+            stimuli[name] = ""
+    return stimuli[["stimulus", "concept", "split", "image", "caption"]].astype(str)
+
+
+def stimuli_of_trials(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Make the stimulus table of recordings that come without one, with the labels on which all their trials agree."""
+    trials = pd.concat([label_trials(table, None, "The trial table") for table in tables], ignore_index=True)
+    agreed = [name for name in LABELS if trials.groupby("stimulus")[name].nunique().max() == 1]
+    return trials.drop_duplicates("stimulus")[["stimulus", *agreed]].reset_index(drop=True)
+
+
+def pictures_of(stimuli: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """Add the pictures of stimuli that are named after files below ``stimuli/`` (BIDS)."""
+    files = "stimuli/" + stimuli["stimulus"]
+    return stimuli.assign(image=files.where([(root / file).is_file() for file in files], ""))
