@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from neurodec.alignment import embed, load_pretrained, save_pretrained
 from neurodec.alignment.pretrained import check_class_path
 from neurodec.data import Trials
+from neurodec.data.trials import same_rate
 from neurodec.errors import NeurodecError
 from neurodec.files import atomic_path, read_json, write_json
 from neurodec.priors import DiffusionPrior, LinearPrior, load_prior
@@ -53,7 +54,8 @@ class NeuralDecoder:
         With ``decode(image_embeds, *, generator, n_steps, guidance) -> list[PIL.Image]``, such as
         `neurodec.decoders.GuidedDiffusion`.
     config : dict
-        ``encoder`` (class path and arguments) and what the encoder was trained on, as `load_pretrained` returns it;
+        ``encoder`` (class path and arguments) and what the encoder was trained on, as `load_pretrained` returns it
+        (voxels without an ``affine`` are taken to be counted along RAS+ axes);
         ``decoder`` (class path and arguments); ``sampling`` (`n_steps`, `guidance`, `prior_n_steps`,
         `prior_guidance`).
 
@@ -108,16 +110,17 @@ class NeuralDecoder:
 
     def embed(
         self,
-        recording: Trials | mne.BaseEpochs | nibabel.Nifti1Image | np.ndarray,
+        recording: Trials | mne.BaseEpochs | mne.Evoked | nibabel.Nifti1Image | np.ndarray | Tensor,
         subject: str | None = None,
     ) -> np.ndarray:
         """Return the brain embedding of every response, shape (n, D).
 
         Parameters
         ----------
-        recording : Trials, mne.Epochs, 4-D NIfTI image or ndarray
+        recording : Trials, mne.Epochs, mne.Evoked, 3-D or 4-D NIfTI image, ndarray or Tensor
             Preprocessed as in training, whitening included. Arrays are (n, n_chans, n_times) or (n, n_voxels);
-            epochs may hold more channels than needed, in any order.
+            epochs may hold more channels than needed, in any order; images may be oriented otherwise than those of
+            the training, as long as they lie on the same grid.
         subject : str, optional
             Whose responses; one that was not trained on is unknown to the encoder. Trials bring their own.
 
@@ -158,7 +161,7 @@ class NeuralDecoder:
 
     def decode(
         self,
-        recording: Trials | mne.BaseEpochs | nibabel.Nifti1Image | np.ndarray,
+        recording: Trials | mne.BaseEpochs | mne.Evoked | nibabel.Nifti1Image | np.ndarray | Tensor,
         subject: str | None = None,
         *,
         average: bool = False,
@@ -187,36 +190,106 @@ class NeuralDecoder:
         return self.pictures(self.image_embeddings(z, seeds), seeds)
 
     def _responses(self, recording: Any) -> tuple[np.ndarray, list[str] | None]:
+        if isinstance(recording, Tensor):
+            recording = recording.detach().cpu().numpy()
         if isinstance(recording, np.ndarray):
             return self._require_shape(recording), None
         if hasattr(recording, "get_fdata"):
             return self._voxels(recording), None
-        from_epochs = not isinstance(recording, Trials)
-        trials = Trials.from_epochs(recording) if from_epochs else recording
+        if isinstance(recording, Trials):
+            trials, subjects = recording, recording.table["subject"].tolist()
+        else:
+            trials, subjects = Trials.from_epochs(self._epochs(recording)), None
         if "sfreq" in trials.info:
             trials = self._in_window(trials)
-        subjects = None if from_epochs else trials.table["subject"].tolist()
+        elif self.config.get("voxel_indices") is not None and "voxel_indices" in trials.info:
+            return self._same_voxels(trials), subjects
         return self._require_shape(trials.responses), subjects
+
+    def _same_voxels(self, trials: Trials) -> np.ndarray:
+        """Take the voxels of training from trials that may hold more, in their own order."""
+        wanted, own = np.asarray(self.config["voxel_indices"]), np.asarray(trials.info["voxel_indices"])
+        affines = self.config.get("affine"), trials.info.get("affine")
+        moved = None not in affines and not np.allclose(*affines, atol=1e-2)
+        if (
+            list(self.config["mask_shape"]) != list(trials.info["mask_shape"])
+            or moved
+            or set(wanted) - set(own)
+        ):
+            raise NeurodecError(
+                "The trials hold other voxels than the decoder was trained on (another grid, place or mask); prepare "
+                "them with the mask of the training."
+            )
+        order = np.argsort(own)
+        return np.asarray(
+            trials.responses[:, order[np.searchsorted(own, wanted, sorter=order)]], dtype=np.float32
+        )
+
+    def _epochs(self, recording: Any) -> mne.BaseEpochs:
+        """Return epochs of the channels of training; an average of trials is one epoch."""
+        import mne
+
+        if isinstance(recording, mne.Evoked):
+            recording = mne.EpochsArray(
+                recording.data[None], recording.info, tmin=recording.times[0], baseline=None, verbose="error"
+            )
+        wanted = self.config.get("ch_names")
+        if not isinstance(recording, mne.BaseEpochs) or wanted is None:
+            raise NeurodecError(
+                f"{type(recording).__name__} cannot be decoded here; give Trials, mne.Epochs, a NIfTI image or an "
+                "array of responses like those of the training."
+            )
+        missing = [name for name in wanted if name not in recording.ch_names]
+        if missing:
+            raise NeurodecError(
+                f"Channel(s) {', '.join(missing)} are not in the recording, which has {', '.join(recording.ch_names)}; "
+                "rename the channels as in training (epochs.rename_channels)."
+            )
+        bad = [name for name in wanted if name in recording.info["bads"]]
+        if bad:
+            raise NeurodecError(
+                f"The channel(s) {', '.join(bad)} are marked as bad, and the decoder needs them; interpolate them "
+                "first (epochs.interpolate_bads)."
+            )
+        return recording.copy().pick(wanted)
 
     def _in_window(self, trials: Trials) -> Trials:
         """Take the channels and samples of training."""
         wanted = self.config
-        if abs(trials.info["sfreq"] - wanted["sfreq"]) > 1e-6:
+        if not same_rate(trials.info["sfreq"], wanted["sfreq"]):
             raise NeurodecError(
-                f"The recording has {trials.info['sfreq']:g} Hz, the decoder was trained at {wanted['sfreq']:g} Hz; "
-                f"call epochs.resample({wanted['sfreq']:g}) first."
+                f"The recording has {trials.info['sfreq']:.9g} Hz, the decoder was trained at {wanted['sfreq']:.9g} "
+                f"Hz; call epochs.resample({wanted['sfreq']:.9g}) first."
+            )
+        kinds, own = wanted.get("ch_types"), trials.info.get("ch_types")
+        if kinds and own and set(kinds) != set(own):
+            raise NeurodecError(
+                f"The recording has {', '.join(sorted(set(own)))} channels, the decoder was trained on "
+                f"{', '.join(sorted(set(kinds)))}; give responses like those of its training."
             )
         trials = trials.pick(wanted["ch_names"])
         return trials.crop(wanted["tmin"], wanted["tmin"] + wanted["n_times"] / wanted["sfreq"])
 
     def _voxels(self, image: nibabel.Nifti1Image) -> np.ndarray:
-        shape, indices = self.config.get("mask_shape"), self.config.get("voxel_indices")
-        if indices is None or tuple(image.shape[:3]) != tuple(shape):
+        """Take the voxels of training from an image, turned to the axes along which they are counted."""
+        from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+
+        shape, indices, affine = (self.config.get(name) for name in ("mask_shape", "voxel_indices", "affine"))
+        if indices is not None and len(image.shape) in (3, 4):
+            axes = axcodes2ornt("RAS") if affine is None else io_orientation(np.asarray(affine))
+            image = image.as_reoriented(ornt_transform(io_orientation(image.affine), axes))
+        if indices is None or tuple(image.shape[:3]) != tuple(shape) or len(image.shape) not in (3, 4):
             raise NeurodecError(
                 f"The image has {image.shape[:3]} voxels, the decoder was trained on "
                 f"{'sensors' if indices is None else tuple(shape)}; give responses like those of its training."
             )
-        volumes = np.moveaxis(np.atleast_1d(image.get_fdata(dtype=np.float32)), -1, 0)
+        if affine is not None and not np.allclose(image.affine, affine, atol=1e-2):
+            raise NeurodecError(
+                "The image lies elsewhere than those of the training (another affine), so its voxels are others; "
+                "resample it to their grid (nilearn.image.resample_img with the decoder's `affine`)."
+            )
+        volumes = np.asarray(image.get_fdata(dtype=np.float32))
+        volumes = np.moveaxis(volumes, -1, 0) if volumes.ndim == 4 else volumes[None]
         return volumes.reshape(len(volumes), -1)[:, indices]
 
     def _require_shape(self, responses: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from neurodec.alignment import embed, fit, load_pretrained
 from neurodec.alignment.datamodule import prepare_inputs
-from neurodec.data import Trials, load_stimuli, prepare
+from neurodec.data import Trials, load_stimuli, prepare, summary
 from neurodec.encoders import Ridge
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Retrieval, RetrievalRun
@@ -28,6 +28,8 @@ from neurodec.priors import load_prior
 from neurodec.recipe_file import load_recipe, recipe_parser
 from neurodec.reconstruct import Seen, reconstruct, score
 from neurodec.report import write_report
+
+_TOLD = 12  # lines about the recordings; the rest is in info.json and in the report
 
 
 def run_recipe(
@@ -129,8 +131,13 @@ class Run:
         return ["prepare", *trained, *scored]
 
     def prepare(self) -> None:
-        """Fill ``OUT/prepared``."""
+        """Fill ``OUT/prepared``, and tell what was found there and what was left out."""
         prepare(self._objects.dataset, self.root, self.out / "prepared")
+        lines = summary(self._trials.info.get("account", []))
+        for line in lines[:_TOLD]:
+            print(f"  {line}", flush=True)
+        if len(lines) > _TOLD:
+            print(f"  ... and {len(lines) - _TOLD} more notes in {self.out / 'prepared' / 'info.json'}", flush=True)
 
     def features(self) -> None:
         """Fill ``OUT/features`` and, where there are captions, ``OUT/text_features``."""

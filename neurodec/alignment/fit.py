@@ -24,7 +24,7 @@ from neurodec.alignment.pretrained import save_pretrained
 from neurodec.errors import NeurodecError
 from neurodec.files import atomic_path, remove_partials
 
-_FACTS = ("modality", "sfreq", "tmin", "ch_names", "mask_shape", "voxel_indices")
+_FACTS = ("modality", "sfreq", "tmin", "ch_names", "ch_types", "mask_shape", "voxel_indices", "affine")
 _QUIET = {"logger": False, "enable_model_summary": False}  # metrics.csv and the report say what matters
 Selection = Literal["validation", "last", "published_protocol"]
 LINKED = ("n_chans", "n_times", "n_outputs", "n_subjects")

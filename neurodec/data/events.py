@@ -301,12 +301,14 @@ def require_likely_unit(onsets: np.ndarray, n_seconds: float, sfreq: float | Non
         Names the recording in messages.
     """
     furthest = float(np.max(onsets))
-    for unit, factor in (("milliseconds", 1000.0), ("sample numbers", sfreq or np.inf)):
-        if 0.1 * n_seconds < furthest / factor <= n_seconds:
-            raise NeurodecError(
-                f"{where}: the onsets run to {furthest:g} s, the recording lasts {n_seconds:g} s; they look like "
-                f"{unit}, so divide them by {factor:g}."
-            )
+    units = {"milliseconds": 1000.0} | ({"sample numbers": sfreq} if sfreq else {})
+    fitting = {name: furthest / factor for name, factor in units.items() if furthest / factor <= n_seconds}
+    unit = max(fitting, key=fitting.__getitem__, default=None)  # events fill a recording
+    if unit is not None and fitting[unit] > 0.1 * n_seconds:
+        raise NeurodecError(
+            f"{where}: the onsets run to {furthest:g} s, the recording lasts {n_seconds:g} s; they look like {unit}, "
+            f"so divide them by {units[unit]:g}."
+        )
 
 
 def outside_bad_segments(

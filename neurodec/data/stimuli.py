@@ -166,9 +166,16 @@ def complete_stimuli(stimuli: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFram
     return stimuli[["stimulus", "concept", "split", "image", "caption"]].astype(str)
 
 
-def stimuli_of_trials(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Make the stimulus table of recordings that come without one, with the labels on which all their trials agree."""
-    trials = pd.concat([label_trials(table, None, "The trial table") for table in tables], ignore_index=True)
+def stimuli_of_trials(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Make the stimulus table of recordings that come without one, with the labels on which all their trials agree.
+
+    Parameters
+    ----------
+    tables : dict of DataFrame
+        The events of every recording, by the name that messages give it.
+    """
+    labelled = [label_trials(table, None, where) for where, table in tables.items()]
+    trials = pd.concat(labelled, ignore_index=True)
     agreed = [name for name in LABELS if trials.groupby("stimulus")[name].nunique().max() == 1]
     return trials.drop_duplicates("stimulus")[["stimulus", *agreed]].reset_index(drop=True)
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 import neurodec
+from neurodec.data.account import Account
 from neurodec.data.dataset import STIMULUS_COLUMNS, Dataset, Part
 from neurodec.data.harmonise import common_space
 from neurodec.data.splits import check_leakage
@@ -223,6 +224,8 @@ def _prepare_part(dataset: Dataset, part: Part, root: Path, target: Path) -> Non
             f"{part.name} holds NaN or infinite values (first in trial {bad[0]}, {len(bad)} trials in all); "
             "mark the bad channels or remove the bad segments."
         )
+    entries = trials.info.get("account") or [Account().entry("", len(trials), trials.responses.shape[1])]
+    trials.info["account"] = [{**entry, "part": part.name} for entry in entries]
     with atomic_path(target) as partial:
         partial.mkdir()
         trials.save(partial)

@@ -178,9 +178,9 @@ def clean_raw(raw: mne.io.BaseRaw, settings: EEGPreprocessing, kind: Kind, where
     check_channels(raw.get_data()[None], raw.ch_names, kind, where)
     raw.load_data(verbose="error")
     if settings.notch is not None:
-        raw.notch_filter(np.arange(settings.notch, raw.info["sfreq"] / 2, settings.notch), verbose="error")
+        raw.notch_filter(np.arange(settings.notch, raw.info["sfreq"] / 2, settings.notch), verbose="warning")
     if settings.l_freq is not None or settings.h_freq is not None:
-        raw.filter(settings.l_freq, settings.h_freq, verbose="error")
+        raw.filter(settings.l_freq, settings.h_freq, verbose="warning")
     rereference(raw, settings.reference, where)
     return picked
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from neurodec.data import Trials, load_stimuli
+from neurodec.data import Trials, load_stimuli, summary
 from neurodec.files import atomic_path, read_json
 from neurodec.report import plots
 from neurodec.report.grids import (
@@ -101,6 +101,8 @@ def write_report(out: str | Path) -> Path:
         grids=reconstruction_grids(out),
         pictures=_picture_rows(results.get("reconstruction") or {}),
         per_picture=_per_picture(out),
+        account=_info(out).get("account") or [],
+        account_lines=summary(_info(out).get("account") or []),
         sources=(_info(out).get("provenance") or {}).get("sources", []),
         versions={"Python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
         config=config.read_text(encoding="utf-8") if config.exists() else "",

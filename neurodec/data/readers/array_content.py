@@ -18,6 +18,7 @@ from neurodec.data.unpickle import load_pickled
 from neurodec.errors import NeurodecError, reading
 
 HDF5 = (".h5", ".hdf5", ".hdf")
+_KINDS = {".mat": "a MATLAB file of arrays", **dict.fromkeys(HDF5, "an HDF5 file of arrays")}
 KNOWN = ("betasmd", "betas")
 """What GLMsingle and the Natural Scenes Dataset call single-trial responses."""
 
@@ -52,7 +53,8 @@ class ArrayContent:
             If it is damaged, of another kind, or holds objects that could run code.
         """
         name = path.name.lower()
-        with reading(path, "a file of arrays", "copy it again, or save plain arrays"):
+        kind = next((kind for end, kind in _KINDS.items() if name.endswith(end)), "a file of arrays")
+        with reading(path, kind, "copy it again, or save plain arrays"):
             if name.endswith((".nii", ".nii.gz")):
                 image = open_image(path)
                 return cls(path, {_DEFAULT: voxels_of(image, path)}, np.asarray(image.affine))

@@ -152,7 +152,8 @@ class BidsFMRI(Dataset):
         """Read the stimulus table, or list what the events name; pictures below ``stimuli/`` are found."""
         if self.stimuli_table:
             return read_stimuli(root / self.stimuli_table, root)
-        tables = [self._events(self._events_file(path, root), Account()) for path in self._runs(root)]
+        files = [self._events_file(path, root) for path in self._runs(root)]
+        tables = {str(file): self._events(file, Account()) for file in files}
         return pictures_of(stimuli_of_trials(tables), root)
 
     def _runs(self, root: Path) -> list[Path]:

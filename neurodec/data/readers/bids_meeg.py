@@ -115,7 +115,8 @@ class BidsEEG(Dataset):
         """Read the stimulus table, or list what the events name."""
         if self.stimuli_table:
             return read_stimuli(root / self.stimuli_table, root)
-        tables = [self._events(self._events_file(path, root), Account()) for path in self._recordings(root)]
+        files = [self._events_file(path, root) for path in self._recordings(root)]
+        tables = {str(file): self._events(file, Account()) for file in files}
         return pictures_of(stimuli_of_trials(tables), root)
 
     def _table(self, root: Path) -> pd.DataFrame | None:

@@ -89,9 +89,8 @@ class EpochsFiles(Dataset):
         """Read the stimulus table, or list what the metadata name."""
         if self.stimuli_table:
             return read_stimuli(root / self.stimuli_table, root)
-        return stimuli_of_trials(
-            [self._open(self._file(part, root)[0], Account())[1] for part in self.parts(root)]
-        )
+        files = [self._file(part, root)[0] for part in self.parts(root)]
+        return stimuli_of_trials({str(file): self._open(file, Account())[1] for file in files})
 
     def _file(self, part: Part, root: Path) -> tuple[Path, dict[str, str]]:
         return next(

@@ -114,7 +114,7 @@ class MuseCSV(Dataset):
     def stimuli(self, root: Path) -> pd.DataFrame:
         """List the names of the markers, which tell the class only."""
         names = pd.DataFrame({"stimulus": sorted(self.event_id)})
-        return stimuli_of_trials([names])
+        return stimuli_of_trials({"`event_id`": names})
 
     def _wanted(self) -> str:
         return " or ".join(f"{name} ({code})" for name, code in self.event_id.items())

@@ -133,7 +133,7 @@ def repetition_time(path: Path, metadata: dict[str, Any], image: nibabel.Nifti1I
     if stated is None and not in_header:
         raise NeurodecError(
             f"Nothing states the repetition time of {path}: there is no RepetitionTime in a _bold.json of its own, and "
-            "the image's header gives no unit of time; write RepetitionTime in seconds into a _bold.json beside it."
+            "the image's header states none with its unit; write RepetitionTime in seconds into a _bold.json beside it."
         )
     if stated is not None and in_header and abs(stated - in_header) > _SAME * in_header:
         raise NeurodecError(

@@ -89,6 +89,10 @@ def trials_of_raw(
     info = sensor_info(raw, modality) | {"sfreq": float(rate), "tmin": float(times[0])}
     if strange := strange_scale(responses, modality):
         account.note(strange)
+    if rate > sfreq:
+        account.note(
+            f"resampled up from {sfreq:g} to {rate:g} Hz, which adds samples but nothing to read in them"
+        )
     return accounted(Trials(responses, with_defaults(events, **fields), info), settings, where, account)
 
 

@@ -112,11 +112,12 @@ class Recordings(Dataset):
         """Read the stimulus table, or list what the events name."""
         if self.stimuli_table and not self.event_id:
             return read_stimuli(root / self.stimuli_table, root)
-        tables = []
+        tables = {}
         for name, (path, _, table) in self._recordings(root).items():
             raw, clock = (None, None) if table else open_raw(path, Account())
-            tables.append(self._events(root, name, raw, clock, Account()))
-        require_all_named(self.event_id, {name for table in tables for name in table["stimulus"]}, str(root))
+            tables[str(table or path)] = self._events(root, name, raw, clock, Account())
+        found = {name for table in tables.values() for name in table["stimulus"]}
+        require_all_named(self.event_id, found, str(root))
         return self._table(root) if self.stimuli_table else stimuli_of_trials(tables)
 
     def _table(self, root: Path) -> pd.DataFrame | None:
