@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 
 T = TypeVar("T")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -118,14 +118,11 @@ def read_json(path: str | Path) -> Any:
     NeurodecError
         If the file is missing or is not JSON.
     """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise NeurodecError(f"{path} does not exist; run the stage that writes it first.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise NeurodecError(
-            f"{path} is not a readable JSON file ({error}); delete it and run again."
-        ) from None
+    path = Path(path)
+    if not path.exists():
+        raise NeurodecError(f"{path} does not exist; run the stage that writes it first.")
+    with reading(path, "a JSON file", "delete it and run again"):
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def sha256_of(path: str | Path) -> str:

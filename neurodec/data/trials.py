@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, read_json, write_json
 from neurodec.preprocessing.eeg import UNITS
 
@@ -200,14 +200,12 @@ class Trials:
         """
         folder = Path(folder)
         info = read_json(folder / "info.json")
-        try:
+        with reading(folder, "a prepared folder", "delete it and prepare again"):
             responses = np.load(folder / "responses.npy", mmap_mode="r" if mmap else None)
             table = pd.read_csv(folder / "trials.csv", dtype=_TEXT, keep_default_na=False)
-        except (OSError, ValueError) as error:
-            raise NeurodecError(
-                f"The prepared folder {folder} is damaged ({error}); delete it and prepare again."
-            ) from None
-        return cls(responses, table, info)
+            if not isinstance(info, dict) or "modality" not in info or responses.dtype.kind != "f":
+                raise NeurodecError(f"The prepared folder {folder} is damaged; delete it and prepare again.")
+            return cls(responses, table, info)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Trials]) -> Trials:

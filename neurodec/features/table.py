@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, read_json, write_json
 
 
@@ -64,12 +64,10 @@ class Features:
             If it is missing or damaged.
         """
         info = read_json(Path(folder) / "features.json")
-        try:
+        with reading(folder, "features", "delete the folder"):
             values, stimuli = np.load(Path(folder) / "values.npy"), info.pop("stimuli")
-        except (OSError, ValueError, EOFError, KeyError) as error:
-            raise NeurodecError(
-                f"The features in {folder} are damaged ({error}); delete the folder."
-            ) from None
+            if not isinstance(stimuli, list) or values.ndim < 2:
+                raise NeurodecError(f"The features in {folder} are damaged; delete the folder.")
         if len(values) != len(stimuli):
             raise NeurodecError(
                 f"The features in {folder} have {len(values)} rows for {len(stimuli)} stimuli; delete the folder."

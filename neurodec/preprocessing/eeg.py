@@ -410,7 +410,8 @@ def trigger_events(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str,
     starts, values = starts[changed], values[changed]
     active = values != rest
     before = np.r_[rest, values[:-1]]
-    never_rests = active.sum() > 10 * max(1, (~active[1:]).sum())
+    rests = (~active[1:]).sum()
+    never_rests = rests == 0 or active.sum() > 10 * rests
     up = active & (never_rests | (before == rest) | (values > before))
     up[:1] = False  # what is on when the recording begins did not begin in it
     left_out = {

@@ -13,6 +13,7 @@ import torch
 from safetensors.numpy import load_file
 from scipy.io import loadmat
 
+from neurodec.data.readers.matlab import check_mat
 from neurodec.data.readers.nifti import open_image, voxels_of
 from neurodec.data.unpickle import load_pickled
 from neurodec.errors import NeurodecError, reading
@@ -165,6 +166,7 @@ def _read_mat(path: Path) -> dict[str, Any]:
         start = handle.read(520)
     if b"MATLAB 7.3" in start[:64] or start[512:516] == b"\x89HDF" or start[:4] == b"\x89HDF":
         return _read_hdf5(path, matlab=True)
+    check_mat(path)
     content = loadmat(path, simplify_cells=False)
     return _flat({key: _struct(value) for key, value in content.items() if not key.startswith("__")})
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import hashlib
 import io
 import re
 import warnings
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from neurodec.data.dataset import Dataset, Part
 from neurodec.data.readers.raw_trials import trials_of_raw
 from neurodec.data.stimuli import stimuli_of_trials
 from neurodec.data.trials import Trials
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 from neurodec.preprocessing.eeg import EEGPreprocessing
 
 MICROVOLT = 1e-6
@@ -121,10 +119,8 @@ class MuseCSV(Dataset):
 
     def _read(self, text: bytes, file: Path) -> pd.DataFrame:
         """Return the electrodes, `marker`, and `time` (seconds, or None where the file has no such column)."""
-        try:
+        with reading(file, "a CSV file", "copy it again"):
             table = pd.read_csv(io.BytesIO(text))
-        except (ValueError, csv.Error) as error:
-            raise NeurodecError(f"{file} is not a readable CSV file ({error}); copy it again.") from None
         markers = [name for name in table if str(name).lower().startswith(self.marker.lower())]
         missing = [name for name in self.ch_names if name not in table]
         missing += [] if markers else [f"{self.marker}..."]
@@ -177,11 +173,9 @@ class MuseCSV(Dataset):
 
 def _text(file: Path) -> bytes:
     """Return the content of a file, gzip or not whatever its name says."""
-    try:
+    with reading(file, "a CSV file", "it is cut short or damaged, so copy it again"):
         content = file.read_bytes()
         return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    except (EOFError, OSError, zlib.error) as error:
-        raise NeurodecError(f"{file} is cut short or damaged ({error}); copy it again.") from None
 
 
 def _refuse_twin(contents: dict[str, Path], text: bytes, file: Path) -> None:

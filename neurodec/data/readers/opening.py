@@ -13,6 +13,7 @@ from neurodec.data.account import Account
 from neurodec.data.clock import Clock, clock_of
 from neurodec.data.readers import edf
 from neurodec.data.readers.fif import check_fif
+from neurodec.data.readers.matlab import check_mat
 from neurodec.data.readers.xdf import read_raw_xdf
 from neurodec.data.trials import require_rate
 from neurodec.errors import NeurodecError, reading
@@ -59,6 +60,8 @@ def open_raw(path: Path, account: Account) -> tuple[mne.io.BaseRaw, Clock]:
     with reading(path, _format(path), _WAY_OUT):
         if suffix in (".fif", ".gz"):
             check_fif(path)
+        elif suffix == ".set":
+            check_mat(path)
         header = edf.EdfHeader.read(path) if suffix in edf.SUFFIXES else None
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
@@ -137,6 +140,7 @@ def open_epochs(path: Path) -> mne.BaseEpochs:
     with reading(path, "MNE epochs", _WAY_OUT), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if path.suffix.lower() == ".set":
+            check_mat(path)
             epochs = mne.io.read_epochs_eeglab(path, verbose="error")
         else:
             check_fif(path)

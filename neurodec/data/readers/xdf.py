@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from neurodec.data.account import Account
 from neurodec.errors import NeurodecError
 
 _SCALES = {"volts": 1.0, "v": 1.0, "millivolts": 1e-3, "mv": 1e-3, "microvolts": 1e-6, "uv": 1e-6, "µv": 1e-6}
+_HEADER, _SAMPLES = 2, 3  # tags of chunks
 _JITTER = 0.05  # relative; how far the measured rate may be from the one that the stream states
 
 
@@ -33,6 +35,7 @@ def read_raw_xdf(path: Path, account: Account) -> mne.io.BaseRaw:
         import pyxdf
     except ImportError as error:
         raise NeurodecError(f"{path} needs the package pyxdf; install it with  pip install pyxdf.") from error
+    _check_chunks(path)
     streams, _ = pyxdf.load_xdf(str(path))
     signals = [
         stream for stream in streams if _told(stream, "type").upper() == "EEG" and len(stream["time_series"])
@@ -68,6 +71,55 @@ def read_raw_xdf(path: Path, account: Account) -> mne.io.BaseRaw:
     if others:
         account.note(f"streams of the XDF file that were not read: {', '.join(others)}")
     return raw
+
+
+def _check_chunks(path: Path) -> None:
+    """Refuse a file whose chunks promise more than they hold; pyxdf would ask for the memory.
+
+    Raises
+    ------
+    NeurodecError
+        Naming the place.
+    """
+    content, place, described = memoryview(path.read_bytes()), 4, {}
+    while place < len(content):
+        length, begin = _number(content, place, path)
+        end = begin + length
+        tag = int.from_bytes(content[begin : begin + 2], "little")
+        stream, body = bytes(content[begin + 2 : begin + 6]), bytes(content[begin + 6 : end])
+        if tag == _HEADER:
+            told = re.search(rb"<channel_count>\s*(\d+)", body)
+            described[stream] = int(told[1]) if told else 1, b"<channel_format>string" in body
+        fits = length >= 2 and end <= len(content)
+        if not fits or (tag == _SAMPLES and not _samples_fit(body, *described.get(stream, (1, False)), path)):
+            raise NeurodecError(
+                f"{path} is damaged or cut short: the chunk at byte {place} does not hold what it promises; copy it "
+                "again."
+            )
+        place = end
+
+
+def _samples_fit(body: bytes, n_chans: int, texts: bool, path: Path) -> bool:
+    """Tell whether a chunk is long enough for its samples: texts have lengths of their own."""
+    n_samples, place = _number(body, 0, path)
+    if n_samples * max(n_chans, 1) > len(body) - place:
+        return False
+    for _ in range(n_samples if texts else 0):
+        place += 9 if body[place : place + 1] == b"\x08" else 1  # a time stamp, or none
+        for _ in range(n_chans):
+            length, place = _number(body, place, path)
+            place += length
+            if place > len(body):
+                return False
+    return True
+
+
+def _number(content: memoryview | bytes, place: int, path: Path) -> tuple[int, int]:
+    """Read a number that is preceded by its length in bytes; return it and where it ends."""
+    width = content[place] if place < len(content) else 0
+    if width not in (1, 4, 8):
+        raise NeurodecError(f"{path} is damaged: no length stands where a chunk begins; copy it again.")
+    return int.from_bytes(content[place + 1 : place + 1 + width], "little"), place + 1 + width
 
 
 def _told(stream: dict[str, Any], name: str) -> str:

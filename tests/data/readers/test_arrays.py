@@ -167,7 +167,9 @@ def test_pickled_objects_are_refused(tmp_path, content):
 def test_damaged_matlab_73_is_named(tmp_path):
     header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"  # version 2.0, little endian
     (tmp_path / "erps.mat").write_bytes(header + bytes(512))
-    with pytest.raises(NeurodecError, match=r"erps.mat cannot be read as a MATLAB file of arrays .*copy it again"):
+    with pytest.raises(
+        NeurodecError, match=r"erps.mat cannot be read as a MATLAB file of arrays .*copy it again"
+    ):
         load(tmp_path, file="erps.mat")
 
 

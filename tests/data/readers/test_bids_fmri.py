@@ -94,7 +94,9 @@ def test_folders_sessions_and_inherited_tables(tmp_path, rng):
 
 def test_two_repetition_times_are_a_question(root):
     (root / "task-view_bold.json").write_text(json.dumps({"RepetitionTime": 1.0}))
-    with pytest.raises(NeurodecError, match=r"_bold.json gives a repetition time of 1 s, the image's header 2 s"):
+    with pytest.raises(
+        NeurodecError, match=r"_bold.json gives a repetition time of 1 s, the image's header 2 s"
+    ):
         load(root)
 
 

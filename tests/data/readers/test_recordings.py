@@ -13,9 +13,9 @@ from data.readers.recording_files import (
 
 from neurodec import NeurodecError
 from neurodec.data import prepare
+from neurodec.data.patterns import find_files
 from neurodec.data.readers.epochs_files import EpochsFiles
 from neurodec.data.readers.recordings import Recording, Recordings
-from neurodec.data.patterns import find_files
 from neurodec.data.trials import Trials
 from neurodec.preprocessing.eeg import EEGPreprocessing
 

@@ -93,5 +93,5 @@ def test_bad_input_is_named(root):
     (root / "image_paths.csv").write_text("\n".join(IMAGES))
     (root / "image_concept_index.csv").write_text("".join(f"{i // 3 + 1}\n" for i in range(24)))
     part.files[0].write_bytes(part.files[0].read_bytes()[:3000])
-    with pytest.raises(NeurodecError, match="cannot be read|more than it can hold"):
+    with pytest.raises(NeurodecError, match=r"cannot be read|more than it can hold"):
         ThingsMEG().load(part, root)

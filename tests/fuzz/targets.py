@@ -1,0 +1,329 @@
+"""Small valid inputs of everything that neurodec reads, and what reads them."""
+
+import json
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import mne
+import nibabel
+import numpy as np
+import pandas as pd
+import scipy.io
+import torch
+import yaml
+from data.readers.recording_files import CH_NAMES, write_brainvision, write_edf, write_eeglab, write_xdf
+from PIL import Image
+from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
+
+from neurodec import data
+from neurodec.alignment.fit import read_own_checkpoint
+from neurodec.alignment.pretrained import load_pretrained, save_pretrained
+from neurodec.data import Trials, load_stimuli, prepare
+from neurodec.encoders import ATM
+from neurodec.features import Features
+from neurodec.files import read_json
+from neurodec.preprocessing.eeg import EEGPreprocessing
+from neurodec.priors import LinearPrior, load_prior
+from neurodec.recipe_file import load_recipe
+
+RATE = 250.0
+ONSETS = np.arange(1, 7, 0.75)
+NAMES = np.array(["cat", "dog"] * 4)
+ARRAYS = (".npz", ".npy", ".mat", ".h5", ".pt", ".safetensors")
+SETTINGS = EEGPreprocessing(tmax=0.3)
+
+
+def signals(seed=0):
+    return 1e-5 * np.random.default_rng(seed).standard_normal((4, 2000))
+
+
+def write_events(path, **columns):
+    pd.DataFrame({"onset": ONSETS, "stimulus": NAMES, **columns}).to_csv(path, index=False)
+
+
+def pictures(root):
+    (root / "pictures.csv").write_text(
+        "stimulus,image,concept,split,caption\ncat,cat.png,c,cv,a cat\ndog,,d,cv,\n"
+    )
+    Image.new("RGB", (4, 4)).save(root / "cat.png")
+
+
+def raw_of(seed=0):
+    return mne.io.RawArray(signals(seed), mne.create_info(CH_NAMES, RATE, "eeg"), verbose="error")
+
+
+def fif(root):
+    raw_of().save(root / "a_raw.fif", verbose="error")
+    write_events(root / "a.csv")
+    pictures(root)
+
+
+def fif_markers(root):
+    raw = raw_of()
+    raw.set_annotations(mne.Annotations(ONSETS, 0.0, NAMES))
+    raw.save(root / "a_raw.fif", verbose="error")
+
+
+def epochs(root):
+    events = np.c_[np.round(ONSETS * RATE).astype(int), np.zeros(8, int), np.tile([1, 2], 4)]
+    mne.Epochs(
+        raw_of(),
+        events,
+        {"cat": 1, "dog": 2},
+        -0.2,
+        0.3,
+        metadata=pd.DataFrame({"picture": NAMES}),
+        preload=True,
+        verbose="error",
+    ).save(root / "a-epo.fif", verbose="error")
+
+
+def edf(root):
+    write_edf(root / "a.edf", signals())
+    write_events(root / "a.csv")
+
+
+def edf_pauses(root):
+    write_edf(
+        root / "a.edf",
+        signals(),
+        starts=[0, 1, 2, 3, 9, 10, 11, 12],
+        marks=list(zip(ONSETS[:3], NAMES[:3], strict=True)),
+    )
+
+
+def bdf(root):
+    status = np.zeros(2000, dtype=int)
+    for onset, code in zip(ONSETS, np.tile([1, 2], 4), strict=True):
+        status[round(onset * RATE) :][:5] = code
+    write_edf(root / "a.bdf", signals(), bdf=True, status=status)
+
+
+def brainvision(root):
+    write_brainvision(root / "a.vhdr", signals(), ONSETS, np.where(NAMES == "cat", "S  1", "S  2"))
+
+
+def eeglab(root):
+    write_eeglab(root / "a.set", signals())
+    write_events(root / "a.csv")
+
+
+def xdf(root):
+    write_xdf(root / "a.xdf", signals(), ONSETS, NAMES)
+
+
+def bids_eeg(root):
+    folder = root / "sub-01/eeg"
+    folder.mkdir(parents=True)
+    write_brainvision(folder / "sub-01_task-a_eeg.vhdr", signals())
+    table = pd.DataFrame({"onset": ONSETS, "duration": 0.1, "trial_type": NAMES, "value": 1})
+    table.to_csv(folder / "sub-01_task-a_events.tsv", sep="\t", index=False)
+    channels = pd.DataFrame({"name": CH_NAMES, "type": "EEG", "units": "uV", "status": "good"})
+    channels.to_csv(folder / "sub-01_task-a_channels.tsv", sep="\t", index=False)
+
+
+def bids_fmri(root):
+    series = 100 + np.random.default_rng(0).standard_normal((3, 3, 2, 40)).astype(np.float32)
+    for name, values in (("task-a_bold", series), ("desc-brain_mask", np.ones((3, 3, 2), np.uint8))):
+        image = nibabel.Nifti1Image(values, np.eye(4))
+        if values.ndim == 4:
+            image.header.set_zooms((1, 1, 1, 2.0))
+        image.header.set_xyzt_units("mm", "sec")
+        nibabel.save(image, root / f"sub-01_{name}.nii.gz")
+    (root / "sub-01_task-a_bold.json").write_text(json.dumps({"RepetitionTime": 2.0, "TaskName": "a"}))
+    table = pd.DataFrame(
+        {"onset": np.arange(4, 64, 10), "duration": 2.0, "trial_type": ["face", "house"] * 3}
+    )
+    table.to_csv(root / "sub-01_task-a_events.tsv", sep="\t", index=False)
+
+
+def nifti_plain(root):
+    bids_fmri(root)
+    for file in root.glob("*.nii.gz"):
+        nibabel.save(nibabel.load(file), file.with_suffix(""))
+        file.unlink()
+
+
+def arrays(suffix):
+    def write(root):
+        betas = np.random.default_rng(0).standard_normal((12, 20)).astype(np.float32)
+        pd.DataFrame({"stimulus": ["a", "b", "c"] * 4, "run": ["1", "2"] * 6}).to_csv(
+            root / "t.csv", index=False
+        )
+        path = root / f"x{suffix}"
+        if suffix == ".npz":
+            np.savez(path, responses=betas)
+        elif suffix == ".npy":
+            np.save(path, {"betasmd": betas, "R2": betas[0]}, allow_pickle=True)
+        elif suffix == ".mat":
+            scipy.io.savemat(path, {"betas": betas, "names": np.array(["a", "b"], dtype=object)})
+        elif suffix == ".h5":
+            with h5py.File(path, "w") as file:
+                file["results/betas"] = betas
+        elif suffix == ".pt":
+            torch.save({"responses": torch.from_numpy(betas)}, path)
+        elif suffix == ".safetensors":
+            save_file({"responses": betas}, path)
+
+    return write
+
+
+def muse(root):
+    rng, names = np.random.default_rng(0), ["TP9", "AF7", "AF8", "TP10"]
+    table = pd.DataFrame(rng.normal(30, 15, (2560, 4)).round(1), columns=names)
+    table.insert(0, "timestamps", np.round(np.arange(2560) / 256, 3))
+    table["Marker0"] = 0
+    table.loc[[600, 1200, 1800], "Marker0"] = [1, 2, 1]
+    table.to_csv(root / "data.csv", index=False)
+
+
+def image_set(root, n_train=4, n_test=2):
+    for folder, count in (("training_images", n_train), ("test_images", n_test)):
+        for i in range(count):
+            path = root / "image_set" / folder / f"{i + 1:05d}_{folder[:2]}{i}"
+            path.mkdir(parents=True)
+            (path / f"{folder[:2]}{i}_01.jpg").touch()
+
+
+def things_raw(root):
+    image_set(root)
+    for name, n_pictures, repetitions in (("training", 4, 2), ("test", 2, 3)):
+        rng = np.random.default_rng(n_pictures)
+        codes = rng.permutation(np.repeat(np.arange(1, n_pictures + 1), repetitions))
+        values = 1e-5 * rng.standard_normal((4, 200 * (len(codes) + 8)))
+        values[3] = 0
+        values[3, 600 + 200 * np.arange(len(codes))] = codes
+        content = {
+            "raw_eeg_data": values,
+            "ch_names": ["O1", "Oz", "O2", "stim"],
+            "ch_types": ["eeg", "eeg", "eeg", "stim"],
+            "sfreq": 1000,
+        }
+        path = root / "Raw_data/sub-01/ses-01"
+        path.mkdir(parents=True, exist_ok=True)
+        (path / f"raw_eeg_{name}.npy").write_bytes(pickle.dumps(content, protocol=2))
+
+
+def things_preprocessed(root):
+    image_set(root)
+    path = root / "Preprocessed_data_250Hz/sub-01"
+    path.mkdir(parents=True)
+    for name, n_pictures, repetitions in (("training", 4, 2), ("test", 2, 3)):
+        values = np.random.default_rng(n_pictures).standard_normal((n_pictures, repetitions, 3, 20))
+        content = {
+            "preprocessed_eeg_data": values,
+            "ch_names": ["O1", "Oz", "O2"],
+            "times": np.arange(20) / 250,
+        }
+        (path / f"preprocessed_eeg_{name}.npy").write_bytes(pickle.dumps(content, protocol=4))
+
+
+def recipe(root):
+    content = {
+        "name": "x",
+        "dataset": {
+            "class_path": "neurodec.data.Recordings",
+            "init_args": {"files": "a.edf", "event_id": {"cat": 1}, "preprocessing": {"tmax": 0.3}},
+        },
+        "features": {"model": "neurodec/tiny-clip"},
+        "data": {"batch_size": 8},
+        "model": {"encoder": {"class_path": "neurodec.encoders.ATM", "init_args": {"d_ff": 16}}, "lr": 0.001},
+        "trainer": {"max_epochs": 2, "callbacks": [{"class_path": "lightning.pytorch.callbacks.Timer"}]},
+        "evaluation": {"class_path": "neurodec.evaluation.Retrieval", "init_args": {"n_permutations": 30}},
+    }
+    (root / "recipe.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def store(root):
+    arrays(".npz")(root)
+    prepare(_array("x.npz"), root, root / "prepared")
+    for name in ("x.npz", "t.csv"):
+        (root / name).unlink()
+    Features(np.eye(3, dtype=np.float32), ["a", "b", "c"], {"embedding_space": "x"}).save(root / "features")
+
+
+def model(root):
+    sizes = {"n_chans": 4, "n_times": 80, "n_outputs": 8, "n_subjects": 1, "d_ff": 8}
+    torch.manual_seed(0)
+    facts = {"subjects": ["01"], "ch_names": CH_NAMES, "sfreq": RATE, "tmin": 0.0, "n_times": 80}
+    config = {"class_path": "neurodec.encoders.ATM", "init_args": sizes}
+    save_pretrained(root / "encoder", ATM(**sizes), config, facts)
+    z = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
+    prior = LinearPrior().fit(z, z, np.arange(30) % 6, embedding_space="x")
+    prior.save_pretrained(root / "prior")
+    torch.save(
+        {"state_dict": {"w": torch.ones(3)}, "epoch": 1, "callbacks": {}, "loops": {"a": [1]}},
+        root / "last.ckpt",
+    )
+    save_tensors({"w": torch.ones(3)}, root / "loose.safetensors")
+
+
+def read_model(root, _):
+    for read, name in (
+        (load_pretrained, "encoder"),
+        (load_prior, "prior"),
+        (read_own_checkpoint, "last.ckpt"),
+    ):
+        read(root / name)
+
+
+def read_store(root, _):
+    Trials.load(root / "prepared").average()
+    load_stimuli(root / "prepared")
+    Features.load(root / "features").rows(["a"])
+    read_json(root / "prepared/info.json")
+
+
+def _array(file):
+    return data.ArrayFile(file, axes=["trial", "voxel"], table="t.csv", modality="fmri")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to write, what reads it, and how often it is tried."""
+
+    write: Any
+    reader: Any = None
+    read: Any = None
+    weight: int = 1
+
+    def run(self, root: Path, out: Path) -> None:
+        if self.read is not None:
+            self.read(root, out)
+        else:
+            prepare(self.reader, root, out)
+
+
+def _recordings(file, events="a.csv", **more):
+    return data.Recordings(file, events=events, preprocessing=SETTINGS, **more)
+
+
+TARGETS = {
+    "fif": Target(fif, _recordings("a_raw.fif", stimuli_table="pictures.csv"), weight=3),
+    "fif-markers": Target(fif_markers, _recordings("a_raw.fif", events=None)),
+    "epochs": Target(
+        epochs, data.EpochsFiles("a-epo.fif", stimulus="picture", preprocessing=SETTINGS), weight=2
+    ),
+    "edf": Target(edf, _recordings("a.edf"), weight=2),
+    "edf-pauses": Target(edf_pauses, _recordings("a.edf", events=None), weight=2),
+    "bdf": Target(bdf, _recordings("a.bdf", events=None)),
+    "brainvision": Target(brainvision, _recordings("a.vhdr", events=None), weight=2),
+    "eeglab": Target(eeglab, _recordings("a.set"), weight=2),
+    "xdf": Target(xdf, _recordings("a.xdf", events=None)),
+    "bids-eeg": Target(bids_eeg, data.BidsEEG(preprocessing=SETTINGS), weight=3),
+    "bids-fmri": Target(bids_fmri, data.BidsFMRI(), weight=3),
+    "nifti": Target(nifti_plain, data.BidsFMRI(estimate="block_mean"), weight=3),
+    **{f"array{end}": Target(arrays(end), _array(f"x{end}")) for end in ARRAYS},
+    "muse": Target(
+        muse, data.MuseCSV({"house": 1, "face": 2}, preprocessing=EEGPreprocessing(tmin=-0.1, tmax=0.3))
+    ),
+    "things-raw": Target(things_raw, data.ThingsEEG2(ch_names=["O1", "Oz"], whiten="none"), weight=2),
+    "things-preprocessed": Target(things_preprocessed, data.ThingsEEG2(form="preprocessed")),
+    "recipe": Target(recipe, read=lambda root, _: load_recipe(root / "recipe.yaml"), weight=3),
+    "store": Target(store, read=read_store, weight=2),
+    "model": Target(model, read=read_model, weight=2),
+}
