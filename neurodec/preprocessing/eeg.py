@@ -320,8 +320,8 @@ def _interpolate(recording: mne.io.BaseRaw | mne.BaseEpochs, where: str) -> None
             f"{where}: bad channels cannot be interpolated, as the place of some electrode is unknown; set "
             "`interpolate_bads: false`, or rename the electrodes to 10-05 names."
         )
-    for channel, position in zip(recording.info["chs"], positions, strict=True):
-        channel["loc"][:3] = position
+    places = dict(zip(recording.ch_names, np.array(positions), strict=True))
+    recording.set_montage(mne.channels.make_dig_montage(places, coord_frame="head"), verbose="error")
     recording.interpolate_bads(reset_bads=True, verbose="error")
 
 

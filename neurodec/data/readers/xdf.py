@@ -14,6 +14,8 @@ from neurodec.errors import NeurodecError
 
 _SCALES = {"volts": 1.0, "v": 1.0, "millivolts": 1e-3, "mv": 1e-3, "microvolts": 1e-6, "uv": 1e-6, "µv": 1e-6}
 _HEADER, _SAMPLES = 2, 3  # tags of chunks
+_STAMPED = 8  # bytes of a sample's own time stamp; others follow from the rate
+_WIDTHS = {"double64": 8, "float32": 4, "int8": 1, "int16": 2, "int32": 4, "int64": 8}
 _JITTER = 0.05  # relative; how far the measured rate may be from the one that the stream states
 
 
@@ -88,10 +90,10 @@ def _check_chunks(path: Path) -> None:
         tag = int.from_bytes(content[begin : begin + 2], "little")
         stream, body = bytes(content[begin + 2 : begin + 6]), bytes(content[begin + 6 : end])
         if tag == _HEADER:
-            told = re.search(rb"<channel_count>\s*(\d+)", body)
-            described[stream] = int(told[1]) if told else 1, b"<channel_format>string" in body
+            told = re.search(rb"<channel_count>\s*(\d+)", body), re.search(rb"<channel_format>\s*(\w+)", body)
+            described[stream] = int(told[0][1]) if told[0] else 1, told[1][1].decode() if told[1] else ""
         fits = length >= 2 and end <= len(content)
-        if not fits or (tag == _SAMPLES and not _samples_fit(body, *described.get(stream, (1, False)), path)):
+        if not fits or (tag == _SAMPLES and not _samples_fit(body, *described.get(stream, (1, "")), path)):
             raise NeurodecError(
                 f"{path} is damaged or cut short: the chunk at byte {place} does not hold what it promises; copy it "
                 "again."
@@ -99,19 +101,29 @@ def _check_chunks(path: Path) -> None:
         place = end
 
 
-def _samples_fit(body: bytes, n_chans: int, texts: bool, path: Path) -> bool:
-    """Tell whether a chunk is long enough for its samples: texts have lengths of their own."""
+def _samples_fit(body: bytes, n_chans: int, form: str, path: Path) -> bool:
+    """Tell whether a chunk holds the samples that it promises, and nothing else."""
     n_samples, place = _number(body, 0, path)
     if n_samples * max(n_chans, 1) > len(body) - place:
         return False
-    for _ in range(n_samples if texts else 0):
-        place += 9 if body[place : place + 1] == b"\x08" else 1  # a time stamp, or none
+    width = _WIDTHS.get(form)
+    if width is None and form != "string":
+        return False
+    stride = 9 + n_chans * (width or 0)
+    flags = np.frombuffer(body, np.uint8)[place::stride][:n_samples]
+    if width is not None and len(body) - place == n_samples * stride and (flags == _STAMPED).all():
+        return True
+    for _ in range(n_samples):
+        place += 9 if body[place : place + 1] == bytes([_STAMPED]) else 1  # a time stamp, or none
+        if width is not None:
+            place += n_chans * width
+            continue
         for _ in range(n_chans):
             length, place = _number(body, place, path)
             place += length
             if place > len(body):
                 return False
-    return True
+    return place == len(body)
 
 
 def _number(content: memoryview | bytes, place: int, path: Path) -> tuple[int, int]:
