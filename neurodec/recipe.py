@@ -137,7 +137,10 @@ class Run:
         for line in lines[:_TOLD]:
             print(f"  {line}", flush=True)
         if len(lines) > _TOLD:
-            print(f"  ... and {len(lines) - _TOLD} more notes in {self.out / 'prepared' / 'info.json'}", flush=True)
+            print(
+                f"  ... and {len(lines) - _TOLD} more notes in {self.out / 'prepared' / 'info.json'}",
+                flush=True,
+            )
 
     def features(self) -> None:
         """Fill ``OUT/features`` and, where there are captions, ``OUT/text_features``."""

@@ -103,6 +103,86 @@ def test_voxels_come_from_an_image(decoder, rng):
         fmri.embed(nibabel.Nifti1Image(volumes[:2], np.eye(4)))
 
 
+AFFINE = np.array([[-3.0, 0, 0, 6], [0, 3, 0, -7], [0, 0, 2, 1], [0, 0, 0, 1]])  # LAS
+
+
+@pytest.fixture
+def voxels(decoder):
+    """A decoder of four voxels of a grid whose first axis runs from right to left."""
+    torch.manual_seed(0)
+    config = {**decoder.config, "mask_shape": [3, 2, 2], "voxel_indices": [1, 4, 7, 11], "subjects": ["01"]}
+    network = torch.nn.Sequential(torch.nn.Linear(4, 16))
+    return NeuralDecoder(network, decoder.prior, decoder.decoder, {**config, "affine": AFFINE.tolist()})
+
+
+def test_an_image_may_be_oriented_otherwise(voxels, rng):
+    image = nibabel.Nifti1Image(rng.normal(size=(3, 2, 2, 5)).astype(np.float32), AFFINE)
+    turned = nibabel.as_closest_canonical(image)
+    assert not np.allclose(turned.affine, image.affine)
+    expected = voxels.embed(np.asarray(image.dataobj).reshape(12, 5)[[1, 4, 7, 11]].T)
+    np.testing.assert_allclose(voxels.embed(image), expected, atol=1e-6)
+    np.testing.assert_allclose(voxels.embed(turned), expected, atol=1e-6)
+    single = nibabel.Nifti1Image(np.asarray(image.dataobj)[..., 2], AFFINE)
+    np.testing.assert_allclose(voxels.embed(single), expected[2:3], atol=1e-6)
+
+
+def test_another_place_is_refused(voxels, rng):
+    moved = AFFINE + 40 * np.eye(4, k=3)  # 40 mm to the right
+    image = nibabel.Nifti1Image(rng.normal(size=(3, 2, 2, 5)).astype(np.float32), moved)
+    with pytest.raises(NeurodecError, match="lies elsewhere than those of the training"):
+        voxels.embed(image)
+    with pytest.raises(NeurodecError, match=r"\(3, 2, 3\) voxels"):
+        voxels.embed(nibabel.Nifti1Image(rng.normal(size=(3, 2, 3)).astype(np.float32), AFFINE))
+
+
+def test_trials_of_more_voxels_give_those_of_the_training(voxels, rng):
+    responses = rng.normal(size=(2, 12)).astype(np.float32)
+    table = pd.DataFrame({"stimulus": list("ab"), "concept": "c", "split": "test", "subject": "01"})
+    table = table.assign(session="01", run="01", repetition=0)
+    info = {
+        "modality": "fmri",
+        "mask_shape": [3, 2, 2],
+        "voxel_indices": list(range(12)),
+        "affine": AFFINE.tolist(),
+    }
+    expected = voxels.embed(responses[:, [1, 4, 7, 11]])
+    np.testing.assert_allclose(voxels.embed(Trials(responses, table, info)), expected, atol=1e-6)
+    others = Trials(
+        responses[:, :4], table, {**info, "voxel_indices": [0, 1, 2, 3]}
+    )  # as many, but not these
+    with pytest.raises(NeurodecError, match="hold other voxels than the decoder was trained on"):
+        voxels.embed(others)
+
+
+def test_a_rate_that_went_through_a_file_is_the_same_rate(decoder, responses, tmp_path):
+    odd = NeuralDecoder(decoder.encoder, decoder.prior, decoder.decoder, {**decoder.config, "sfreq": 199.8})
+    epochs = mne.EpochsArray(responses, mne.create_info(CHANS, 199.8, "eeg"), verbose="error")
+    epochs.save(tmp_path / "x-epo.fif", verbose="error")
+    back = mne.read_epochs(tmp_path / "x-epo.fif", verbose="error")
+    assert back.info["sfreq"] != 199.8
+    np.testing.assert_allclose(odd.embed(back), odd.embed(responses), atol=1e-5)
+    with pytest.raises(NeurodecError, match=r"has 199\.8\d* Hz, the decoder was trained at 100 Hz"):
+        decoder.embed(back)
+
+
+def test_averages_tensors_and_mixed_recordings(decoder, responses, rng):
+    info = mne.create_info([*CHANS, "MEG1"], 100.0, ["eeg"] * 8 + ["mag"])
+    data = np.concatenate([responses, rng.normal(size=(4, 1, 80))], axis=1)
+    epochs = mne.EpochsArray(data, info, verbose="error")
+    np.testing.assert_allclose(decoder.embed(epochs), decoder.embed(responses), atol=1e-5)
+    average = epochs.average()
+    expected = decoder.embed(responses.mean(axis=0, keepdims=True))
+    np.testing.assert_allclose(decoder.embed(average), expected, atol=1e-4)
+    np.testing.assert_array_equal(decoder.embed(torch.from_numpy(responses)), decoder.embed(responses))
+    epochs.info["bads"] = ["Oz"]
+    with pytest.raises(NeurodecError, match=r"Oz are marked as bad.*interpolate"):
+        decoder.embed(epochs)
+    with pytest.raises(NeurodecError, match=r"Oz are not in the recording.*rename_channels"):
+        decoder.embed(epochs.rename_channels({"Oz": "OZ"}))
+    with pytest.raises(NeurodecError, match="str cannot be decoded here"):
+        decoder.embed("epochs.fif")
+
+
 def test_what_does_not_fit_is_told(decoder, responses):
     with pytest.raises(NeurodecError, match=r"\(n, 7, 80\).*\(n, 8, 80\)"):
         decoder.embed(responses[:, :7])

@@ -147,3 +147,31 @@ def test_positions_come_from_the_file_or_the_standard_cap(rng):
     assert sensor_positions(info)[0] == pytest.approx([0.01, 0.02, 0.09])
     assert standard_positions(["Cz", "EEG 12"]) is None
     assert standard_positions(["CZ"]) == standard_positions(["Cz"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"l_freq": 30.0, "h_freq": 1.0}, r"`l_freq` 30 Hz is not below `h_freq` 1 Hz.*exchange"),
+        ({"l_freq": -1.0}, "`l_freq` is -1"),
+        ({"sfreq": 0.0}, "`sfreq` is 0"),
+        ({"tmin": 0.5, "tmax": 0.1, "baseline": None}, "is empty"),
+        ({"tmin": -200, "tmax": 800}, "is 1000 s long; give seconds"),
+        ({"keep_from": 2.0}, "`keep_from` 2 s leaves nothing"),
+        ({"tmin": 0.0}, "baseline is the single moment 0 s"),
+        ({"baseline": (0.0, 2.0)}, "does not lie in the epoch"),
+        ({"baseline": (0.0, -0.1)}, "does not lie in the epoch"),
+    ],
+)
+def test_settings_that_no_recording_can_satisfy(settings, sentence):
+    with pytest.raises(NeurodecError, match=sentence):
+        EEGPreprocessing(**settings).check()
+
+
+@pytest.mark.parametrize("name", ["notch", "l_freq", "h_freq"])
+def test_cut_offs_at_half_the_rate(name):
+    EEGPreprocessing(**{name: 49.9}).check_rate(100.0, "x")
+    with pytest.raises(
+        NeurodecError, match=rf"x: {name} 50 Hz is not below half the sampling rate \(50 Hz\)"
+    ):
+        EEGPreprocessing(**{name: 50.0}).check_rate(100.0, "x")
