@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import errno
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -65,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.run(arguments, overrides)
     except NeurodecError as error:
+        if arguments.debug:
+            traceback.print_exc()
         return _fail(str(error))
     except OSError as error:
         if error.errno not in OBSTACLES:
@@ -109,6 +112,7 @@ def _verb(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--debug", action="store_true", help="show the traceback beneath an error's sentence")
     parser.set_defaults(run=run, verb=name)
     return parser
 
@@ -122,6 +126,11 @@ def _add_recipe_verb(verbs: argparse._SubParsersAction, name: str, summary: str,
     parser.add_argument("--data-root", type=Path, required=True, help="folder of the raw data")
     parser.add_argument("--out", type=Path, required=True, help="folder for everything that is written")
     _add_allow(parser)
+    parser.add_argument(
+        "--allow-outside",
+        action="store_true",
+        help="let loggers, profilers and callbacks that the recipe names write outside OUT",
+    )
 
 
 def _add_demo(verbs: argparse._SubParsersAction) -> None:
@@ -162,7 +171,12 @@ def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from neurodec.recipe import run_recipe
 
     run_recipe(
-        arguments.recipe, arguments.data_root, arguments.out, overrides=overrides, allow=arguments.allow
+        arguments.recipe,
+        arguments.data_root,
+        arguments.out,
+        overrides=overrides,
+        allow=arguments.allow,
+        allow_outside=arguments.allow_outside,
     )
     print(f"report: {arguments.out / 'report.html'}")
 
@@ -177,6 +191,7 @@ def _run_stage(arguments: argparse.Namespace, overrides: list[str]) -> None:
         overrides=overrides,
         allow=arguments.allow,
         only=arguments.verb,
+        allow_outside=arguments.allow_outside,
     )
 
 

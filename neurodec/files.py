@@ -94,12 +94,14 @@ def _jsonable(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def _describe(value: Any) -> Any:
     """Describe a configured object by its class and attributes."""
-    if hasattr(value, "__dict__") and not isinstance(value, Path):
+    if hasattr(value, "__dict__") and not isinstance(value, (Path, type)):
         return {"class": type(value).__qualname__, **vars(value)}
     return _jsonable(value)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +12,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from neurodec.alignment import embed, load_pretrained, save_pretrained
-from neurodec.alignment.pretrained import check_class_path
+from neurodec.class_paths import resolve_class
 from neurodec.data import Trials
 from neurodec.data.trials import same_rate
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, read_json, write_json
 from neurodec.priors import DiffusionPrior, LinearPrior, load_prior
 
@@ -336,16 +335,15 @@ def build_decoder(config: dict[str, Any], allow: frozenset[str] = frozenset()) -
     NeurodecError
         If the class is outside the allowed packages, does not exist, or has no `decode`.
     """
+    if not isinstance(config, dict) or "class_path" not in config:
+        raise NeurodecError("The folder names no decoder; save it again with `save_pretrained`.")
     path = config["class_path"]
-    check_class_path(path, allow)
-    module, _, name = path.rpartition(".")
-    try:
-        kind = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise NeurodecError(f"The decoder class {path} cannot be imported ({error}); install it.") from None
-    if not (isinstance(kind, type) and hasattr(kind, "decode")):
+    kind = resolve_class(path, object, allow, "decoder")
+    own = kind.__module__.startswith("neurodec.decoders") or kind.__module__.split(".")[0] in allow
+    if not own or not hasattr(kind, "decode"):
         raise NeurodecError(f"{path} is no class with a `decode` method; name a decoder.")
-    return kind(**(config.get("init_args") or {}))
+    with reading(f"The decoder {path}", "", "its arguments do not fit, so correct them"):
+        return kind(**(config.get("init_args") or {}))
 
 
 def build_prior(config: dict[str, Any]) -> Prior:

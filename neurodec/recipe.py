@@ -14,15 +14,16 @@ from jsonargparse import ArgumentParser, Namespace
 
 from neurodec.alignment import embed, fit, load_pretrained
 from neurodec.alignment.datamodule import prepare_inputs
+from neurodec.alignment.trainer import below_out, check_device, check_trainer
 from neurodec.data import Trials, load_stimuli, prepare, summary
 from neurodec.encoders import Ridge
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 from neurodec.evaluation import Retrieval, RetrievalRun
 from neurodec.evaluation.ablation import linear_features
 from neurodec.evaluation.curves import averages, predict_rows
 from neurodec.evaluation.scored import Scored
-from neurodec.features import Features
-from neurodec.files import atomic_path, key_of, read_json, write_json
+from neurodec.features import FeatureFiles, Features
+from neurodec.files import atomic_path, key_of, read_json, sha256_of, write_json
 from neurodec.pipeline import NeuralDecoder, Prior, build_decoder, build_prior
 from neurodec.priors import load_prior
 from neurodec.recipe_file import load_recipe, recipe_parser
@@ -40,6 +41,7 @@ def run_recipe(
     overrides: list[str] | None = None,
     allow: list[str] | None = None,
     only: str | None = None,
+    allow_outside: bool = False,
 ) -> Path:
     """Run the stages that a recipe names; running again resumes, or does nothing.
 
@@ -57,6 +59,8 @@ def run_recipe(
         Further packages whose classes the recipe may name.
     only : str, optional
         Run this one stage.
+    allow_outside : bool
+        Let loggers, profilers and callbacks of the recipe write outside `out`.
 
     Returns
     -------
@@ -69,7 +73,8 @@ def run_recipe(
         If the recipe or the data cannot be used; see the message.
     """
     parser, recipe = load_recipe(path, overrides or [], allow or [])
-    run = Run(parser, recipe, Path(data_root), Path(out), frozenset(allow or []))
+    run = Run(parser, recipe, Path(data_root), Path(out), frozenset(allow or []), allow_outside)
+    run.check()
     stages = run.stages()
     if only is not None and only not in stages:
         raise NeurodecError(f"The recipe {path} has no stage {only}; it has {', '.join(stages)}.")
@@ -122,6 +127,16 @@ class Run:
     root: Path
     out: Path
     allow: frozenset[str]
+    allow_outside: bool = False
+
+    def check(self) -> None:
+        """Refuse what this machine cannot run, or what would be written elsewhere, before any work."""
+        sections = self.recipe.as_dict()
+        if "trainer" in sections:
+            check_trainer(sections["trainer"], self.out, allow_outside=self.allow_outside)
+        for name in ("features", "decoder"):
+            section = sections.get(name) or {}
+            check_device((section.get("init_args") or section).get("device"), f"{name}.device")
 
     def stages(self) -> list[str]:
         """Name the stages that the recipe's sections ask for."""
@@ -145,12 +160,14 @@ class Run:
     def features(self) -> None:
         """Fill ``OUT/features`` and, where there are captions, ``OUT/text_features``."""
         self._trials  # noqa: B018  a missing prepared folder is told before any computation
-        key = key_of([self.recipe.features.as_dict(), self._provenance])
+        model = self._objects.features
+        source = sha256_of(self.root / model.file) if isinstance(model, FeatureFiles) else None
+        key = key_of([self.recipe.features.as_dict(), self._provenance, source])
         if self._stamp("features") == key:
             return
-        stimuli, model = load_stimuli(self.out / "prepared"), self._objects.features
+        stimuli = load_stimuli(self.out / "prepared")
         model.image_features(stimuli, self.root).save(self.out / "features")
-        if (stimuli["caption"] != "").all():
+        if (stimuli["caption"] != "").all() and hasattr(model, "text_features"):
             texts = model.text_features(stimuli["caption"].tolist(), stimuli["stimulus"].tolist())
             texts.save(self.out / "text_features")
         self.set_stamp("features", key)
@@ -229,8 +246,8 @@ class Run:
         kept = self.recipe.clone()
         for name in ("model", "data", "trainer", "prior", "decoder"):
             kept.pop(name, None)
-        sections = [name for name in ("features", "evaluation", "reconstruction") if name in kept]
-        return recipe_parser(sections).instantiate_classes(kept)
+        with reading("The recipe", "", "correct the arguments of its classes"):
+            return recipe_parser(kept.as_dict()).instantiate_classes(kept)
 
     @cached_property
     def _trials(self) -> Trials:
@@ -268,7 +285,7 @@ class Run:
         return {
             "model": model,
             "data": data,
-            "trainer": sections["trainer"],
+            "trainer": below_out(sections["trainer"], self.out, allow_outside=self.allow_outside),
             "seed_everything": self.recipe.seed,
         }
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,12 +15,12 @@ from lightning import Trainer
 import neurodec.encoders  # noqa: F401  short class names resolve among what is imported
 from neurodec.alignment import AlignmentModule, TrialsDataModule
 from neurodec.alignment.fit import Selection, link_sizes
-from neurodec.alignment.pretrained import check_class_path
+from neurodec.class_paths import check_arguments, check_value
 from neurodec.data import Dataset
 from neurodec.decoders import GuidedDiffusion, Kandinsky
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 from neurodec.evaluation import Evaluation
-from neurodec.features import OpenClip
+from neurodec.features import FeatureFiles, OpenClip
 from neurodec.priors import DiffusionPrior, LinearPrior
 from neurodec.reconstruct import Reconstruction
 
@@ -65,23 +64,86 @@ def load_recipe(
     NeurodecError
         Naming the key that does not exist or whose value does not fit, or the class that is not allowed.
     """
-    content = _read_yaml(Path(path))
-    values = [text.partition("=")[2] if text.startswith("--") else text for text in overrides]
-    for class_path in _class_paths([content, values], Path(path).parent):
-        check_class_path(class_path, set(allow))
+    path, allowed = Path(path), set(allow)
+    content = _read_yaml(path)
     whole = [text for text in overrides if text.removeprefix("--").partition("=")[0] in {*SECTIONS, "config"}]
     if whole:  # a path here would be read unchecked
         raise NeurodecError(
             f"{whole[0]} replaces a whole section; override single keys, such as --trainer.max_epochs."
         )
-    parser = recipe_parser([name for name in SECTIONS if name in content])
-    try:
-        recipe = parser.parse_args(["--config", str(path), *overrides])
-    except (ArgumentError, ValueError, TypeError) as error:
-        raise NeurodecError(
-            f"The recipe {path} does not fit: {_reason(error)[:400]}; the docstring of the class lists its keys."
-        ) from None
+    # Before the parser sees it, because it imports what a text names; and after, because it knows short names.
+    check_sections(_with_overrides(content, overrides), path.parent, allowed)
+    parser = recipe_parser(content)
+    with reading(f"The recipe {path}", "", "the docstring of the class lists its keys"):
+        try:
+            recipe = parser.parse_args(["--config", str(path), *overrides])
+        except (ArgumentError, ValueError, TypeError) as error:
+            raise NeurodecError(
+                f"The recipe {path} does not fit: {_reason(error)[:400]}; the docstring of the class lists its keys."
+            ) from error
+    check_sections(recipe.as_dict(), path.parent, allowed)
     return parser, recipe
+
+
+def check_sections(content: dict[str, Any], folder: Path, allow: set[str]) -> None:
+    """Refuse classes in a recipe where none is expected, and those that may not be built.
+
+    Parameters
+    ----------
+    content : dict
+        The recipe, as written or as parsed.
+    folder : Path
+        Of the recipe.
+    allow : set of str
+        Further packages whose classes may be named.
+
+    Raises
+    ------
+    NeurodecError
+        Naming the key.
+    """
+    slots = {"dataset": Dataset, "evaluation": Evaluation, "prior": DiffusionPrior | LinearPrior}
+    slots |= {"decoder": GuidedDiffusion | Kandinsky, "features": OpenClip | FeatureFiles}
+    arguments = {"data": TrialsDataModule, "model": AlignmentModule, "trainer": Trainer}
+    arguments |= {"reconstruction": Reconstruction, "features": OpenClip}
+    for name in SECTIONS:
+        section = content.get(name)
+        if section is None:
+            continue
+        if name in slots and not (name in arguments and "class_path" not in section):
+            check_value(slots[name], section, name, folder, allow)
+        else:
+            check_arguments(arguments[name], section, name, folder, allow)
+
+
+def _with_overrides(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the recipe with its overrides in place, as far as the check of classes needs them."""
+    content = copy.deepcopy(content)
+    words = list(overrides)
+    while words:
+        word = words.pop(0)
+        key, equals, value = word.removeprefix("--").partition("=")
+        if not equals:
+            value = words.pop(0) if words and not words[0].startswith("--") else ""
+        place: Any = content
+        *above, last = key.rstrip("+").split(".")
+        for name in above:
+            if isinstance(place, list):  # `callbacks.patience` speaks of the last one
+                place.append({})
+                place = place[-1]
+            inner = place.get(name)
+            if not isinstance(inner, (dict, list)):
+                inner = place[name] = {"class_path": inner} if isinstance(inner, str) else {}
+            place = inner
+        if isinstance(place, list):
+            place.append({last: value})
+        elif key.endswith("+") and isinstance(place.get(last), list):
+            place[last].append(value)
+        elif isinstance(place.get(last), dict) and isinstance(value, str) and last != "init_args":
+            place[last] = [place[last], value]
+        else:
+            place[last] = value
+    return content
 
 
 def _reason(error: Exception) -> str:
@@ -102,19 +164,30 @@ def packaged_recipe(name: str) -> Path:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
+    if not path.exists():
+        raise NeurodecError(f"The recipe {path} does not exist; configs/ holds some to start from.")
+    with reading(f"The recipe {path}", "a YAML file", "correct it"):
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise NeurodecError(f"The recipe {path} does not exist; configs/ holds some to start from.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
-        reason = " ".join(str(error).split())
-        raise NeurodecError(f"The recipe {path} is not a YAML file ({reason}); correct it.") from None
     if not isinstance(content, dict) or "dataset" not in content:
         raise NeurodecError(f"The recipe {path} has no `dataset` section, which names the reader; add it.")
     unknown = sorted(set(content) - {*SECTIONS, "name", "seed", "protocol", "selection"})
     if unknown:  # the parser would let an empty section pass
         raise NeurodecError(
             f"The recipe {path} has the key {unknown[0]}, which does not exist; correct or remove it."
+        )
+    model = content.get("model")
+    named = model if isinstance(model, str) else model.get("encoder") if isinstance(model, dict) else None
+    named = named.get("class_path") if isinstance(named, dict) else named
+    if isinstance(named, str) and named.rpartition(".")[2] in ("Ridge", "RidgeClassifier"):
+        raise NeurodecError(
+            f"The recipe {path} names {named} as its model, but ridge is not trained in batches: it runs beside "
+            "every encoder as the baseline, and `evaluation: {class_path: neurodec.evaluation.Classification}` fits it "
+            "alone; write  model: {encoder: {class_path: neurodec.encoders.ATM}}, or leave `model` out."
+        )
+    if isinstance(model, str):
+        raise NeurodecError(
+            f"The section model of the recipe {path} holds the single word {model}; write  model: {{encoder: "
+            f"{{class_path: neurodec.encoders.{model.rpartition('.')[2]}}}}}."
         )
     empty = [name for name in SECTIONS if name in content and not isinstance(content[name], dict)]
     if empty:
@@ -125,6 +198,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise NeurodecError(
             f"The recipe {path} has a `model` but lacks `features` or `data`; add both sections."
         )
+    features = content.get("features") or {}
+    if _DRAWING & set(content) and str(features.get("class_path", "")).endswith("FeatureFiles"):
+        raise NeurodecError(
+            f"The recipe {path} reconstructs pictures from precomputed features, but the controls and ceilings need "
+            "the network that made them; name an open_clip model in `features`, or leave the pictures out."
+        )
     if _DRAWING & set(content) and not {*_DRAWING, "model"} <= set(content):
         raise NeurodecError(
             f"The recipe {path} reconstructs pictures only with the sections `model`, `prior`, `decoder` and "
@@ -133,38 +212,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _class_paths(content: Any, folder: Path) -> Iterator[str]:
-    """Yield every string that jsonargparse could import: importing alone runs a module's code."""
-    if isinstance(content, str):
-        content = _as_read(content, folder)
-    if isinstance(content, dict):
-        if "class_path" in content:
-            yield str(content["class_path"])
-        for value in content.values():
-            yield from _class_paths(value, folder)
-    elif isinstance(content, list):
-        for value in content:
-            yield from _class_paths(value, folder)
-    elif isinstance(content, str):
-        names = content.split(".")
-        dotted = len(names) > 1 and all(name.isidentifier() for name in names)
-        if dotted and (names[-1][0].isupper() or find_spec(names[0])):
-            yield content
-
-
-def _as_read(text: str, folder: Path) -> Any:
-    """Return what jsonargparse makes of a text: it also reads JSON in it, or the file that it names."""
-    for file in (Path(text), folder / text):
-        with suppress(OSError, ValueError):
-            text = file.read_text(encoding="utf-8") if file.is_file() else text
-    with suppress(yaml.YAMLError):
-        parsed = yaml.safe_load(text)
-        return parsed if isinstance(parsed, (dict, list)) else text
-    return text
-
-
-def recipe_parser(sections: list[str]) -> ArgumentParser:
-    """Return the parser of a recipe with these sections."""
+def recipe_parser(content: Mapping[str, Any]) -> ArgumentParser:
+    """Return the parser of a recipe with the sections of `content`."""
+    sections = [name for name in SECTIONS if name in content]
     parser = ArgumentParser(prog="recipe", exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config")
     parser.add_argument("--name", type=str, required=True, help="shown in the report")
@@ -182,7 +232,9 @@ def recipe_parser(sections: list[str]) -> ArgumentParser:
         help="which epoch is scored: lowest validation loss, the last, or as published (best on the test data)",
     )
     parser.add_subclass_arguments(Dataset, "dataset", required=True)
-    if "features" in sections:
+    if "features" in sections and "class_path" in content["features"]:
+        parser.add_subclass_arguments((OpenClip, FeatureFiles), "features")
+    elif "features" in sections:
         parser.add_class_arguments(OpenClip, "features")
     if "model" in sections:
         parser.add_class_arguments(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import pickle
 import sys
 import time
 import warnings
@@ -21,7 +20,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from neurodec.alignment.datamodule import TrialsDataModule
 from neurodec.alignment.module import AlignmentModule
 from neurodec.alignment.pretrained import save_pretrained
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, remove_partials
 
 _FACTS = ("modality", "sfreq", "tmin", "ch_names", "ch_types", "mask_shape", "voxel_indices", "affine")
@@ -101,13 +100,15 @@ def fit(config: dict[str, Any], out: Path, name: str, selection: Selection) -> P
     with warnings.catch_warnings():
         for message in _EXPECTED:
             warnings.filterwarnings("ignore", message=message)
-        cli = _build(config, checkpoints, "val_top1" if selection == "published_protocol" else "val_loss")
+        monitor = "val_top1" if selection == "published_protocol" else "val_loss"
+        with reading("The recipe", "", "correct its sections data, model and trainer"):
+            cli = _build(config, checkpoints, monitor)
         last = checkpoints / "last.ckpt"
         earlier = read_own_checkpoint(last) if last.exists() else {"callbacks": {}}
         # Lightning would give a run that had already stopped early one more epoch.
         if not any(state.get("stopped_epoch") for state in earlier["callbacks"].values()):
             resumed = last if last.exists() else None
-            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resumed, weights_only=False)
+            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resumed, weights_only=True)
     best = checkpoints / "best.ckpt"
     validated = selection != "last" and best.exists()
     if cli.trainer.is_global_zero:
@@ -116,20 +117,20 @@ def fit(config: dict[str, Any], out: Path, name: str, selection: Selection) -> P
 
 
 def read_own_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint that a fit wrote; Lightning's callbacks keep more than tensors in it.
+    """Read a checkpoint that a fit wrote: tensors and plain values, since anything else could run code.
 
     Raises
     ------
     NeurodecError
-        If the file is damaged.
+        If the file is damaged, or holds other objects.
     """
-    try:
-        return torch.load(path, "cpu", weights_only=False)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise NeurodecError(
-            f"The checkpoint {path} is damaged ({reason}); delete it to train from the start."
-        ) from None
+    with reading(
+        path, "a checkpoint", f"{path.name} is damaged or foreign, so delete it to train from the start"
+    ):
+        content = torch.load(path, "cpu", weights_only=True)
+        if not isinstance(content, dict) or not isinstance(content.get("callbacks", {}), dict):
+            raise NeurodecError(f"The checkpoint {path} is damaged; delete it to train from the start.")
+        return content
 
 
 def takes_argument(encoder: type[torch.nn.Module], name: str) -> bool:
@@ -148,7 +149,8 @@ def _export(folder: Path, cli: FitCLI, chosen: Path, selection: str) -> None:
     broken = [name for name, value in checkpoint["state_dict"].items() if not value.isfinite().all()]
     if broken:
         raise NeurodecError(
-            f"Training diverged: {broken[0]} is not finite in {chosen}; lower model.lr and delete {chosen.parent}."
+            f"Training diverged: {broken[0]} is not finite in {chosen}; lower model.lr, or take another "
+            f"trainer.precision, and delete {chosen.parent}."
         )
     cli.model.load_state_dict(checkpoint["state_dict"])
     facts = {

@@ -85,15 +85,16 @@ class AlignmentModule(L.LightningModule):
             return self._objective(batch, brain.float())
 
     def _objective(self, batch: Batch, brain: Tensor) -> Tensor:
+        """Both sides in float32: a trainer in half or double precision converts the targets of a batch as well."""
         groups = self._everyone(batch["stimulus"]) if self.multi_positive else None
-        target = self._everyone(batch["target"])
+        target = self._everyone(batch["target"].float())
         if self.objective == "reconstruction":
             return reconstruction_loss(self._everyone(brain), target, self.scale, groups=groups)
         brain = self._everyone(F.normalize(brain, dim=-1) if self.normalize else brain)
         target = F.normalize(target, dim=-1)
         if "text" not in batch:
             return info_nce(brain, target, self.scale, groups)
-        text = F.normalize(self._everyone(batch["text"]), dim=-1)
+        text = F.normalize(self._everyone(batch["text"].float()), dim=-1)
         return retrieval_loss(brain, target, text, self.scale, 1 - self.text_weight, groups)
 
     def _everyone(self, rows: Tensor) -> Tensor:
@@ -120,7 +121,9 @@ class AlignmentModule(L.LightningModule):
         """Keep the embeddings; the scores need all of them."""
         brain = self(batch["response"], batch["subject"])
         self.log("val_loss", self.loss(batch, brain), prog_bar=True, batch_size=len(brain))
-        self._seen.append(tuple(map(self._everyone, (brain, batch["stimulus"], batch["target"]))))
+        self._seen.append(
+            tuple(map(self._everyone, (brain.float(), batch["stimulus"], batch["target"].float())))
+        )
 
     def on_validation_epoch_end(self) -> None:
         """Log how often a held-out stimulus is found among all held-out ones."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,10 @@ from torch import nn
 
 from neurodec.alignment.datamodule import as_tensor
 from neurodec.alignment.module import takes_subject
+from neurodec.class_paths import named_classes, resolve_class
 from neurodec.encoders.published import read_checkpoint, take_exactly
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, read_json, track, write_json
-
-ALLOWED = frozenset({"neurodec", "torch", "lightning", "braindecode", "sklearn"})
-
-
-def check_class_path(path: str, allow: frozenset[str] | set[str] = frozenset()) -> None:
-    """Refuse to import a class of a package that nobody vouched for.
-
-    Raises
-    ------
-    NeurodecError
-        Naming the package and how to allow it.
-    """
-    package = path.split(".")[0]
-    if package not in ALLOWED | set(allow):
-        raise NeurodecError(
-            f"The class {path} is outside the allowed packages ({', '.join(sorted(ALLOWED))}); naming it runs its "
-            f"code, so allow it with --allow {package} if you trust it."
-        )
 
 
 def save_pretrained(
@@ -52,10 +34,14 @@ def save_pretrained(
     """
     folder = Path(folder)
     with atomic_path(folder / "model.safetensors") as partial:
-        save_file(
-            {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}, partial
-        )
+        save_file({name: _stored(value) for name, value in encoder.state_dict().items()}, partial)
     write_json(folder / "config.json", {"encoder": encoder_config, **facts})
+
+
+def _stored(value: torch.Tensor) -> torch.Tensor:
+    """Return a tensor as it is written: in single precision, whatever it was trained in."""
+    value = value.detach().cpu().contiguous()
+    return value.float() if value.is_floating_point() else value
 
 
 def load_pretrained(
@@ -83,30 +69,15 @@ def load_pretrained(
     config = read_json(Path(folder) / "config.json")
     try:
         path, arguments = config["encoder"]["class_path"], config["encoder"].get("init_args") or {}
-    except (KeyError, TypeError):
-        raise NeurodecError(f"{folder}/config.json names no encoder; give a folder made by `fit`.") from None
-    check_class_path(path, allow)
-    encoder = encoder_class(path)(**arguments)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise NeurodecError(f"{folder}/config.json names no encoder; give a folder made by `fit`.") from error
+    kind = resolve_class(path, nn.Module, allow, "encoder")
+    with reading(
+        Path(folder) / "config.json", "an encoder", "its arguments do not fit the class, so fit again"
+    ):
+        encoder = kind(**named_classes(kind, arguments, allow))
     state = read_checkpoint(Path(folder) / "model.safetensors")
     return take_exactly(encoder, state, str(folder)).eval(), config
-
-
-def encoder_class(path: str) -> type[nn.Module]:
-    """Import a network's class, and nothing else: calling a function such as ``torch.load`` could run a file's code.
-
-    Raises
-    ------
-    NeurodecError
-        If there is no such class.
-    """
-    module, _, name = path.rpartition(".")
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise NeurodecError(f"The encoder class {path} cannot be imported ({error}); install it.") from None
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise NeurodecError(f"{path} is not a torch.nn.Module class; an encoder must be one.")
-    return found
 
 
 @torch.no_grad()

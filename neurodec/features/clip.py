@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from neurodec.errors import NeurodecError
 from neurodec.features.cache import cached_blocks
 from neurodec.features.table import Features
-from neurodec.features.weights import EMBEDDED, load_clip, load_tokenizer, weights_hash
+from neurodec.features.weights import EMBEDDED, activation, load_clip, load_tokenizer, weights_hash
 from neurodec.files import key_of, sha256_of
 
 
@@ -147,7 +147,8 @@ class OpenClip:
 
     def _info(self, recipe: dict[str, Any], contents: list[str]) -> dict[str, Any]:
         key = key_of([recipe, contents])
-        return {"embedding_space": self.embedding_space, "key": key, **recipe, "contents": contents}
+        own = {"embedding_space": self.embedding_space, "key": key, "activation": activation(self._network)}
+        return {**own, **recipe, "contents": contents}
 
     @cached_property
     def _device(self) -> str:

@@ -64,7 +64,7 @@ class Features:
             If it is missing or damaged.
         """
         info = read_json(Path(folder) / "features.json")
-        with reading(folder, "features", "delete the folder"):
+        with reading(folder, "features", "they are damaged, so delete the folder"):
             values, stimuli = np.load(Path(folder) / "values.npy"), info.pop("stimuli")
             if not isinstance(stimuli, list) or values.ndim < 2:
                 raise NeurodecError(f"The features in {folder} are damaged; delete the folder.")

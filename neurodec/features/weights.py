@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +17,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from neurodec.errors import NeurodecError
+from neurodec.files import read_json
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 EMBEDDED = "neurodec/"
+_TOKENIZER_KEYWORDS = {"clean", "strip_sep_token", "context_length", "language", "tokenizer_mode"}
 LICENCES = {
     "openai": "MIT",
     "laion": "MIT",
@@ -58,23 +61,45 @@ def load_clip(model: str, pretrained: str = "") -> tuple[nn.Module, Callable[[Im
     _check_name(model, pretrained)
     # OpenAI's weights were trained with another GELU; open_clip only warns about the wrong one.
     quick_gelu = bool((open_clip.get_pretrained_cfg(model, pretrained) or {}).get("quick_gelu"))
+    _warn_of_activation(model, pretrained)
     try:
         with _offline():
             network, transform = open_clip.create_model_from_pretrained(
                 _location(model), pretrained=pretrained or None, force_quick_gelu=quick_gelu
             )
     except Exception as error:  # open_clip and the hub raise a dozen kinds for the same plain fact
-        raise NeurodecError(_why(model, pretrained, error)) from None
+        raise NeurodecError(_why(model, pretrained, error)) from error
     return network.eval().requires_grad_(False), transform
+
+
+def _warn_of_activation(model: str, pretrained: str) -> None:
+    """Say which of two activations is rebuilt around a file of weights, which does not tell its own."""
+    known = set(open_clip.list_models())
+    other = model.removesuffix("-quickgelu") if model.endswith("-quickgelu") else f"{model}-quickgelu"
+    if Path(pretrained).is_file() and other in known and model in known:
+        rebuilt, instead = ("QuickGELU", "GELU") if model.endswith("-quickgelu") else ("GELU", "QuickGELU")
+        warnings.warn(
+            f"The weights in {pretrained} do not say which activation they were trained with; {model} has {rebuilt}. "
+            f"For weights with {instead} (OpenAI's and some of MetaCLIP's and DFN's have QuickGELU), name {other}.",
+            stacklevel=3,
+        )
+
+
+def activation(network: nn.Module) -> str:
+    """Return "QuickGELU" or "GELU", whichever a network was rebuilt with."""
+    quick = any(type(part).__name__ == "QuickGELU" for part in network.modules())
+    return "QuickGELU" if quick else "GELU"
 
 
 def load_tokenizer(model: str) -> Callable[[list[str]], Tensor]:
     """Return the tokenizer of a model as in `load_clip`: texts to token ids (n_texts, context_length)."""
+    if _is_folder(model):
+        _check_folder(Path(_location(model).removeprefix("local-dir:")), model)
     try:
         with _offline():
             return open_clip.get_tokenizer(_location(model))
     except Exception as error:
-        raise NeurodecError(f"The tokenizer of {model} cannot be loaded ({_first_line(error)}).") from None
+        raise NeurodecError(f"The tokenizer of {model} cannot be loaded ({_first_line(error)}).") from error
 
 
 def weights_hash(network: nn.Module) -> str:
@@ -115,6 +140,7 @@ def _check_name(model: str, pretrained: str) -> None:
                 raise NeurodecError(
                     f"{model} has no {name} in {folder}; name a folder that open_clip can load."
                 )
+        _check_folder(folder, model)
     elif model not in open_clip.list_models():
         raise NeurodecError(
             f"open_clip knows no model '{model}'; take one that open_clip.list_models() names, local-dir:FOLDER, or "
@@ -123,6 +149,32 @@ def _check_name(model: str, pretrained: str) -> None:
     elif not pretrained:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)[:6])
         raise NeurodecError(f"{model} needs the tag of its weights in `features.pretrained`, such as {tags}.")
+
+
+def _check_folder(folder: Path, model: str) -> None:
+    """Refuse a folder that asks its loaders for more than numbers and texts: a keyword of theirs could run code.
+
+    Raises
+    ------
+    NeurodecError
+        Naming the keyword.
+    """
+    config = read_json(folder / "open_clip_config.json")
+    inner = config.get("model_cfg") if isinstance(config, dict) else None
+    text = (inner.get("text_cfg") or {}) if isinstance(inner, dict) else None
+    if not isinstance(text, dict) or not isinstance(text.get("tokenizer_kwargs") or {}, dict):
+        raise NeurodecError(f"{model} has an open_clip_config.json without a model_cfg; restore it.")
+    foreign = sorted(set(text.get("tokenizer_kwargs") or {}) - _TOKENIZER_KEYWORDS)
+    if foreign:
+        raise NeurodecError(
+            f"{model} asks for the tokenizer's keyword {foreign[0]} in its open_clip_config.json, which could run code "
+            f"of the folder; only {', '.join(sorted(_TOKENIZER_KEYWORDS))} are passed on, so remove it."
+        )
+    tokenizer = folder / "tokenizer_config.json"
+    if tokenizer.is_file() and "auto_map" in read_json(tokenizer):
+        raise NeurodecError(
+            f"{model} brings a tokenizer of its own code (auto_map in {tokenizer.name}); remove that."
+        )
 
 
 def _first_line(error: Exception) -> str:

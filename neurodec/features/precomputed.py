@@ -1,0 +1,143 @@
+"""Targets that somebody computed already: one vector per stimulus in a file, matched by the stimulus' name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.numpy import load_file
+
+from neurodec.errors import NeurodecError, reading
+from neurodec.features.table import Features
+from neurodec.files import key_of, sha256_of
+
+
+@dataclass(frozen=True)
+class FeatureFiles:
+    """Features from a file, in place of a network.
+
+    Parameters
+    ----------
+    file : str
+        Path below the data root: ``.npy``, ``.npz``, ``.pt`` or ``.safetensors``, shape (n, D), or an ``.npz``,
+        ``.pt`` or ``.safetensors`` of one vector per stimulus under the stimulus' name.
+    ids : str, optional
+        Text file below the data root that names the stimulus of every row, one a line; or the key of the names in
+        `file`. Without it, the keys of `file` are the names.
+    key : str, optional
+        Key of the features in `file`, where it holds several arrays.
+    embedding_space : str
+        Name that priors and decoders are to check.
+    normalize : bool
+        Scale every vector to unit length.
+    """
+
+    file: str
+    ids: str | None = None
+    key: str | None = None
+    embedding_space: str = "precomputed"
+    normalize: bool = True
+
+    def image_features(self, stimuli: pd.DataFrame, root: str | Path) -> Features:
+        """Return the features of the stimuli, in the order of their table.
+
+        Parameters
+        ----------
+        stimuli : DataFrame
+            Column `stimulus`.
+        root : str or Path
+            The data root.
+
+        Raises
+        ------
+        NeurodecError
+            If a stimulus has no vector or two, a value is not finite, the file holds no vectors, or something else
+            than arrays.
+        """
+        path = Path(root) / self.file
+        if not path.is_file():
+            raise NeurodecError(f"The features {path} do not exist; correct `file` or --data-root.")
+        with reading(path, "features", "save plain arrays, one row per stimulus"):
+            arrays = _arrays(path)
+            names, values = self._rows(arrays, path, Path(root))
+        place = {name: row for row, name in enumerate(names)}
+        if len(place) < len(names):
+            twice = next(name for row, name in enumerate(names) if place[name] != row)
+            raise NeurodecError(f"{path} has two rows for the stimulus {twice}; keep one.")
+        missing = [name for name in stimuli["stimulus"] if name not in place]
+        if missing:
+            raise NeurodecError(
+                f"{path} has no row for the stimulus {missing[0]} ({len(missing)} of {len(stimuli)} are missing; it "
+                f"has {', '.join(names[:3])}, ...); name the rows as the stimulus table does."
+            )
+        chosen = values[[place[name] for name in stimuli["stimulus"]]]
+        lengths = np.linalg.norm(chosen, axis=1, keepdims=True)
+        bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | ((lengths[:, 0] == 0) & self.normalize))
+        if len(bad):
+            raise NeurodecError(
+                f"{path} has NaN, infinity or only zeros for the stimulus "
+                f"{stimuli['stimulus'].iloc[bad[0]]}; repair it."
+            )
+        chosen = (chosen / lengths if self.normalize else chosen).astype(np.float32)
+        source = {"file": self.file, "sha256": sha256_of(path), "normalize": self.normalize}
+        info: dict[str, Any] = {"embedding_space": self.embedding_space, "kind": "image", **source}
+        return Features(chosen, stimuli["stimulus"].tolist(), {**info, "key": key_of([source, names])})
+
+    def _rows(self, arrays: dict[str, np.ndarray], path: Path, root: Path) -> tuple[list[str], np.ndarray]:
+        names: list[str] | None = None
+        if self.ids is not None and self.ids in arrays:
+            names = [str(name) for name in np.ravel(arrays.pop(self.ids))]
+        elif self.ids is not None:
+            if not (root / self.ids).is_file():
+                raise NeurodecError(
+                    f"{path} has no key {self.ids}, and {root / self.ids} is no file; correct `ids`."
+                )
+            with reading(root / self.ids, "a list of names"):
+                lines = (root / self.ids).read_text(encoding="utf-8").splitlines()
+            names = [line.strip() for line in lines if line.strip()]
+        if names is None and self.key is None and len(arrays) > 1:
+            vectors = {name: np.squeeze(value) for name, value in arrays.items()}
+            return list(vectors), _numbers(np.stack(list(vectors.values())), path)
+        if self.key is None and len(arrays) > 1:
+            raise NeurodecError(f"{path} holds {', '.join(sorted(arrays)[:8])}; say which by `key`.")
+        if self.key is not None and self.key not in arrays:
+            raise NeurodecError(f"{path} has no key {self.key}; it has {', '.join(sorted(arrays)[:8])}.")
+        values = _numbers(arrays[self.key or next(iter(arrays))], path)
+        if names is None:
+            raise NeurodecError(
+                f"Nothing names the {len(values)} rows of {path}; give their stimuli by `ids`."
+            )
+        if len(names) != len(values):
+            raise NeurodecError(f"{path} has {len(values)} rows, `ids` names {len(names)}; make them agree.")
+        return names, values
+
+
+def _numbers(values: np.ndarray, path: Path) -> np.ndarray:
+    values = np.asarray(values)
+    if values.ndim == 3 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 2 or values.dtype.kind not in "fiu" or not values.size:
+        raise NeurodecError(
+            f"{path} holds an array of shape {values.shape} ({values.dtype}); contrastive training needs one vector "
+            "per stimulus, shape (n, D)."
+        )
+    return values.astype(np.float32)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a file by their keys; nothing else is read, and no code runs."""
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if path.suffix in (".pt", ".pth"):
+        content = torch.load(path, "cpu", weights_only=True)
+        content = content if isinstance(content, dict) else {"features": content}
+        return {
+            str(key): value.float().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+            for key, value in content.items()
+        }
+    loaded = np.load(path, allow_pickle=False)
+    return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"features": loaded}
