@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import logging
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -74,7 +76,7 @@ def resolve_class(
     with reading(
         f"The {what} {path}", "", f"it cannot be imported, so install {path.split('.')[0]} or correct it"
     ):
-        found = getattr(import_module(module), name)
+        found = getattr(_imported(module), name)
     bases = base if isinstance(base, tuple) else (base,)
     if not isinstance(found, type):
         raise NeurodecError(f"{path} is no class ({what} expected); name a subclass of {_names(bases)}.")
@@ -86,6 +88,16 @@ def resolve_class(
     if not issubclass(found, bases):
         raise NeurodecError(f"{path} is no subclass of {_names(bases)}; name another {what}.")
     return found
+
+
+def _imported(module: str) -> ModuleType:
+    """Import a module without its chatter, such as torch's about a compiler that nobody asked for."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        return import_module(module)
+    finally:
+        logging.disable(before)
 
 
 def named_classes(
@@ -189,10 +201,7 @@ def _check_mapping(
     depth: int,
 ) -> None:
     if "class_path" in value:
-        slots = tuple(
-            base for base in bases if not dataclasses.is_dataclass(base) or inspect.isabstract(base)
-        )
-        if not slots:
+        if not bases:
             raise NeurodecError(
                 f"{where} is a plain value, so no class can be built there; remove `class_path`."
             )
@@ -200,9 +209,9 @@ def _check_mapping(
         if isinstance(named, str) and not _is_dotted(named):
             if not named.isidentifier():
                 raise NeurodecError(f"{where}.class_path is {named!r}, which is no class; correct it.")
-            kind = next((found for found in _subclasses(slots) if found.__name__ == named), None)
+            kind = next((found for found in _subclasses(bases) if found.__name__ == named), None)
         else:
-            kind = resolve_class(named, slots, allow, f"class of {where}")
+            kind = resolve_class(named, bases, allow, f"class of {where}")
         arguments = {
             key: item for key, item in value.items() if key not in ("class_path", "init_args", "dict_kwargs")
         }

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 
 from neurodec.errors import NeurodecError, reading
 
 T = TypeVar("T")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _PROBE = 1 << 16  # bytes; a failed writer has left less than a block free
 
 
@@ -125,6 +129,42 @@ def read_json(path: str | Path) -> Any:
         raise NeurodecError(f"{path} does not exist; run the stage that writes it first.")
     with reading(path, "a JSON file", "delete it and run again"):
         return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, atomically, so that no spreadsheet takes a name for a formula.
+
+    A text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return, after any apostrophes, gets one
+    apostrophe in front; `read_own_table` takes it off again. Numbers stay numbers.
+    """
+    safe = _with_texts(table, lambda text: f"'{text}" if _FORMULA.match(text) else text)
+    broken = any("\r" in str(cell) for row in safe.select_dtypes(exclude="number").to_numpy() for cell in row)
+    quoting = (
+        csv.QUOTE_NONNUMERIC if broken else csv.QUOTE_MINIMAL
+    )  # which would leave a carriage return bare
+    with atomic_path(path) as partial:
+        safe.to_csv(partial, index=False, quoting=quoting)
+
+
+def read_own_table(path: str | Path, **options: Any) -> pd.DataFrame:
+    """Read a table that `write_table` wrote; `options` are those of `pandas.read_csv`.
+
+    Raises
+    ------
+    NeurodecError
+        If the file is missing or damaged.
+    """
+    with reading(path, "a table", "delete it and run again"):
+        table = pd.read_csv(path, **{"keep_default_na": False, **options})
+        return _with_texts(table, lambda text: text[1:] if text[:1] == "'" and _FORMULA.match(text) else text)
+
+
+def _with_texts(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """Return a table with every text in it, names of columns included, changed."""
+    table = table.rename(columns=lambda name: change(str(name)))
+    for name in table.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]]:
+        table[name] = table[name].map(lambda cell: change(cell) if isinstance(cell, str) else cell)
+    return table
 
 
 def sha256_of(path: str | Path) -> str:

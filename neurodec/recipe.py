@@ -23,7 +23,7 @@ from neurodec.evaluation.ablation import linear_features
 from neurodec.evaluation.curves import averages, predict_rows
 from neurodec.evaluation.scored import Scored
 from neurodec.features import FeatureFiles, Features
-from neurodec.files import atomic_path, key_of, read_json, sha256_of, write_json
+from neurodec.files import atomic_path, key_of, read_json, sha256_of, write_json, write_table
 from neurodec.pipeline import NeuralDecoder, Prior, build_decoder, build_prior
 from neurodec.priors import load_prior
 from neurodec.recipe_file import load_recipe, recipe_parser
@@ -197,8 +197,7 @@ class Run:
             z, table = self._test_embeddings(fold)
             gallery = self._objects.evaluation.candidates(self._test(fold), self._stimuli, self._features)
             tables.append(Scored.of(z, table, gallery).rank_table())
-        with atomic_path(self.out / "retrieved.csv") as partial:
-            pd.concat(tables).to_csv(partial, index=False)
+        write_table(self.out / "retrieved.csv", pd.concat(tables))
 
     def reconstruct(self) -> None:
         """Draw the seen pictures, with controls and ceilings, into ``OUT/images/reconstructed/<fold>/``."""
@@ -363,8 +362,7 @@ class Run:
         found["reconstruction"] = section
         metrics = ("pixcorr", "ssim", "two_way", "ci95", "n_images")
         found["controls"]["shuffled"] |= {name: section["controls"]["shuffled"][name] for name in metrics}
-        with atomic_path(self.out / "reconstructed.csv") as partial:
-            table.to_csv(partial, index=False)
+        write_table(self.out / "reconstructed.csv", table)
 
     def _predict(self, fold: Fold) -> Any:
         """Return the trained encoder as a function from trials, which it cuts as in training, to embeddings."""

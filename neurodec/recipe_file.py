@@ -20,7 +20,7 @@ from neurodec.data import Dataset
 from neurodec.decoders import GuidedDiffusion, Kandinsky
 from neurodec.errors import NeurodecError, reading
 from neurodec.evaluation import Evaluation
-from neurodec.features import FeatureFiles, OpenClip
+from neurodec.features import Extractor, OpenClip
 from neurodec.priors import DiffusionPrior, LinearPrior
 from neurodec.reconstruct import Reconstruction
 
@@ -103,7 +103,7 @@ def check_sections(content: dict[str, Any], folder: Path, allow: set[str]) -> No
         Naming the key.
     """
     slots = {"dataset": Dataset, "evaluation": Evaluation, "prior": DiffusionPrior | LinearPrior}
-    slots |= {"decoder": GuidedDiffusion | Kandinsky, "features": OpenClip | FeatureFiles}
+    slots |= {"decoder": GuidedDiffusion | Kandinsky, "features": Extractor}
     arguments = {"data": TrialsDataModule, "model": AlignmentModule, "trainer": Trainer}
     arguments |= {"reconstruction": Reconstruction, "features": OpenClip}
     for name in SECTIONS:
@@ -233,7 +233,7 @@ def recipe_parser(content: Mapping[str, Any]) -> ArgumentParser:
     )
     parser.add_subclass_arguments(Dataset, "dataset", required=True)
     if "features" in sections and "class_path" in content["features"]:
-        parser.add_subclass_arguments((OpenClip, FeatureFiles), "features")
+        parser.add_subclass_arguments(Extractor, "features")
     elif "features" in sections:
         parser.add_class_arguments(OpenClip, "features")
     if "model" in sections:

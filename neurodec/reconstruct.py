@@ -17,7 +17,16 @@ from neurodec.decoders import select
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.reconstruction_scores import score_reconstructions
 from neurodec.features import Features, OpenClip
-from neurodec.files import atomic_path, key_of, read_json, remove_partials, track, write_json
+from neurodec.files import (
+    atomic_path,
+    key_of,
+    read_json,
+    read_own_table,
+    remove_partials,
+    track,
+    write_json,
+    write_table,
+)
 from neurodec.pipeline import NeuralDecoder
 
 CONTROLS = ("shuffled", "mean_embedding", "nearest_training")
@@ -144,8 +153,7 @@ def reconstruct(
         _fill(out / name, names, draw, name.replace("_", " "))
     _write_mean(decoder, seen, settings, out / "mean_embedding" / "mean.png")
     table = seen.table.assign(file=names, seen=[str(file) for file in seen.files])
-    with atomic_path(out / "pictures.csv") as partial:
-        table.to_csv(partial, index=False)
+    write_table(out / "pictures.csv", table)
     return table
 
 
@@ -165,7 +173,7 @@ def score(folders: Sequence[Path], settings: Reconstruction) -> tuple[dict[str, 
     table : DataFrame
         Per picture, the scores of the set "brain".
     """
-    tables = [pd.read_csv(folder / "pictures.csv", dtype=str, keep_default_na=False) for folder in folders]
+    tables = [read_own_table(folder / "pictures.csv", dtype=str) for folder in folders]
     rows = pd.concat(
         [table.assign(folder=str(folder)) for folder, table in zip(folders, tables, strict=True)],
         ignore_index=True,

@@ -1,10 +1,20 @@
 import hashlib
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from neurodec.errors import NeurodecError
-from neurodec.files import atomic_path, key_of, read_json, remove_partials, sha256_of, write_json
+from neurodec.files import (
+    atomic_path,
+    key_of,
+    read_json,
+    read_own_table,
+    remove_partials,
+    sha256_of,
+    write_json,
+    write_table,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_trace(tmp_path):
@@ -41,3 +51,19 @@ def test_json_and_hashes(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(NeurodecError, match=r"a\.json"):
         read_json(tmp_path / "a.json")
+
+
+LABELS = ["=1+1", "'=x", "''@y", "+3", "-1", "@SUM(A1)", "\tx", "\rx", "cat", "'quoted'", "", "3"]
+
+
+def test_no_name_is_a_formula_and_every_name_comes_back(tmp_path):
+    table = pd.DataFrame(
+        {"stimulus": LABELS, "=evil": LABELS[::-1], "onset": np.linspace(-1, 1, len(LABELS))}
+    )
+    write_table(tmp_path / "t.csv", table)
+    raw = pd.read_csv(tmp_path / "t.csv", dtype=str, keep_default_na=False)
+    for cell in [*raw.columns, *raw["stimulus"], *raw["'=evil"]]:
+        assert cell[:1] not in tuple("=+-@\t\r")
+    back = read_own_table(tmp_path / "t.csv", dtype={"stimulus": str, "'=evil": str})
+    pd.testing.assert_frame_equal(back, table, check_dtype=False)
+    assert (back["onset"] == table["onset"]).all()

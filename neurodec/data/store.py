@@ -21,7 +21,17 @@ from neurodec.data.stimuli import complete_stimuli, picture_below
 from neurodec.data.tables import is_missing
 from neurodec.data.trials import Trials, require_splits
 from neurodec.errors import NeurodecError, reading
-from neurodec.files import atomic_path, key_of, read_json, remove_partials, sha256_of, track, write_json
+from neurodec.files import (
+    atomic_path,
+    key_of,
+    read_json,
+    read_own_table,
+    remove_partials,
+    sha256_of,
+    track,
+    write_json,
+    write_table,
+)
 
 PARTS = ".parts"
 
@@ -103,7 +113,7 @@ def load_stimuli(folder: str | Path) -> pd.DataFrame:
     """
     file = Path(folder) / "stimuli.csv"
     with reading(file, "a prepared table", "delete the folder and prepare again"):
-        return pd.read_csv(file, dtype=str, keep_default_na=False)[list(STIMULUS_COLUMNS)]
+        return read_own_table(file, dtype=str)[list(STIMULUS_COLUMNS)]
 
 
 def parameters_of(dataset: Dataset) -> dict[str, Any]:
@@ -250,8 +260,7 @@ def _join(folders: list[Path], folder: Path, stimuli: pd.DataFrame, provenance: 
             ):  # not through a memory map, where a full disk kills the process
                 handle.write(np.ascontiguousarray(block, dtype="<f4").data)
     for name, frame in {"trials.csv": table, "stimuli.csv": stimuli}.items():
-        with atomic_path(folder / name) as partial:
-            frame.to_csv(partial, index=False)
+        write_table(folder / name, frame)
     write_json(folder / "info.json", {**space.info, "provenance": provenance})
 
 

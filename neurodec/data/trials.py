@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from neurodec.errors import NeurodecError, reading
-from neurodec.files import atomic_path, read_json, write_json
+from neurodec.files import atomic_path, read_json, read_own_table, write_json, write_table
 from neurodec.preprocessing.eeg import UNITS
 
 if TYPE_CHECKING:
@@ -178,8 +178,7 @@ class Trials:
         folder = Path(folder)
         with atomic_path(folder / "responses.npy") as partial, partial.open("wb") as handle:
             np.save(handle, np.asarray(self.responses, dtype=np.float32))
-        with atomic_path(folder / "trials.csv") as partial:
-            self.table.to_csv(partial, index=False)
+        write_table(folder / "trials.csv", self.table)
         write_json(folder / "info.json", self.info)
 
     @classmethod
@@ -202,7 +201,7 @@ class Trials:
         info = read_json(folder / "info.json")
         with reading(folder, "a prepared folder", "delete it and prepare again"):
             responses = np.load(folder / "responses.npy", mmap_mode="r" if mmap else None)
-            table = pd.read_csv(folder / "trials.csv", dtype=_TEXT, keep_default_na=False)
+            table = read_own_table(folder / "trials.csv", dtype=_TEXT)
             if not isinstance(info, dict) or "modality" not in info or responses.dtype.kind != "f":
                 raise NeurodecError(f"The prepared folder {folder} is damaged; delete it and prepare again.")
             return cls(responses, table, info)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 from neurodec.evaluation.retrieval import Gallery, expected_top, rank_bounds, similarity, top_candidates
-from neurodec.files import atomic_path, read_json, write_json
+from neurodec.files import atomic_path, read_json, read_own_table, write_json, write_table
 
 _TEXT = {"subject": str, "stimulus": str, "concept": str}
 
@@ -152,9 +152,9 @@ class RetrievalRun:
             ):
                 if scored is not None:
                     np.save(partial / f"{name}similarity.npy", scored.similarities)
-                    scored.rank_table().to_csv(partial / f"{name}ranks.csv", index=False)
+                    write_table(partial / f"{name}ranks.csv", scored.rank_table())
             candidates = pd.DataFrame({"stimulus": list(gallery.stimuli), "concept": list(gallery.concepts)})
-            candidates.to_csv(partial / "candidates.csv", index=False)
+            write_table(partial / "candidates.csv", candidates)
             write_json(partial / "curves.json", self.curves)
             about = {"gallery": gallery.kind, "n_repetitions": self.encoder.n_repetitions}
             write_json(partial / "about.json", about)
@@ -170,8 +170,8 @@ class RetrievalRun:
         """
         folder = Path(folder)
         about = read_json(folder / "about.json")
-        try:
-            candidates = pd.read_csv(folder / "candidates.csv", dtype=str, keep_default_na=False)
+        with reading(folder, "an evaluation", "it is damaged, so delete it and run again"):
+            candidates = read_own_table(folder / "candidates.csv", dtype=str)
             gallery = Gallery(
                 np.zeros((len(candidates), 0)),
                 list(candidates["stimulus"]),
@@ -182,15 +182,11 @@ class RetrievalRun:
                 _read(folder, name, gallery, about["n_repetitions"])
                 for name in ("", "ridge_", "prestimulus_")
             ]
-        except (OSError, ValueError, KeyError) as error:
-            raise NeurodecError(
-                f"The evaluation in {folder} is damaged ({error}); delete it and run again."
-            ) from None
         return cls(parts[0], parts[1], parts[2], read_json(folder / "curves.json"))
 
 
 def _read(folder: Path, name: str, gallery: Gallery, n_repetitions: float) -> Scored | None:
     if name and not (folder / f"{name}similarity.npy").exists():
         return None
-    table = pd.read_csv(folder / f"{name}ranks.csv", dtype=_TEXT, keep_default_na=False)
+    table = read_own_table(folder / f"{name}ranks.csv", dtype=_TEXT)
     return Scored(np.load(folder / f"{name}similarity.npy"), table[list(_TEXT)], gallery, n_repetitions)

@@ -19,13 +19,14 @@ from torch.nn import functional as F
 
 from neurodec.errors import NeurodecError
 from neurodec.features.cache import cached_blocks
+from neurodec.features.extractor import Extractor
 from neurodec.features.table import Features
 from neurodec.features.weights import EMBEDDED, activation, load_clip, load_tokenizer, weights_hash
 from neurodec.files import key_of, sha256_of
 
 
 @dataclass(frozen=True)
-class OpenClip:
+class OpenClip(Extractor):
     """A frozen open_clip network that turns stimuli into targets.
 
     Parameters

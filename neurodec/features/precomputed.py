@@ -12,12 +12,13 @@ import torch
 from safetensors.numpy import load_file
 
 from neurodec.errors import NeurodecError, reading
+from neurodec.features.extractor import Extractor
 from neurodec.features.table import Features
 from neurodec.files import key_of, sha256_of
 
 
 @dataclass(frozen=True)
-class FeatureFiles:
+class FeatureFiles(Extractor):
     """Features from a file, in place of a network.
 
     Parameters

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from neurodec.files import atomic_path
+from neurodec.files import atomic_path, read_own_table
 from neurodec.reconstruct import picture_files
 
 COLUMNS = {
@@ -88,7 +88,11 @@ def reconstruction_grids(out: Path) -> list[dict[str, Any]]:
 def reconstructed(out: Path) -> pd.DataFrame | None:
     """Return the scores per picture, or None where nothing was reconstructed."""
     file = out / "reconstructed.csv"
-    return pd.read_csv(file, dtype={"subject": str, "stimulus": str}) if file.exists() else None
+    return (
+        read_own_table(file, dtype={"subject": str, "stimulus": str}, keep_default_na=True)
+        if file.exists()
+        else None
+    )
 
 
 def score_column(table: pd.DataFrame) -> str:

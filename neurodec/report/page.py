@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from neurodec.data import Trials, load_stimuli, summary
-from neurodec.files import atomic_path, read_json
+from neurodec.files import atomic_path, read_json, read_own_table
 from neurodec.report import plots
 from neurodec.report.grids import (
     data_url,
@@ -143,7 +143,7 @@ class _Folds:
     def ranks(self) -> pd.DataFrame:
         """Return the rank of every test row, best first; empty where there are none."""
         files = [folder / "ranks.csv" for folder in self.folders if (folder / "ranks.csv").exists()]
-        tables = [pd.read_csv(file, dtype=str, keep_default_na=False) for file in files]
+        tables = [read_own_table(file, dtype=str) for file in files]
         if not tables:
             return pd.DataFrame()
         ranks = pd.concat(tables, ignore_index=True)
@@ -160,10 +160,10 @@ class _Folds:
                 (folder / name).exists() for name in ("similarity.npy", "candidates.csv", "ranks.csv")
             ):
                 continue
-            candidates = pd.read_csv(folder / "candidates.csv", dtype=str, keep_default_na=False)
+            candidates = read_own_table(folder / "candidates.csv", dtype=str)
             first = candidates if first is None else first
             if candidates.equals(first):
-                rows = pd.read_csv(folder / "ranks.csv", dtype=str, keep_default_na=False)["concept"]
+                rows = read_own_table(folder / "ranks.csv", dtype=str)["concept"]
                 found.append(pd.DataFrame(np.load(folder / "similarity.npy")).groupby(rows.to_numpy()).mean())
         if not found:
             return None

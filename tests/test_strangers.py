@@ -1,0 +1,352 @@
+"""Recipes, folders and checkpoints of strangers: none runs code, each is refused in one sentence."""
+
+import json
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from command_line import arguments, refused, write_recipe
+from small_studies import STUDIES
+from test_cli import SECTIONS
+
+from neurodec.alignment.fit import read_own_checkpoint
+from neurodec.class_paths import check_value, resolve_class
+from neurodec.cli import main
+from neurodec.errors import NeurodecError
+from neurodec.features import load_clip, load_tokenizer
+from neurodec.features.weights import ASSETS
+from neurodec.recipe_file import load_recipe
+
+POPEN = {
+    "class_path": "torch.utils.cpp_extension.subprocess.Popen",
+    "init_args": {"args": ["touch", "MARKER"]},
+}
+SYSTEM = {"class_path": "torch.utils.cpp_extension.os.system", "init_args": {"command": "touch MARKER"}}
+LOAD = {"class_path": "torch.load", "init_args": {"f": "evil.pt", "weights_only": False}}
+CALLBACKS = "lightning.pytorch.callbacks"
+LOGGERS = "lightning.pytorch.loggers"
+
+
+def callback(name, **arguments_):
+    return {"trainer": {"callbacks": [{"class_path": f"{CALLBACKS}.{name}", "init_args": arguments_}]}}
+
+
+def logger(name, **arguments_):
+    return {"trainer": {"logger": {"class_path": f"{LOGGERS}.{name}", "init_args": arguments_}}}
+
+
+def encoder(**arguments_):
+    return {"model": {"encoder": {"class_path": "neurodec.encoders.ATM", "init_args": arguments_}}}
+
+
+TRICKS = {
+    "process in encoder arguments": encoder(d_ff=POPEN),
+    "process as encoder": {"model": {"encoder": POPEN}},
+    "shell as encoder": {"model": {"encoder": SYSTEM}},
+    "unpickling as encoder": {"model": {"encoder": LOAD}},
+    "process as text": {"model": {"encoder": json.dumps(POPEN)}},
+    "process in console arguments": callback("RichProgressBar", console_kwargs={"file": POPEN}),
+    "process in theme": callback("RichProgressBar", theme=POPEN),
+    "process in tags": logger("MLFlowLogger", tags={"a": POPEN}),
+    "process in tags as text": logger("MLFlowLogger", tags={"a": json.dumps(POPEN)}),
+    "function as callback's argument": callback("LambdaCallback", on_fit_start="os.system"),
+    "class as callback's argument": callback("LambdaCallback", on_fit_start=POPEN),
+    "allowed function as argument": callback("LambdaCallback", on_fit_start="torch.hub.load"),
+    "callback that is none": {"trainer": {"callbacks": [POPEN]}},
+    "callback that is a module": {"trainer": {"callbacks": [{"class_path": "torch.nn.Linear"}]}},
+    "logger that is a callback": logger("") | {"trainer": {"logger": {"class_path": f"{CALLBACKS}.Timer"}}},
+    "strategy with nested values": {
+        "trainer": {
+            "strategy": {
+                "class_path": "lightning.pytorch.strategies.DDPStrategy",
+                "init_args": {"cluster_environment": POPEN, "process_group_backend": "gloo"},
+            }
+        }
+    },
+    "strategy that is a process": {"trainer": {"strategy": POPEN}},
+    "plugins that are processes": {"trainer": {"plugins": [POPEN]}},
+    "profiler that is a process": {"trainer": {"profiler": POPEN}},
+    "accelerator that is a process": {"trainer": {"accelerator": POPEN}},
+    "number that is a process": {"trainer": {"max_epochs": POPEN}},
+    "reader's argument": {
+        "dataset": {
+            "class_path": "neurodec.data.Recordings",
+            "init_args": {"files": "x.edf", "preprocessing": POPEN},
+        }
+    },
+    "list of recordings": {
+        "dataset": {"class_path": "neurodec.data.Recordings", "init_args": {"files": [POPEN]}}
+    },
+    "labels": {
+        "dataset": {
+            "class_path": "neurodec.data.ArrayFile",
+            "init_args": {"file": "x", "axes": ["trial", "voxel"], "labels": {"a": POPEN}},
+        }
+    },
+    "reader that is an evaluation": {"dataset": {"class_path": "neurodec.evaluation.Retrieval"}},
+    "evaluation that is a reader": {"evaluation": {"class_path": "neurodec.data.MuseCSV"}},
+    "evaluation's argument": {
+        "evaluation": {"class_path": "neurodec.evaluation.Retrieval", "init_args": {"n_permutations": POPEN}}
+    },
+    "a stranger's module": {"model": {"encoder": {"class_path": "stranger.Net"}}},
+    "a stranger's function": callback("LambdaCallback", on_fit_start="stranger.run"),
+    "a stranger in a file": {"model": {"encoder": "part.yaml"}},
+    "keyword arguments": {
+        "model": {"encoder": {"class_path": "neurodec.encoders.ATM", "dict_kwargs": {"x": POPEN}}}
+    },
+    "features": {"features": {"model": POPEN}},
+    "features of another kind": {"features": {"class_path": "neurodec.data.MuseCSV"}},
+    "absurd depth": {"data": {"batch_size": json.loads("[" * 200 + "1" + "]" * 200)}},
+}
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A data root beside a valid recipe, in a folder where tricks would leave their mark."""
+    root = tmp_path / "data"
+    root.mkdir()
+    STUDIES["arrays"][0](root)
+    (tmp_path / "stranger.py").write_text("open('MARKER', 'w').close()\nraise SystemExit('imported')\n")
+    (tmp_path / "part.yaml").write_text("{class_path: stranger.Net}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    write_recipe(tmp_path / "recipe.yaml", "arrays", **SECTIONS)
+    return root
+
+
+def changed(root, changes):
+    path = root.parent / "recipe.yaml"
+    content = yaml.safe_load(path.read_text())
+    for name, section in changes.items():
+        merged = {**content.get(name, {}), **section} if name in ("trainer", "data", "model") else section
+        content[name] = merged
+    path.write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_no_recipe_runs_code(study, capsys, trick):
+    changed(study, TRICKS[trick])
+    refused(capsys, arguments("run", study))
+    assert not (study.parent / "MARKER").exists()
+    assert not (study.parent / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--model.encoder", "stranger.Net"],
+        ["--model.encoder.class_path", "torch.utils.cpp_extension.subprocess.Popen"],
+        ["--model.encoder.init_args.d_ff", json.dumps(POPEN)],
+        [f"--trainer.callbacks={json.dumps([POPEN])}"],
+        ["--trainer.callbacks+", json.dumps(POPEN)],
+        [
+            f"--trainer.callbacks+={CALLBACKS}.LambdaCallback",
+            "--trainer.callbacks.on_fit_start",
+            "stranger.run",
+        ],
+        ["--trainer.logger", "stranger.Net"],
+        ["--trainer.logger", f"{LOGGERS}.MLFlowLogger", "--trainer.logger.tags", json.dumps({"a": POPEN})],
+        ["--evaluation", "stranger.Net"],
+        ["--trainer.strategy", "stranger.Net"],
+    ],
+)
+def test_no_flag_runs_code(study, capsys, flags):
+    refused(capsys, [*arguments("run", study), *flags])
+    assert not (study.parent / "MARKER").exists()
+    assert not (study.parent / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {
+            "trainer": {
+                "callbacks": [
+                    {"class_path": f"{CALLBACKS}.EarlyStopping", "init_args": {"monitor": "val_loss"}}
+                ]
+            }
+        },
+        {"trainer": {"callbacks": [{"class_path": "EarlyStopping", "init_args": {"monitor": "val_loss"}}]}},
+        {"trainer": {"callbacks": {"class_path": f"{CALLBACKS}.Timer"}}},
+        {"trainer": {"strategy": "auto", "profiler": "simple"}},
+        {"trainer": {"logger": {"class_path": f"{LOGGERS}.CSVLogger", "init_args": {"save_dir": "logs"}}}},
+        {"model": {"encoder": "neurodec.encoders.ATM"}},
+        {"name": "torch.load", "seed": 3},
+    ],
+)
+def test_what_a_slot_takes_is_taken(study, changes):
+    changed(study, {name: value for name, value in changes.items() if isinstance(value, dict)})
+    load_recipe(study.parent / "recipe.yaml", [])
+
+
+def test_file_names_are_no_classes(study, capsys):
+    for name in ("recording.EDF", "test.bdf", "code.csv", "os.path"):
+        dataset = {
+            "class_path": "neurodec.data.Recordings",
+            "init_args": {"files": name, "events": "code.csv"},
+        }
+        (study.parent / "recipe.yaml").write_text(yaml.safe_dump({"name": "x", "dataset": dataset}))
+        error = refused(capsys, arguments("prepare", study, f"out-{name}"))
+        assert f"No file below {study} fits {name}" in error
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("neurodec.files.Path", "is defined in pathlib"),
+        ("torch.utils.cpp_extension.subprocess.Popen", "cannot be imported"),
+        ("torch.load", "is no class"),
+        ("torch.nn.Linear", "is no subclass of Callback"),
+        ("torch.nn.NoSuchThing", "cannot be read|cannot be imported"),
+        ("json.JSONDecoder", "outside the allowed packages"),
+        ("Linear", "is no import path"),
+        (7, "is no import path"),
+        ("torch..nn", "is no import path"),
+    ],
+)
+def test_what_resolves_to_nothing(path, sentence):
+    from lightning.pytorch import Callback
+
+    with pytest.raises(NeurodecError, match=sentence):
+        resolve_class(path, Callback)
+
+
+def test_values_that_are_nested_for_ever():
+    value = "x"
+    for _ in range(300):
+        value = [value]
+    with pytest.raises(NeurodecError, match="nested too deeply"):
+        check_value(list, value, "x", ASSETS, frozenset())
+
+
+class Evil:
+    def __reduce__(self):
+        return eval, ("open('MARKER', 'w').close()",)
+
+
+def test_a_checkpoint_is_not_unpickled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {}, "callbacks": {"x": Evil()}}, "last.ckpt")
+    with pytest.raises(NeurodecError, match=r"last.ckpt cannot be read as a checkpoint .*delete it"):
+        read_own_checkpoint(tmp_path / "last.ckpt")
+    (tmp_path / "last.ckpt").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(NeurodecError, match=r"last.ckpt cannot be read as a checkpoint"):
+        read_own_checkpoint(tmp_path / "last.ckpt")
+    assert not (tmp_path / "MARKER").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"tokenizer_kwargs": {"trust_remote_code": True}}, "keyword trust_remote_code .*could run code"),
+        ({"tokenizer_kwargs": {"use_fast": False}}, "keyword use_fast"),
+        ({"tokenizer_kwargs": [1]}, "without a model_cfg"),
+    ],
+)
+def test_a_clip_folder_passes_no_keyword_on(tmp_path, change, sentence):
+    shutil.copytree(ASSETS / "tiny-clip", tmp_path / "clip")
+    file = tmp_path / "clip/open_clip_config.json"
+    content = json.loads(file.read_text())
+    content["model_cfg"]["text_cfg"] |= change
+    file.write_text(json.dumps(content))
+    for load in (load_clip, load_tokenizer):
+        with pytest.raises(NeurodecError, match=sentence):
+            load(f"local-dir:{tmp_path / 'clip'}")
+
+
+def test_a_clip_folder_brings_no_code(tmp_path):
+    shutil.copytree(ASSETS / "tiny-clip", tmp_path / "clip")
+    file = tmp_path / "clip/tokenizer_config.json"
+    file.write_text(
+        json.dumps({**json.loads(file.read_text()), "auto_map": {"AutoTokenizer": ["x.Y", None]}})
+    )
+    with pytest.raises(NeurodecError, match="tokenizer of its own code"):
+        load_tokenizer(f"local-dir:{tmp_path / 'clip'}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (
+            ["--trainer.accelerator", "gpu"],
+            ["trainer.accelerator is gpu", "leave it out", "pip install torch"],
+        ),
+        (["--trainer.accelerator", "cuda"], ["trainer.accelerator is cuda"]),
+        (["--trainer.accelerator", "abacus"], ["no accelerator abacus", "cpu"]),
+        (["--features.device", "cuda"], ["features.device is cuda", "leave it out"]),
+        (["--features.device", "banana"], ["features.device is banana"]),
+        (
+            ["--trainer.logger", f"{LOGGERS}.WandbLogger"],
+            ["WandbLogger needs the package wandb", "pip install wandb"],
+        ),
+        (["--trainer.logger", f"{LOGGERS}.CometLogger"], ["pip install comet-ml"]),
+        (
+            ["--trainer.logger", f"{LOGGERS}.CSVLogger", "--trainer.logger.save_dir", "/tmp/x"],
+            ["--allow-outside"],
+        ),
+        (["--trainer.logger", f"{LOGGERS}.CSVLogger", "--trainer.logger.save_dir", "../x"], ["lies outside"]),
+        (
+            [
+                "--trainer.profiler",
+                "lightning.pytorch.profilers.SimpleProfiler",
+                "--trainer.profiler.dirpath",
+                "/tmp",
+            ],
+            ["dirpath is /tmp", "--allow-outside"],
+        ),
+    ],
+)
+def test_what_is_not_there_or_lies_outside_is_told_before_any_work(study, capsys, flags, words):
+    if torch.cuda.is_available() and any("cuda" in flag or "gpu" in flag for flag in flags):
+        pytest.skip("there is a GPU here")
+    error = refused(capsys, [*arguments("run", study), *flags])
+    for word in words:
+        assert word in error
+    assert not (study.parent / "out").exists()
+
+
+def test_loggers_write_below_out(study, monkeypatch):
+    monkeypatch.setenv("NEURODEC_CACHE", str(study.parent / "cache"))
+    flags = ["--trainer.logger", f"{LOGGERS}.CSVLogger", "--trainer.logger.save_dir", "logs"]
+    before = {path.name for path in study.parent.iterdir()}
+    for verb in ("prepare", "features", "fit"):
+        assert main([*arguments(verb, study), *flags]) == 0
+    assert list((study.parent / "out/logs").rglob("metrics.csv"))
+    assert {path.name for path in study.parent.iterdir()} - before <= {"out", "cache"}
+    outside = study.parent / "elsewhere"
+    flags[-1] = str(outside)
+    assert main([*arguments("prepare", study, "out2"), *flags, "--allow-outside"]) == 0
+
+
+def test_debug_shows_what_lies_beneath(study, capsys):
+    for number, file in enumerate(sorted(study.glob("*.np*"))):
+        file.write_bytes(b"PK\x03\x04 no archive" + bytes([number]))
+    assert main([*arguments("prepare", study), "--debug"]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert "BadZipFile" in error
+    assert error.splitlines()[-1].startswith("neurodec: error: ")
+    refused(capsys, arguments("prepare", study))
+
+
+def test_bare_names_as_models_are_told_what_to_write(study, capsys):
+    recipe = yaml.safe_load((study.parent / "recipe.yaml").read_text())
+    for model, words in (
+        ("ATM", "{encoder: {class_path: neurodec.encoders.ATM}}"),
+        ("Ridge", "it runs beside every encoder as the baseline"),
+        ({"encoder": "Ridge"}, "neurodec.evaluation.Classification"),
+        ({"encoder": {"class_path": "neurodec.encoders.Ridge"}}, "leave `model` out"),
+    ):
+        (study.parent / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "model": model}))
+        assert words in refused(capsys, arguments("run", study))
+
+
+def test_seeds_of_numbers_are_numbers(study):
+    """A recipe's values keep their types through the check."""
+    _, recipe = load_recipe(study.parent / "recipe.yaml", ["--model.lr", "1e-4", "--trainer.max_epochs=7"])
+    assert recipe.model.lr == pytest.approx(1e-4)
+    assert recipe.trainer.max_epochs == 7
+    assert np.isscalar(recipe.seed)
