@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench fuzz clean
 
 # The stamp is older than pyproject.toml whenever the dependencies may have changed.
 .venv/installed: pyproject.toml
@@ -24,6 +24,11 @@ lint: .venv/installed
 
 bench: .venv/installed
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+# Damaged inputs, N of them; each failure names the target and seed that replay it.
+N ?= 10000
+fuzz: .venv/installed
+	$(BIN)/python tests/fuzz/run_fuzz.py $(N)
 
 clean:
 	rm -rf .venv

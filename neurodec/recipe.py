@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from neurodec.alignment import embed, fit, load_pretrained
 from neurodec.alignment.datamodule import prepare_inputs
+from neurodec.alignment.history import NOTHING_LEARNT, training_summary
 from neurodec.alignment.trainer import below_out, check_device, check_trainer
 from neurodec.data import Trials, load_stimuli, prepare, summary
 from neurodec.encoders import Ridge
@@ -189,6 +190,9 @@ class Run:
         merged = pd.concat([pd.read_csv(file).assign(fold=name) for name, file in histories.items()])
         with atomic_path(self.out / "metrics.csv") as partial:
             merged.to_csv(partial, index=False)
+        for name, found in training_summary(merged).items():
+            if not found["beats_mean_predictor"]:
+                print(f"  {name}: {NOTHING_LEARNT}", flush=True)
 
     def retrieve(self) -> None:
         """Write ``OUT/retrieved.csv``: for every test stimulus its rank and the five best candidates."""
@@ -224,6 +228,8 @@ class Run:
         if "reconstruction" in self.recipe:
             self._evaluate_pictures(found)
         self.set_stamp("evaluate", key)
+        if "model" in self.recipe:
+            found["training"] = training_summary(pd.read_csv(self.out / "metrics.csv"))
         write_json(self.out / "results.json", {**self._header(), **found, "speed": self._speed()})
 
     def report(self) -> None:

@@ -72,6 +72,7 @@ def bids(root: Path):
     for run in (1, 2):
         image = nibabel.Nifti1Image(rng.normal(100, 1, (4, 3, 2, 40)).astype(np.float32), affine)
         image.header.set_zooms((3, 3, 3, 2.0))
+        image.header.set_xyzt_units("mm", "sec")
         nibabel.save(image, root / f"sub-05_task-view_run-{run}_bold.nii.gz")
         events = pd.DataFrame({"onset": [8.0, 40.0], "duration": 10.0, "trial_type": ["face", "house"]})
         events.to_csv(root / f"sub-05_task-view_run-{run}_events.tsv", sep="\t", index=False)

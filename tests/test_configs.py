@@ -1,5 +1,6 @@
 """Every recipe of `configs/` can be read, and says what it is."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,12 @@ def test_recipe_fits_the_signatures(path):
 def test_the_demo_finds_its_recipe():
     assert packaged_recipe("demo/eeg") == CONFIGS / "demo" / "eeg.yaml"
     assert (CONFIGS / "demo" / "eeg.yaml").is_file()
+
+
+def test_the_recipe_of_the_readme_is_valid(tmp_path):
+    readme = Path(__file__).parents[1] / "README.md"
+    (text,) = re.findall(r"```yaml\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+    _, recipe = load_recipe(tmp_path / "mine.yaml")
+    assert recipe.dataset.init_args.preprocessing.whiten == "mvnn-epochs"
+    assert recipe.model.encoder.class_path == "neurodec.encoders.ATM"

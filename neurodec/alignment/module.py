@@ -115,12 +115,22 @@ class AlignmentModule(L.LightningModule):
         self.log(
             "train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch["stimulus"])
         )
+        self._log_mean_predictor("train", batch)
         return loss
+
+    @torch.no_grad()
+    def _log_mean_predictor(self, part: str, batch: Batch) -> None:
+        """Log what a model that reads nothing can reach: the mean target, or as near to all targets as to any."""
+        target = batch["target"].float()
+        mean = target.mean(dim=0) if self.objective == "reconstruction" else target.new_zeros(target.shape[1])
+        loss = self.loss(batch, mean.expand(len(target), -1))
+        self.log(f"{part}_loss_of_mean", loss, on_step=False, on_epoch=True, batch_size=len(target))
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Keep the embeddings; the scores need all of them."""
         brain = self(batch["response"], batch["subject"])
         self.log("val_loss", self.loss(batch, brain), prog_bar=True, batch_size=len(brain))
+        self._log_mean_predictor("val", batch)
         self._seen.append(
             tuple(map(self._everyone, (brain.float(), batch["stimulus"], batch["target"].float())))
         )

@@ -271,7 +271,8 @@ def inside_recording(
     onsets = np.round(events["onset"].to_numpy(dtype=float) * clock.sfreq).astype(int)
     first, last = onsets + round(window[0] * clock.sfreq), onsets + round(window[1] * clock.sfreq)
     beyond = (first < 0) | (last >= clock.n_samples)
-    if len(events) and beyond.mean() > 0.5:
+    outside = (onsets < 0) | (onsets >= clock.n_samples)
+    if len(events) and (beyond.mean() > 0.5 or outside.mean() >= 0.5):
         require_likely_unit(events["onset"].to_numpy(), clock.n_samples / clock.sfreq, clock.sfreq, where)
         row = int(np.flatnonzero(beyond)[0])
         raise NeurodecError(

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from neurodec.alignment.history import NOTHING_LEARNT
 from neurodec.data import Trials, load_stimuli, summary
 from neurodec.files import atomic_path, read_json, read_own_table
 from neurodec.report import plots
@@ -101,6 +102,7 @@ def write_report(out: str | Path) -> Path:
         grids=reconstruction_grids(out),
         pictures=_picture_rows(results.get("reconstruction") or {}),
         per_picture=_per_picture(out),
+        nothing_learnt=f"{NOTHING_LEARNT[0].upper()}{NOTHING_LEARNT[1:]}.",
         account=_info(out).get("account") or [],
         account_lines=summary(_info(out).get("account") or []),
         sources=(_info(out).get("provenance") or {}).get("sources", []),

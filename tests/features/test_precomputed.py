@@ -110,7 +110,7 @@ def test_a_recipe_runs_on_them(tmp_path, capsys, monkeypatch, rng):
     STUDIES["arrays"][0](root)
     features = {
         "class_path": "neurodec.features.FeatureFiles",
-        "init_args": {"file": "clip.npz", "ids": "names"},
+        "init_args": {"file": "clip.npy", "ids": "names.txt"},
     }
     write_recipe(tmp_path / "recipe.yaml", "arrays", **{**SECTIONS, "features": features})
     assert main(arguments("prepare", root)) == 0

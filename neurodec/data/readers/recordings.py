@@ -98,12 +98,11 @@ class Recordings(Dataset):
 
     def load(self, part: Part, root: Path) -> Trials:
         """Read, filter, cut and whiten one recording."""
-        path, fields, _ = self._recordings(root)[part.name]
+        path, fields, table = self._recordings(root)[part.name]
         account = Account()
         raw, clock = open_raw(path, account)
-        events = label_trials(
-            self._events(root, part.name, raw, clock, account), self._table(root), str(path)
-        )
+        events = self._events(root, part.name, raw, clock, account)
+        events = label_trials(events, self._table(root), str(table or path))
         return trials_of_raw(
             raw, clock, events, self.preprocessing, self.modality, fields, str(path), account, self.unit_scale
         )

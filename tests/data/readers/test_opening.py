@@ -1,5 +1,7 @@
 """BrainVision by pybv, EEGLAB by SciPy and eeglabio, XDF chunk by chunk, MFF by mffpy: what reads is not what wrote."""
 
+import datetime
+import importlib
 import struct
 
 import mne
@@ -234,3 +236,36 @@ def test_bad_channels_are_interpolated_when_asked(tmp_path, rng):
     assert trials.ch_names == names
     found = np.corrcoef(trials.responses[:, 1].ravel(), trials.responses[:, 0].ravel())[0, 1]
     assert found > 0.95
+
+
+def test_mff(tmp_path, rng):
+    """EGI's folders, written by mffpy."""
+    writer = pytest.importorskip("mffpy.writer", reason="mffpy writes the folder")
+    samples = importlib.import_module("mffpy.bin_writer").BinWriter(sampling_rate=int(SFREQ), data_type="EEG")
+    values = 10 * rng.standard_normal((257, 5000)).astype("<f4")  # microvolts
+    samples.add_block(values)
+    start = datetime.datetime(2020, 1, 1, 12, tzinfo=datetime.UTC)
+    marks = [
+        {
+            "beginTime": start + datetime.timedelta(seconds=2 + 2 * i),
+            "duration": 1000,
+            "code": "cat" if i % 2 else "dog",
+            "label": "",
+            "description": "",
+        }
+        for i in range(8)
+    ]
+    folder = writer.Writer(str(tmp_path / "a.mff"))
+    folder.addxml("fileInfo", recordTime=start)
+    folder.add_coordinates_and_sensor_layout("HydroCel GSN 256 1.0")
+    folder.addbin(samples)
+    folder.addxml("eventTrack", filename="Events_x.xml", name="x", trackType="EVNT", events=marks)
+    folder.write()
+    trials = load(tmp_path, "a.mff")
+    assert trials.table["stimulus"].tolist() == ["dog", "cat"] * 4
+    np.testing.assert_allclose(trials.table["onset"], 2 + 2 * np.arange(8), atol=1 / SFREQ)
+    onset = round(trials.table["onset"][3] * SFREQ)
+    expected = 1e-6 * values[:, onset - 50 : onset + 126]
+    np.testing.assert_allclose(
+        trials.responses[3], expected - expected[:, :51].mean(axis=1, keepdims=True), atol=1e-9
+    )

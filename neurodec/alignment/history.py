@@ -1,0 +1,43 @@
+"""What the history of a training tells: whether anything was learnt at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+NOTHING_LEARNT = (
+    "the loss never got below that of predicting the mean target for every trial, so scores at chance are no surprise; "
+    "what usually mends it: a band-pass filter (`l_freq: 0.1`, `h_freq: 40`), a baseline, whitening (`whiten: "
+    "mvnn-epochs` or `zscore`), a window around the response (`tmin: -0.2`, `tmax: 0.8`), more trials, more epochs"
+)
+_CLEARLY = 0.995  # of the mean predictor's loss; less of a lead is chance
+
+
+def training_summary(history: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Compare every fold's loss with that of a model that reads nothing.
+
+    Parameters
+    ----------
+    history : DataFrame
+        ``OUT/metrics.csv``: columns `fold`, `train_loss`, `train_loss_of_mean`, and `val_loss`, `val_loss_of_mean`
+        where concepts were held out.
+
+    Returns
+    -------
+    dict
+        Fold to `part` (which trials are judged: "val", or "train" where there are no others), `best_loss`,
+        `loss_of_mean` (in the same epoch) and `beats_mean_predictor`.
+    """
+    found = {}
+    for fold, rows in history.groupby("fold", sort=False):
+        part = "val" if "val_loss" in rows and rows["val_loss"].notna().any() else "train"
+        ratio = rows[f"{part}_loss"] / rows[f"{part}_loss_of_mean"]
+        best = rows.loc[ratio.idxmin()] if ratio.notna().any() else rows.iloc[-1]
+        found[str(fold)] = {
+            "part": part,
+            "best_loss": float(best[f"{part}_loss"]),
+            "loss_of_mean": float(best[f"{part}_loss_of_mean"]),
+            "beats_mean_predictor": bool(ratio.min() < _CLEARLY),
+        }
+    return found
