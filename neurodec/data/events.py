@@ -12,7 +12,7 @@ from neurodec.data.account import Account
 from neurodec.data.clock import SEAMS, Clock, annotation_seconds
 from neurodec.data.tables import is_missing
 from neurodec.errors import NeurodecError
-from neurodec.preprocessing.eeg import trigger_events
+from neurodec.preprocessing.triggers import trigger_events
 
 NO_STIMULI = {
     "pause marker": re.compile(r"(bad|edge)?[ _]?boundary$|new segment(/|$)", re.IGNORECASE),

@@ -12,7 +12,7 @@ import pandas as pd
 
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, read_json, read_own_table, write_json, write_table
-from neurodec.preprocessing.eeg import UNITS
+from neurodec.preprocessing.channels import UNITS
 
 if TYPE_CHECKING:
     import mne

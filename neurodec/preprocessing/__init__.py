@@ -1,11 +1,7 @@
 """Pure functions from recorded signals to responses."""
 
-from neurodec.preprocessing.eeg import (
-    EEGPreprocessing,
-    check_channels,
-    clean_raw,
-    whiten,
-)
+from neurodec.preprocessing.channels import check_channels
+from neurodec.preprocessing.eeg import EEGPreprocessing, clean_raw, whiten
 from neurodec.preprocessing.epoching import cut_epochs
 from neurodec.preprocessing.whitening import (
     apply_whitener,

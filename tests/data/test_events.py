@@ -13,7 +13,7 @@ from neurodec.data.events import (
     require_single,
 )
 from neurodec.errors import NeurodecError
-from neurodec.preprocessing.eeg import trigger_events
+from neurodec.preprocessing.triggers import trigger_events
 
 WHOLE = Clock(100.0, 4000, np.array([0]), np.array([0.0]))
 

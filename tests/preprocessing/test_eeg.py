@@ -3,16 +3,10 @@ import numpy as np
 import pytest
 
 from neurodec import NeurodecError
-from neurodec.preprocessing.eeg import (
-    EEGPreprocessing,
-    check_channels,
-    clean_raw,
-    sensor_positions,
-    standard_positions,
-    stim_events,
-    whiten,
-)
+from neurodec.preprocessing.channels import check_channels, sensor_positions, standard_positions
+from neurodec.preprocessing.eeg import EEGPreprocessing, clean_raw, whiten
 from neurodec.preprocessing.epoching import cut_epochs, epoch_times, resample
+from neurodec.preprocessing.triggers import stim_events
 
 NAMES = ["Fp1", "Cz", "Oz", "O2"]
 

@@ -19,7 +19,7 @@ from neurodec.data.stimuli import label_trials, read_stimuli, table_files
 from neurodec.data.tables import read_table, same_name
 from neurodec.data.trials import Trials, require_rate, with_defaults
 from neurodec.errors import NeurodecError
-from neurodec.preprocessing.eeg import standard_positions
+from neurodec.preprocessing.channels import standard_positions
 from neurodec.preprocessing.epoching import resample
 from neurodec.preprocessing.whitening import standardise_groups
 

@@ -15,11 +15,12 @@ from neurodec.data.dataset import Dataset, Part
 from neurodec.data.events import annotate_bad, choose_stimuli, timed_events
 from neurodec.data.readers.bids_files import companion, entities, require_one_each, wanted
 from neurodec.data.readers.opening import open_raw, source_files
-from neurodec.data.readers.raw_trials import Modality, trials_of_raw
+from neurodec.data.readers.raw_trials import trials_of_raw
 from neurodec.data.stimuli import label_trials, pictures_of, read_stimuli, stimuli_of_trials, table_files
 from neurodec.data.tables import is_missing, read_table
 from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError
+from neurodec.preprocessing.channels import Kind
 from neurodec.preprocessing.eeg import EEGPreprocessing
 
 SUFFIXES = (".fif", ".edf", ".bdf", ".vhdr", ".set", ".ds", ".con", ".sqd", ".mff", ".xdf")
@@ -74,7 +75,7 @@ class BidsEEG(Dataset):
     sessions: list[str] | None = None
     tasks: list[str] | None = None
     entities: dict[str, str | None] | None = None
-    modality: Modality = "eeg"
+    modality: Kind = "eeg"
     stimulus: str = "stim_file"
     concept: str = "trial_type"
     trial_types: list[str] | None = None

@@ -13,17 +13,12 @@ from neurodec.data.dataset import Dataset, Part
 from neurodec.data.events import choose_stimuli
 from neurodec.data.patterns import all_fields, find_files, part_name
 from neurodec.data.readers.opening import load_samples, open_epochs, source_files
-from neurodec.data.readers.raw_trials import Modality, accounted, note_picked, sensor_info
+from neurodec.data.readers.raw_trials import accounted, note_picked, sensor_info
 from neurodec.data.stimuli import label_trials, read_stimuli, stimuli_of_trials, table_files
 from neurodec.data.trials import Trials, with_defaults
 from neurodec.errors import NeurodecError
-from neurodec.preprocessing.eeg import (
-    EEGPreprocessing,
-    check_channels,
-    pick_channels,
-    rereference,
-    strange_scale,
-)
+from neurodec.preprocessing.channels import Kind, check_channels, pick_channels, strange_scale
+from neurodec.preprocessing.eeg import EEGPreprocessing, rereference
 
 _ROUNDING = 0.5  # samples
 
@@ -49,7 +44,7 @@ class EpochsFiles(Dataset):
     files: str
     stimulus: str | None = None
     stimuli_table: str | None = None
-    modality: Modality = "eeg"
+    modality: Kind = "eeg"
     preprocessing: EEGPreprocessing = field(default_factory=EEGPreprocessing)
 
     def parts(self, root: Path) -> list[Part]:
@@ -73,7 +68,14 @@ class EpochsFiles(Dataset):
         epochs, table = self._open(path, account)
         load_samples(epochs, where)
         account.channels = len(epochs.ch_names)
-        note_picked(pick_channels(epochs, settings, self.modality, where), account)
+        picked = pick_channels(
+            epochs,
+            self.modality,
+            where,
+            ch_names=settings.ch_names,
+            interpolate_bads=settings.interpolate_bads,
+        )
+        note_picked(picked, account)
         check_channels(epochs.get_data(copy=False), epochs.ch_names, self.modality, where)
         rereference(epochs, settings.reference, where)
         _cut(epochs, settings, account, where)

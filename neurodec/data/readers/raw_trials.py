@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import mne
 import numpy as np
@@ -16,19 +16,9 @@ from neurodec.data.clock import Clock
 from neurodec.data.events import inside_recording, outside_bad_segments, require_single
 from neurodec.data.readers.opening import load_samples
 from neurodec.data.trials import Trials, with_defaults
-from neurodec.preprocessing.eeg import (
-    UNITS,
-    EEGPreprocessing,
-    Kind,
-    Picked,
-    clean_raw,
-    sensor_positions,
-    strange_scale,
-    whiten,
-)
+from neurodec.preprocessing.channels import UNITS, Kind, Picked, sensor_positions, strange_scale
+from neurodec.preprocessing.eeg import EEGPreprocessing, clean_raw, whiten
 from neurodec.preprocessing.epoching import cut_epochs, epoch_times
-
-Modality = Literal["eeg", "meg", "mag", "grad", "ecog", "seeg"]
 
 
 def trials_of_raw(

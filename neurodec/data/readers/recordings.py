@@ -20,11 +20,12 @@ from neurodec.data.events import (
 )
 from neurodec.data.patterns import FIELDS, all_fields, fill_pattern, find_files, part_name
 from neurodec.data.readers.opening import open_raw, source_files
-from neurodec.data.readers.raw_trials import Modality, trials_of_raw
+from neurodec.data.readers.raw_trials import trials_of_raw
 from neurodec.data.stimuli import label_trials, read_stimuli, stimuli_of_trials, table_files
 from neurodec.data.tables import is_missing, read_table, same_name
 from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError
+from neurodec.preprocessing.channels import Kind
 from neurodec.preprocessing.eeg import EEGPreprocessing
 
 
@@ -83,7 +84,7 @@ class Recordings(Dataset):
     event_id: dict[str, int | str] | None = None
     stim_channel: str | None = None
     stimuli_table: str | None = None
-    modality: Modality = "eeg"
+    modality: Kind = "eeg"
     unit_scale: float = 1.0
     preprocessing: EEGPreprocessing = field(default_factory=EEGPreprocessing)
 

@@ -21,15 +21,10 @@ from neurodec.data.trials import Trials, require_rate
 from neurodec.data.unpickle import load_pickled
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import read_json
-from neurodec.preprocessing.eeg import (
-    EEGPreprocessing,
-    Whitening,
-    check_channels,
-    standard_positions,
-    stim_events,
-    whiten,
-)
+from neurodec.preprocessing.channels import check_channels, standard_positions
+from neurodec.preprocessing.eeg import EEGPreprocessing, Whitening, whiten
 from neurodec.preprocessing.epoching import cut_epochs, epoch_times
+from neurodec.preprocessing.triggers import stim_events
 
 # fmt: off
 CHANNELS = [

@@ -20,13 +20,8 @@ from neurodec.data.readers.raw_trials import whitened
 from neurodec.data.readers.things_images import picture_captions
 from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError, reading
-from neurodec.preprocessing.eeg import (
-    UNITS,
-    EEGPreprocessing,
-    Whitening,
-    check_channels,
-    sensor_positions,
-)
+from neurodec.preprocessing.channels import UNITS, check_channels, sensor_positions
+from neurodec.preprocessing.eeg import EEGPreprocessing, Whitening
 
 CATCH = 999999  # event id of the catch trials
 BLOCK = 500  # epochs read at a time
