@@ -97,7 +97,9 @@ def load_tokenizer(model: str) -> Callable[[list[str]], Tensor]:
         _check_folder(Path(_location(model).removeprefix("local-dir:")), model)
     try:
         with _offline():
-            return open_clip.get_tokenizer(_location(model))
+            tokenizer = open_clip.get_tokenizer(_location(model))
+            tokenizer(["a"])  # some damage shows at the first text only
+            return tokenizer
     except Exception as error:
         raise NeurodecError(f"The tokenizer of {model} cannot be loaded ({_first_line(error)}).") from error
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from neurodec.alignment.fit import read_own_checkpoint
 from neurodec.alignment.pretrained import load_pretrained, save_pretrained
 from neurodec.data import Trials, load_stimuli, prepare
 from neurodec.encoders import ATM
-from neurodec.features import Features
+from neurodec.features import FeatureFiles, Features, load_clip, load_tokenizer
+from neurodec.features.weights import ASSETS
 from neurodec.files import read_json
 from neurodec.preprocessing.eeg import EEGPreprocessing
 from neurodec.priors import LinearPrior, load_prior
@@ -262,6 +264,47 @@ def model(root):
     save_tensors({"w": torch.ones(3)}, root / "loose.safetensors")
 
 
+def features(root):
+    vectors = np.random.default_rng(0).normal(size=(2, 5)).astype(np.float32)
+    np.savez(root / "a.npz", v=vectors, names=np.array(["cat", "dog"]))
+    torch.save(dict(zip(["cat", "dog"], torch.from_numpy(vectors), strict=True)), root / "b.pt")
+    save_file({"cat": vectors[0], "dog": vectors[1]}, root / "c.safetensors")
+
+
+def read_features(root, _):
+    stimuli = pd.DataFrame({"stimulus": ["dog", "cat"]})
+    FeatureFiles("a.npz", ids="names").image_features(stimuli, root)
+    FeatureFiles("b.pt").image_features(stimuli, root)
+    FeatureFiles("c.safetensors").image_features(stimuli, root)
+
+
+def clip(root):
+    shutil.copytree(ASSETS / "tiny-clip", root / "clip")
+
+
+def read_clip(root, _):
+    load_clip(f"local-dir:{root / 'clip'}")
+    load_tokenizer(f"local-dir:{root / 'clip'}")(["a cat"])
+
+
+def things_meg(root):
+    codes = np.random.default_rng(0).permutation(np.r_[np.arange(1, 7), [1, 1], [999999]])
+    events = np.c_[300 * np.arange(1, len(codes) + 1), np.zeros_like(codes), codes]
+    info = mne.create_info(["MLC11", "MLC12"], 200.0, "mag")
+    values = 1e-13 * np.random.default_rng(0).standard_normal((len(codes), 2, 81))
+    folder = root / "derivatives/preprocessed"
+    folder.mkdir(parents=True)
+    mne.EpochsArray(values, info, events, tmin=-0.1, verbose="error").save(
+        folder / "preprocessed_P1-epo.fif", verbose="error"
+    )
+    images = [f"images/c{i // 2}/c{i // 2}_{i % 2}.jpg" for i in range(6)]
+    for image in images:
+        (root / image).parent.mkdir(parents=True, exist_ok=True)
+        (root / image).touch()
+    (root / "image_paths.csv").write_text("\n".join(images) + "\n")
+    (root / "image_concept_index.csv").write_text("".join(f"{i // 2 + 1}\n" for i in range(6)))
+
+
 def read_model(root, _):
     for read, name in (
         (load_pretrained, "encoder"),
@@ -324,6 +367,9 @@ TARGETS = {
     "things-raw": Target(things_raw, data.ThingsEEG2(ch_names=["O1", "Oz"], whiten="none"), weight=2),
     "things-preprocessed": Target(things_preprocessed, data.ThingsEEG2(form="preprocessed")),
     "recipe": Target(recipe, read=lambda root, _: load_recipe(root / "recipe.yaml"), weight=3),
+    "features": Target(features, read=read_features),
+    "clip": Target(clip, read=read_clip),
+    "things-meg": Target(things_meg, data.ThingsMEG(tmax=0.3)),
     "store": Target(store, read=read_store, weight=2),
     "model": Target(model, read=read_model, weight=2),
 }
