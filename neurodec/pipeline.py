@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -282,7 +283,13 @@ class NeuralDecoder:
                 f"The image has {image.shape[:3]} voxels, the decoder was trained on "
                 f"{'sensors' if indices is None else tuple(shape)}; give responses like those of its training."
             )
-        if affine is not None and not np.allclose(image.affine, affine, atol=1e-2):
+        if affine is None:
+            warnings.warn(
+                "The decoder does not say where its voxels lie (no `affine` in its config), so the place of the image "
+                "cannot be checked.",
+                stacklevel=3,
+            )
+        elif not np.allclose(image.affine, affine, atol=1e-2):
             raise NeurodecError(
                 "The image lies elsewhere than those of the training (another affine), so its voxels are others; "
                 "resample it to their grid (nilearn.image.resample_img with the decoder's `affine`)."

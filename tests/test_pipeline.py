@@ -96,6 +96,9 @@ def test_voxels_come_from_an_image(decoder, rng):
     config = {**decoder.config, "mask_shape": [3, 2, 2], "voxel_indices": [1, 4, 7, 11], "subjects": ["01"]}
     fmri = NeuralDecoder(voxels, decoder.prior, decoder.decoder, config)
     flat = volumes.reshape(12, 5)[[1, 4, 7, 11]].T
+    with pytest.warns(UserWarning, match="does not say where its voxels lie"):
+        fmri.embed(nibabel.Nifti1Image(volumes, np.eye(4)))
+    fmri.config["affine"] = np.eye(4).tolist()
     np.testing.assert_allclose(
         fmri.embed(nibabel.Nifti1Image(volumes, np.eye(4))), fmri.embed(flat), atol=1e-6
     )

@@ -129,6 +129,8 @@ def _stamps(parts: list[Part], root: Path) -> dict[str, list[int]]:
     for file in sorted({file for part in parts for file in part.files}):
         with reading(file, "", "it is a link to a file that is not there, so fetch its content"):
             found = file.stat()
+            if file.is_dir():
+                raise NeurodecError(f"{file} is a folder, where a file is expected; put the file there.")
         stamps[_relative(file, root)] = [found.st_size, found.st_mtime_ns]
     return stamps
 

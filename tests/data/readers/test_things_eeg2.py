@@ -209,3 +209,58 @@ def test_missing_truncated_and_repetitions(root, tmp_path):
     file.unlink()
     with pytest.raises(NeurodecError, match=r"raw_eeg_training.npy is missing"):
         reader.parts(changed)
+
+
+def preprocessed(root, name, content):
+    folder = root / "Preprocessed_data_250Hz/sub-01"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(pickle.dumps(content, protocol=4))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            {
+                "preprocessed_eeg_data": np.zeros((6, 3, 20)),
+                "ch_names": list("abc"),
+                "times": np.arange(20) / 250,
+            },
+            "averaged over repetitions",
+        ),
+        (np.zeros((6, 2, 3, 20)), "array without channel names and times; put info.json"),
+        ({"preprocessed_eeg_data": np.zeros((6, 2, 3, 20))}, "lacks ch_names, times"),
+        (
+            {
+                "preprocessed_eeg_data": np.zeros((6, 2, 3, 20)),
+                "ch_names": list("abc"),
+                "times": np.arange(20) * 4.0,
+            },
+            "sampling rate of 0.25 Hz, too low .*milliseconds",
+        ),
+        (
+            {
+                "preprocessed_eeg_data": np.zeros((6, 2, 3, 20)),
+                "ch_names": list("ab"),
+                "times": np.arange(20) / 250,
+            },
+            "not .conditions, repetitions, 2 channels, times",
+        ),
+    ],
+)
+def test_files_as_forks_hand_them_on(tmp_path, content, sentence):
+    write_image_folders(tmp_path, 6, 3)
+    for name in ("training", "test"):
+        preprocessed(tmp_path, f"preprocessed_eeg_{name}.npy", content)
+    with pytest.raises(NeurodecError, match=sentence):
+        ThingsEEG2(form="preprocessed").parts(tmp_path)
+
+
+def test_a_torch_file_in_place_of_the_published_one(tmp_path):
+    write_image_folders(tmp_path, 6, 3)
+    for name in ("training", "test"):
+        preprocessed(tmp_path, f"preprocessed_eeg_{name}.pt", {})
+    with pytest.raises(
+        NeurodecError, match=r"preprocessed_eeg_training.npy is missing; preprocessed_eeg_training.pt"
+    ):
+        ThingsEEG2(form="preprocessed").parts(tmp_path)
