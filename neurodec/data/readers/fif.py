@@ -11,6 +11,7 @@ from mne.io.constants import FIFF
 
 from neurodec.errors import NeurodecError
 
+_COMPRESSION = 1100  # gzip shrinks nothing further than 1,032-fold
 _TAG = struct.Struct(">iIii")  # kind, type, size, next
 
 
@@ -41,12 +42,15 @@ def check_fif(path: Path) -> None:
 def _check_tags(path: Path) -> Path | None:
     """Walk through all tags of one file; return the file that it is continued in."""
     role, name = 0, None
+    held = path.stat().st_size * (_COMPRESSION if path.suffix == ".gz" else 1)
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as handle:
         place = 0
         while (tag := _read_tag(handle, place)) is not None:
             kind, size, following = tag
-            if size < 0:
-                raise NeurodecError(f"{path} has a tag of negative size at byte {place}; fetch it again.")
+            if not 0 <= size <= held:
+                raise NeurodecError(
+                    f"{path} has a tag of {size} bytes at byte {place}, more than the file can hold; fetch it again."
+                )
             if kind == FIFF.FIFF_REF_ROLE and size == 4:
                 role = struct.unpack(">i", handle.read(4))[0]
             elif kind == FIFF.FIFF_REF_FILE_NAME and size < 4096:
