@@ -12,7 +12,7 @@ from pathlib import Path
 
 from neurodec import NeurodecError
 from neurodec.data import prepare
-from neurodec.data.readers.things_meg import ThingsMEG
+from neurodec.data import ThingsMEG
 
 ABOUT = """\
 THINGS-MEG (Hebart et al. 2023, doi:10.7554/eLife.82580)

@@ -115,7 +115,8 @@ class Recordings(Dataset):
         tables = {}
         for name, (path, _, table) in self._recordings(root).items():
             raw, clock = (None, None) if table else open_raw(path, Account())
-            tables[str(table or path)] = self._events(root, name, raw, clock, Account())
+            where = f"{table} for {name}" if table else str(path)  # one table may serve several recordings
+            tables[where] = self._events(root, name, raw, clock, Account())
         found = {name for table in tables.values() for name in table["stimulus"]}
         require_all_named(self.event_id, found, str(root))
         return self._table(root) if self.stimuli_table else stimuli_of_trials(tables)

@@ -250,3 +250,17 @@ def test_epochs_files_refuse(tmp_path, epochs):
         part = reader.parts(tmp_path)[0]
         with pytest.raises(NeurodecError, match=message):
             reader.load(part, tmp_path)
+
+
+def test_one_table_serves_several_recordings_that_show_different_stimuli(tmp_path, rng):
+    rows = []
+    for run, names in (("1", ("cat", "dog")), ("2", ("cow", "hen"))):
+        info = mne.create_info(CH_NAMES, SFREQ, "eeg")
+        raw = mne.io.RawArray(1e-5 * rng.standard_normal((4, 10_000)), info, verbose="error")
+        raw.save(tmp_path / f"run-{run}_raw.fif", verbose="error")
+        rows += [f"{onset},{names[i % 2]},{int(run)}" for i, onset in enumerate(ONSETS)]
+    (tmp_path / "events.csv").write_text("onset,stimulus,run\n" + "\n".join(rows))
+    reader = Recordings("run-{run}_raw.fif", events="events.csv", preprocessing=SETTINGS)
+    trials = Trials.load(prepare(reader, tmp_path, tmp_path / "out"))
+    assert set(trials.table["stimulus"]) == {"cat", "dog", "cow", "hen"}
+    assert len(trials) == 48
