@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 
 from neurodec import NeurodecError
-from neurodec.data import prepare
-from neurodec.data import ThingsMEG
+from neurodec.data import ThingsMEG, prepare
 
 ABOUT = """\
 THINGS-MEG (Hebart et al. 2023, doi:10.7554/eLife.82580)
