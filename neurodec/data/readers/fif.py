@@ -49,8 +49,8 @@ def _check_tags(path: Path) -> Path | None:
             kind, size, following = tag
             if not 0 <= size <= held:
                 raise NeurodecError(
-                    f"{path} cannot be read: its tag at byte {place} has {size} bytes, more than the file can hold; fetch it "
-                    "again."
+                    f"{path} cannot be read: its tag at byte {place} has {size} bytes, more than the file can hold; "
+                    "fetch it again."
                 )
             if kind == FIFF.FIFF_REF_ROLE and size == 4:
                 role = struct.unpack(">i", handle.read(4))[0]
