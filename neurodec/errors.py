@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_PANIC = "PanicException"  # of libraries written in Rust (tokenizers, safetensors); no `Exception` to Python
 _LONGEST = 200  # characters of a library's own words
 
 
@@ -42,7 +43,9 @@ def reading(
         yield
     except NeurodecError:
         raise
-    except Exception as error:  # every format fails in its own way; this is the only place that knows it
+    except BaseException as error:  # every format fails in its own way; this is the only place that knows it
+        if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+            raise
         reason = " ".join(str(error).split())[:_LONGEST] or "no reason was given"
         form = f" as {kind}" if kind else ""
         raise NeurodecError(

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 from neurodec.files import read_json
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
@@ -95,13 +95,10 @@ def load_tokenizer(model: str) -> Callable[[list[str]], Tensor]:
     """Return the tokenizer of a model as in `load_clip`: texts to token ids (n_texts, context_length)."""
     if _is_folder(model):
         _check_folder(Path(_location(model).removeprefix("local-dir:")), model)
-    try:
-        with _offline():
-            tokenizer = open_clip.get_tokenizer(_location(model))
-            tokenizer(["a"])  # some damage shows at the first text only
-            return tokenizer
-    except Exception as error:
-        raise NeurodecError(f"The tokenizer of {model} cannot be loaded ({_first_line(error)}).") from error
+    with reading(f"The tokenizer of {model}", "", "restore its files"), _offline():
+        tokenizer = open_clip.get_tokenizer(_location(model))
+        tokenizer(["a"])  # some damage shows at the first text only
+        return tokenizer
 
 
 def weights_hash(network: nn.Module) -> str:

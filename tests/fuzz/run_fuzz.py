@@ -77,7 +77,9 @@ def run_one(name, seed, templates, folder):
         return "refused", damage
     except Hang:
         return "hang", damage
-    except Exception as error:
+    except BaseException as error:  # a panic of Rust is no Exception
+        if isinstance(error, KeyboardInterrupt):
+            raise
         frames = traceback.extract_tb(error.__traceback__)
         own = next((frame for frame in reversed(frames) if "neurodec/" in frame.filename), frames[-1])
         place = f"{Path(own.filename).name}:{own.lineno} in {own.name}"

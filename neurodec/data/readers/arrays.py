@@ -27,6 +27,7 @@ _INNER = ("channel", "time", "voxel")
 _OUTER = ("subject", "session", "run", "stimulus", "concept", "repetition", "trial")
 _SUBJECT = re.compile(r"(?:^|[^A-Za-z])(?:subject|subj|sub)[-_]?([0-9]+|[A-Za-z0-9]+)", re.IGNORECASE)
 _VOLUME = 3  # axes of an image
+_COMPARED = 16  # numbers of a trial by which to find its double
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ class ArrayFile(Dataset):
         if "voxel_indices" in info:
             responses = _finite_voxels(responses, info, account, content.path)
         _require_usable(responses, table, info, content.path)
+        _refuse_repeated(responses, table, content.path)
         if self.resample is not None and "time" in inner:
             responses = resample(responses, self.resample / info["sfreq"]).astype(np.float32)
             info["sfreq"] = float(self.resample)
@@ -316,6 +318,22 @@ def _require_usable(responses: np.ndarray, table: pd.DataFrame, info: dict[str, 
                 raise NeurodecError(
                     f"{path}: channel(s) {which} of subject {subject} {what}; repair them or leave them out."
                 )
+
+
+def _refuse_repeated(responses: np.ndarray, table: pd.DataFrame, path: Path) -> None:
+    """Refuse two trials with the very same numbers; a few numbers of each tell which to compare whole."""
+    flat = responses.reshape(len(responses), -1)
+    places = np.linspace(0, flat.shape[1] - 1, _COMPARED).astype(int)
+    some = np.ascontiguousarray(flat[:, places])
+    order = np.lexsort(some.T)
+    alike = np.flatnonzero((some[order[1:]] == some[order[:-1]]).all(axis=1))
+    for first, second in zip(order[alike], order[alike + 1], strict=True):
+        if np.ptp(flat[first]) > 0 and np.array_equal(flat[first], flat[second]):
+            rows = sorted((int(first), int(second)))
+            raise NeurodecError(
+                f"{path} holds the same numbers in the trials {rows[0]} ({table['stimulus'][rows[0]]}) and {rows[1]} "
+                f"({table['stimulus'][rows[1]]}); counted twice they would leak between training and test, so keep one."
+            )
 
 
 def _name(file: Path, root: Path) -> str:

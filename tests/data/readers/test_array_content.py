@@ -226,3 +226,13 @@ def test_times_in_milliseconds_are_refused(tmp_path, rng):
     dataset = ArrayFile("x.npz", ["trial", "channel", "time"], times="times", columns={"stimulus": "shown"})
     with pytest.raises(NeurodecError, match=r"sampling rate of 0.25 Hz, too low .*milliseconds"):
         dataset.load(dataset.parts(tmp_path)[0], tmp_path)
+
+
+def test_the_same_trial_twice_is_refused(tmp_path, betas):
+    values = flat(betas).copy()
+    values[:, 31] = values[:, 4]
+    np.save(tmp_path / "x.npy", values)
+    write_table(tmp_path)
+    dataset = reader("x.npy")
+    with pytest.raises(NeurodecError, match=r"same numbers in the trials 4 \(p4\) and 31 \(p1\)"):
+        dataset.load(dataset.parts(tmp_path)[0], tmp_path)
