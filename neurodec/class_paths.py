@@ -6,6 +6,7 @@ slot takes. Everything else in a recipe is a value and stays one, so a recipe ca
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import inspect
 import logging
@@ -23,8 +24,11 @@ import yaml
 from neurodec.errors import NeurodecError, reading
 
 ALLOWED = frozenset({"neurodec", "torch", "lightning", "braindecode", "sklearn"})
-_VALUES = (str, bytes, int, float, bool, complex, type(None), Path, dict, list, tuple, set, object)
+_VALUES = (str, bytes, int, float, bool, complex, type(None), Path, dict, list, tuple, set, object, Any)
 _DEEPEST = 50
+_UNKNOWN = (
+    object()
+)  # instead of an annotation: the parser may know more about such an argument than this module
 
 
 def check_class_path(path: str, allow: frozenset[str] | set[str] = frozenset()) -> None:
@@ -85,9 +89,15 @@ def resolve_class(
             f"{path} is defined in {found.__module__}, which is outside the allowed packages "
             f"({', '.join(sorted(ALLOWED))}); name a class of these."
         )
-    if not issubclass(found, bases):
+    if not _is_kind(found, bases):
         raise NeurodecError(f"{path} is no subclass of {_names(bases)}; name another {what}.")
     return found
+
+
+def _is_kind(found: type, bases: tuple[type, ...]) -> bool:
+    with suppress(TypeError):  # a protocol that does not say
+        return issubclass(found, bases)
+    return False
 
 
 def _imported(module: str) -> ModuleType:
@@ -114,10 +124,28 @@ def named_classes(
         raise NeurodecError(f"The arguments of {kind.__name__} must be names with values; correct them.")
     hints, found = _hints(kind), dict(arguments)
     for name, value in found.items():
-        kinds_of = _slots(hints.get(name, Any))[2]
+        kinds_of = _slots(hints.get(name, Any)).kinds_of
         if kinds_of and isinstance(value, str) and _is_dotted(value):
             found[name] = resolve_class(value, kinds_of, allow, f"class for {name}")
     return found
+
+
+def check_size(content: Any, source: str) -> None:
+    """Refuse a YAML file whose aliases unfold to more values than a recipe can have.
+
+    Raises
+    ------
+    NeurodecError
+        Naming the file.
+    """
+    waiting, n_values = [content], 0
+    while waiting:
+        value = waiting.pop()
+        n_values += 1
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        waiting += inner
+        if n_values + len(waiting) > _MOST:
+            raise NeurodecError(f"{source} holds more than {_MOST} values; write it without so many aliases.")
 
 
 def check_arguments(
@@ -145,9 +173,15 @@ def check_arguments(
     """
     if not isinstance(values, Mapping):
         return
-    hints = _hints(kind)
+    hints, defaults = _hints(kind), _defaults(kind)
     for name, value in values.items():
-        check_value(hints.get(str(name).rstrip("+"), Any), value, f"{where}.{name}", folder, allow)
+        name = str(name).rstrip("+")
+        if "." in name:
+            raise NeurodecError(
+                f"{where} has the key {name}; write its parts below each other, without dots."
+            )
+        if defaults.get(name, _UNKNOWN) is not value:  # a default may be a function
+            check_value(hints.get(name, _UNKNOWN), value, f"{where}.{name}", folder, allow)
 
 
 def check_value(
@@ -158,48 +192,46 @@ def check_value(
         raise NeurodecError(f"{where} is nested too deeply; simplify it.")
     if value is None or isinstance(value, (bool, int, float)):
         return
-    if isinstance(hint, type) and issubclass(hint, (str, Path)):
+    if isinstance(value, str) and _is_plain(hint):
         return  # a text is a text, whatever it spells
-    bases, inner, kinds_of = _slots(hint)
-    value = _as_read(value, folder)
+    slots = _slots(hint)
+    value, folder = _as_read(value, folder)
     if isinstance(value, str):
-        _check_text(value, bases, kinds_of, _takes_text(hint), where, allow)
+        _check_text(value, slots, hint, where, allow)
     elif isinstance(value, Mapping):
-        _check_mapping(value, bases, inner, where, folder, allow, depth)
+        _check_mapping(value, slots, where, folder, allow, depth)
     elif isinstance(value, Sequence):
+        hints = slots.inner or slots.bases or (hint if hint is _UNKNOWN else Any,)
+        joined = hints[0] if len(hints) == 1 else typing.Union[hints]  # noqa: UP007  built from a tuple
         for number, item in enumerate(value):
-            hints = inner or bases or (Any,)
-            joined = hints[0] if len(hints) == 1 else typing.Union[hints]  # noqa: UP007  built from a tuple
             check_value(joined, item, f"{where}.{number}", folder, allow, depth + 1)
+    elif isinstance(value, type) and slots.kinds_of:
+        resolve_class(f"{value.__module__}.{value.__qualname__}", slots.kinds_of, allow, f"class of {where}")
+    elif callable(value):
+        raise NeurodecError(f"{where} names {value}, but takes no class or function; give a plain value.")
 
 
-def _check_text(
-    text: str,
-    bases: tuple[type, ...],
-    kinds_of: tuple[type, ...],
-    takes_text: bool,
-    where: str,
-    allow: frozenset[str] | set[str],
-) -> None:
+def _check_text(text: str, slots: _Slots, hint: Any, where: str, allow: frozenset[str] | set[str]) -> None:
     if not _is_dotted(text):
         return
     known = text.split(".")[0] in ALLOWED | set(allow)
-    if bases or kinds_of:
+    takes_text = hint is not _UNKNOWN and _takes_text(hint)
+    if slots.bases or slots.kinds_of:
         if known or not takes_text or _importable(text):
-            resolve_class(text, (*bases, *kinds_of), allow, f"class of {where}")
-    elif not takes_text and (known or _importable(text)):
+            resolve_class(text, (*slots.bases, *slots.kinds_of), allow, f"class of {where}")
+    elif (slots.functions or not takes_text) and (known or _importable(text)):
         raise NeurodecError(f"{where} names {text}, but takes no class or function; give a plain value.")
 
 
 def _check_mapping(
     value: Mapping[str, Any],
-    bases: tuple[type, ...],
-    inner: tuple[Any, ...],
+    slots: _Slots,
     where: str,
     folder: Path,
     allow: frozenset[str] | set[str],
     depth: int,
 ) -> None:
+    bases, inner = slots.bases, slots.inner
     if "class_path" in value:
         if not bases:
             raise NeurodecError(
@@ -216,6 +248,7 @@ def _check_mapping(
             key: item for key, item in value.items() if key not in ("class_path", "init_args", "dict_kwargs")
         }
         for more in (value.get("init_args"), value.get("dict_kwargs")):
+            more = _as_read(more, folder)[0]
             arguments |= dict(more) if isinstance(more, Mapping) else {}
         check_arguments(kind if kind is not None else _nothing, arguments, where, folder, allow)
         return
@@ -223,7 +256,7 @@ def _check_mapping(
         if dataclasses.is_dataclass(base):
             check_arguments(base, value, where, folder, allow)
             return
-    hint = inner[-1] if inner else Any
+    hint = inner[-1] if inner else _UNKNOWN if bases else Any
     for key, item in value.items():
         check_value(hint, item, f"{where}.{key}", folder, allow, depth + 1)
 
@@ -233,7 +266,7 @@ def _nothing() -> None:
 
 
 def _hints(kind: Callable[..., Any]) -> dict[str, Any]:
-    """Return the annotations of a constructor, and of those that it passes arguments on to."""
+    """Return the annotations of a constructor and of those that it passes arguments on to."""
     hints: dict[str, Any] = {}
     for base in inspect.getmro(kind) if isinstance(kind, type) else (kind,):
         with suppress(Exception):  # an annotation that cannot be read takes no class
@@ -241,23 +274,50 @@ def _hints(kind: Callable[..., Any]) -> dict[str, Any]:
     return hints
 
 
-def _slots(hint: Any) -> tuple[tuple[type, ...], tuple[Any, ...], tuple[type, ...]]:
-    """Return the classes that an annotation builds, the annotations of its items, and those whose types it takes."""
+def _defaults(kind: Callable[..., Any]) -> dict[str, Any]:
+    """Return the default arguments of a constructor and of those that it passes arguments on to."""
+    defaults: dict[str, Any] = {}
+    for base in inspect.getmro(kind) if isinstance(kind, type) else (kind,):
+        with suppress(TypeError, ValueError):
+            own = inspect.signature(base.__init__ if isinstance(base, type) else base).parameters
+            defaults = {**{name: argument.default for name, argument in own.items()}, **defaults}
+    return defaults
+
+
+class _Slots(typing.NamedTuple):
+    """What an annotation takes: classes that it builds, items, types of classes, and whether functions."""
+
+    bases: tuple[type, ...]
+    inner: tuple[Any, ...]
+    kinds_of: tuple[type, ...]
+    functions: bool
+
+
+def _slots(hint: Any) -> _Slots:
     bases: list[type] = []
     inner: list[Any] = []
     kinds_of: list[type] = []
+    functions = False
     for part in _parts(hint):
         origin, arguments = typing.get_origin(part), typing.get_args(part)
-        if origin is type:
+        if Callable in (part, origin):
+            functions = True
+        elif origin is type:
             kinds_of += [argument for argument in arguments if isinstance(argument, type)]
         elif origin is not None:
-            is_callable = origin in (Callable, typing.get_origin(Callable[..., Any]))
-            inner += (
-                [] if is_callable or origin is typing.Literal else [a for a in arguments if a is not Ellipsis]
-            )
+            inner += [] if origin is typing.Literal else [a for a in arguments if a is not Ellipsis]
         elif isinstance(part, type) and part not in _VALUES and not issubclass(part, (str, Path)):
             bases.append(part)
-    return tuple(bases), tuple(inner), tuple(kinds_of)
+    return _Slots(tuple(bases), tuple(inner), tuple(kinds_of), functions)
+
+
+def _is_plain(hint: Any) -> bool:
+    """Tell whether an annotation takes nothing but values, so that no text in it is ever imported."""
+    if hint is _UNKNOWN:
+        return False
+    slots, parts = _slots(hint), list(_parts(hint))
+    free = any(part in (Any, object, dict, list) for part in parts)
+    return not (free or slots.bases or slots.kinds_of or slots.functions) and all(map(_is_plain, slots.inner))
 
 
 def _parts(hint: Any) -> Iterator[Any]:
@@ -272,8 +332,9 @@ def _parts(hint: Any) -> Iterator[Any]:
 
 
 def _takes_text(hint: Any) -> bool:
-    return (
-        any(isinstance(part, type) and issubclass(part, (str, Path)) for part in _parts(hint)) or hint is Any
+    return any(
+        part in (Any, object) or (isinstance(part, type) and issubclass(part, (str, Path)))
+        for part in _parts(hint)
     )
 
 
@@ -283,18 +344,28 @@ def _subclasses(bases: tuple[type, ...]) -> Iterator[type]:
         yield from _subclasses(tuple(type.__subclasses__(base)))
 
 
-def _as_read(value: Any, folder: Path) -> Any:
-    """Return what the parser makes of a text: it also reads YAML and JSON in it, or the file that it names."""
+def _as_read(value: Any, folder: Path) -> tuple[Any, Path]:
+    """Return what the parser makes of a text, which it also reads as YAML or as the name of a file, and its folder."""
+    if isinstance(value, argparse.Namespace):
+        return vars(value), folder
     if not isinstance(value, str):
-        return value
-    text = value
+        return value, folder
     for file in (Path(value), folder / value):
-        with suppress(OSError, ValueError):
-            text = file.read_text(encoding="utf-8") if file.is_file() else text
+        with suppress(OSError, ValueError, RuntimeError):  # RuntimeError: a home that nobody has
+            file = file.expanduser()
+            if file.is_file():
+                parsed = _yaml(_yaml(file.read_text(encoding="utf-8")))
+                check_size(parsed, str(file))
+                return parsed, file.parent
+    parsed = _yaml(value)
+    check_size(parsed, "A value of the recipe")
+    return (parsed if isinstance(parsed, (dict, list)) else value), folder
+
+
+def _yaml(text: Any) -> Any:
     with suppress(yaml.YAMLError, RecursionError):
-        parsed = yaml.safe_load(text)
-        return parsed if isinstance(parsed, (dict, list)) else value
-    return value
+        return yaml.safe_load(text) if isinstance(text, str) else text
+    return text
 
 
 def _is_dotted(text: str) -> bool:

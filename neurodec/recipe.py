@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser, Namespace
 from neurodec.alignment import embed, fit, load_pretrained
 from neurodec.alignment.datamodule import prepare_inputs
 from neurodec.alignment.history import NOTHING_LEARNT, training_summary
-from neurodec.alignment.trainer import below_out, check_device, check_trainer
+from neurodec.alignment.trainer import below_out, check_device, check_folders, check_hardware, check_packages
 from neurodec.data import Trials, load_stimuli, prepare, summary
 from neurodec.encoders import Ridge
 from neurodec.errors import NeurodecError, reading
@@ -75,10 +75,10 @@ def run_recipe(
     """
     parser, recipe = load_recipe(path, overrides or [], allow or [])
     run = Run(parser, recipe, Path(data_root), Path(out), frozenset(allow or []), allow_outside)
-    run.check()
     stages = run.stages()
     if only is not None and only not in stages:
         raise NeurodecError(f"The recipe {path} has no stage {only}; it has {', '.join(stages)}.")
+    run.check([only] if only else stages)
     run.out.mkdir(parents=True, exist_ok=True)
     with atomic_path(run.out / "config.yaml") as partial:
         partial.write_text(parser.dump(recipe), encoding="utf-8")
@@ -130,18 +130,23 @@ class Run:
     allow: frozenset[str]
     allow_outside: bool = False
 
-    def check(self) -> None:
-        """Refuse what this machine cannot run, or what would be written elsewhere, before any work."""
+    def check(self, stages: list[str]) -> None:
+        """Refuse what these stages cannot do on this machine, or would write elsewhere, before any work."""
         sections = self.recipe.as_dict()
-        if "trainer" in sections:
-            check_trainer(sections["trainer"], self.out, allow_outside=self.allow_outside)
-        for name in ("features", "decoder"):
+        trainer = sections.get("trainer", {})
+        check_folders(trainer, self.out, allow_outside=self.allow_outside)
+        if "fit" in stages:
+            check_packages(trainer)
+            check_hardware(trainer)
+        for stage, name in (("features", "features"), ("reconstruct", "decoder")):
             section = sections.get(name) or {}
-            check_device((section.get("init_args") or section).get("device"), f"{name}.device")
+            if stage in stages:
+                check_device((section.get("init_args") or section).get("device"), f"{name}.device")
 
     def stages(self) -> list[str]:
         """Name the stages that the recipe's sections ask for."""
-        trained = ["features", "fit", "retrieve"] if "model" in self.recipe else []
+        trained = ["features", "fit"] if "model" in self.recipe else []
+        trained += ["retrieve"] if trained and self.recipe.get("evaluation") else []
         trained += ["reconstruct"] if "reconstruction" in self.recipe else []
         scored = ["evaluate", "report"] if self.recipe.get("evaluation") else []
         return ["prepare", *trained, *scored]
@@ -168,6 +173,7 @@ class Run:
             return
         stimuli = load_stimuli(self.out / "prepared")
         model.image_features(stimuli, self.root).save(self.out / "features")
+        remove(self.out / "text_features")  # of other features
         if (stimuli["caption"] != "").all() and hasattr(model, "text_features"):
             texts = model.text_features(stimuli["caption"].tolist(), stimuli["stimulus"].tolist())
             texts.save(self.out / "text_features")

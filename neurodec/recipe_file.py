@@ -15,11 +15,12 @@ from lightning import Trainer
 import neurodec.encoders  # noqa: F401  short class names resolve among what is imported
 from neurodec.alignment import AlignmentModule, TrialsDataModule
 from neurodec.alignment.fit import Selection, link_sizes
-from neurodec.class_paths import check_arguments, check_value
+from neurodec.alignment.trainer import check_packages
+from neurodec.class_paths import check_arguments, check_size, check_value, resolve_class
 from neurodec.data import Dataset
 from neurodec.decoders import GuidedDiffusion, Kandinsky
 from neurodec.errors import NeurodecError, reading
-from neurodec.evaluation import Evaluation
+from neurodec.evaluation import Evaluation, Retrieval
 from neurodec.features import Extractor, OpenClip
 from neurodec.priors import DiffusionPrior, LinearPrior
 from neurodec.reconstruct import Reconstruction
@@ -71,18 +72,42 @@ def load_recipe(
         raise NeurodecError(
             f"{whole[0]} replaces a whole section; override single keys, such as --trainer.max_epochs."
         )
+    unread = "", "the docstring of the class lists its keys"
     # Before the parser sees it, because it imports what a text names; and after, because it knows short names.
-    check_sections(_with_overrides(content, overrides), path.parent, allowed)
+    with reading(f"The recipe {path}", *unread):
+        whole_content = _with_overrides(content, overrides)
+        check_sections(whole_content, path.parent, allowed)
     parser = recipe_parser(content)
-    with reading(f"The recipe {path}", "", "the docstring of the class lists its keys"):
+    with reading(f"The recipe {path}", *unread):
         try:
             recipe = parser.parse_args(["--config", str(path), *overrides])
         except (ArgumentError, ValueError, TypeError) as error:
+            check_packages(whole_content.get("trainer"))  # a class without its package may not tell its arguments
             raise NeurodecError(
                 f"The recipe {path} does not fit: {_reason(error)[:400]}; the docstring of the class lists its keys."
             ) from error
-    check_sections(recipe.as_dict(), path.parent, allowed)
+        check_sections(recipe.as_dict(), path.parent, allowed)
+    _check_evaluation(recipe, path, allowed)
     return parser, recipe
+
+
+def _check_evaluation(recipe: Namespace, path: Path, allow: set[str]) -> None:
+    """Refuse an evaluation that does not go with the other sections."""
+    evaluation = recipe.get("evaluation")
+    if evaluation is None:
+        return
+    retrieves = issubclass(resolve_class(evaluation.class_path, Evaluation, allow), Retrieval)
+    name = evaluation.class_path.rpartition(".")[2]
+    if "model" in recipe and not retrieves:
+        raise NeurodecError(
+            f"The recipe {path} trains a `model`, which {name} does not score, as it trains its own decoder; leave out "
+            "`model`, `features`, `data` and `trainer`, or take neurodec.evaluation.Retrieval."
+        )
+    if "model" not in recipe and retrieves:
+        raise NeurodecError(
+            f"The recipe {path} scores with {name}, which needs a trained `model`; add the sections `features`, `data` "
+            "and `model`, or take neurodec.evaluation.Classification."
+        )
 
 
 def check_sections(content: dict[str, Any], folder: Path, allow: set[str]) -> None:
@@ -168,6 +193,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise NeurodecError(f"The recipe {path} does not exist; configs/ holds some to start from.")
     with reading(f"The recipe {path}", "a YAML file", "correct it"):
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        check_size(content, f"The recipe {path}")
     if not isinstance(content, dict) or "dataset" not in content:
         raise NeurodecError(f"The recipe {path} has no `dataset` section, which names the reader; add it.")
     unknown = sorted(set(content) - {*SECTIONS, "name", "seed", "protocol", "selection"})

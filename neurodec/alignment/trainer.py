@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import re
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.pytorch.accelerators import AcceleratorRegistry
 
 from neurodec.class_paths import resolve_class
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 
 _PACKAGES = {  # what must be importable for a logger or callback, any of it
     "TensorBoardLogger": ("tensorboard", "tensorboardX"),
@@ -23,12 +28,77 @@ _PACKAGES = {  # what must be importable for a logger or callback, any of it
     "DeviceStatsMonitor": ("psutil",),
 }
 _INSTALLED_AS = {"comet_ml": "comet-ml"}
-_FOLDERS = ("save_dir", "dirpath", "default_root_dir", "log_dir", "root_dir", "tracking_uri")
+_FOLDERS = (
+    *("save_dir", "dirpath", "default_root_dir", "log_dir", "root_dir", "dir", "nvme_path"),
+    *("tracking_uri", "artifact_location", "exclude_batches_path"),
+)
+_SCHEME = re.compile(r"[a-z][a-z0-9+]+:|databricks")
 _REMOTE = ("http://", "https://", "databricks")
+_NOT_TRIED = ("logger", "callbacks", "default_root_dir", "deterministic", "benchmark", "detect_anomaly")
 
 
-def check_trainer(trainer: dict[str, Any], out: Path, *, allow_outside: bool) -> None:
-    """Refuse, before any work, a trainer that cannot run on this machine or writes outside OUT.
+def check_packages(trainer: Any) -> None:
+    """Refuse loggers and callbacks whose package is not installed.
+
+    Parameters
+    ----------
+    trainer : dict or None
+        The section `trainer` of a recipe, as written or as parsed.
+
+    Raises
+    ------
+    NeurodecError
+        With the command that installs it.
+    """
+    for name in _built(trainer):
+        packages = _PACKAGES.get(name, ())
+        if packages and not any(find_spec(package) for package in packages):
+            wanted = _INSTALLED_AS.get(packages[0], packages[0])
+            raise NeurodecError(
+                f"{name} needs the package {wanted}, which is not installed; install it with  pip install {wanted}."
+            )
+
+
+def check_hardware(trainer: dict[str, Any]) -> None:
+    """Refuse, before any work, a trainer that cannot run on this machine.
+
+    Parameters
+    ----------
+    trainer : dict
+        The section `trainer` of a recipe.
+
+    Raises
+    ------
+    NeurodecError
+        Naming the key, or with Lightning's own words.
+    """
+    accelerator = trainer.get("accelerator")
+    if isinstance(accelerator, str) and accelerator != "auto":
+        _check_accelerator(accelerator)
+    plain = {
+        key: value
+        for key, value in trainer.items()
+        if isinstance(value, (str, int, float)) and key not in _NOT_TRIED
+    }
+    with reading("The section trainer of the recipe", "a trainer for this machine", "correct it"), quiet():
+        L.Trainer(**plain, logger=False, enable_checkpointing=False)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's tips, which are not about the user's data, from the terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def check_folders(trainer: dict[str, Any], out: Path, *, allow_outside: bool) -> None:
+    """Refuse a trainer that writes outside OUT.
 
     Parameters
     ----------
@@ -44,16 +114,6 @@ def check_trainer(trainer: dict[str, Any], out: Path, *, allow_outside: bool) ->
     NeurodecError
         Naming the key and what to do.
     """
-    accelerator = trainer.get("accelerator")
-    if isinstance(accelerator, str) and accelerator != "auto":
-        _check_accelerator(accelerator)
-    for name in _built(trainer):
-        packages = _PACKAGES.get(name, ())
-        if packages and not any(find_spec(package) for package in packages):
-            wanted = _INSTALLED_AS.get(packages[0], packages[0])
-            raise NeurodecError(
-                f"{name} needs the package {wanted}, which is not installed; install it with  pip install {wanted}."
-            )
     if not allow_outside:
         for key, text in _written(trainer):
             if not _below(text, out):
@@ -74,7 +134,7 @@ def check_device(device: Any, key: str) -> None:
     if device in (None, "auto"):
         return
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # the device "meta" can do all but this
     except Exception as error:  # each backend fails in its own way
         reason = " ".join(str(error).split())[:120]
         raise NeurodecError(
@@ -94,19 +154,17 @@ def below_out(trainer: dict[str, Any], out: Path, *, allow_outside: bool) -> dic
         found = {key: moved(item) for key, item in value.items()}
         for key in _FOLDERS:
             text = found.get(key)
-            if isinstance(text, (str, Path)) and not _is_remote(str(text)):
+            if isinstance(text, (str, Path)) and not _SCHEME.match(str(text).removeprefix("file:")):
                 found[key] = str(out / str(text).removeprefix("file:"))
         if "class_path" in found and str(found["class_path"]).endswith("Logger") and not allow_outside:
             kind = resolve_class(
                 found["class_path"], object, frozenset({str(found["class_path"]).split(".")[0]})
             )
+            taken = inspect.signature(kind.__init__).parameters
             arguments = dict(found.get("init_args") or {})
-            if "save_dir" in inspect.signature(kind.__init__).parameters and arguments.get("save_dir") in (
-                None,
-                ".",
-                "./mlruns",
-            ):
-                arguments["save_dir"] = str(out)
+            for key in ("save_dir", "root_dir"):
+                if key in taken and arguments.get(key) in (None, ".", "./mlruns"):
+                    arguments[key] = str(out)
             found["init_args"] = arguments
         return found
 
@@ -128,34 +186,28 @@ def _check_accelerator(name: str) -> None:
 
 
 def _built(value: Any) -> Iterator[str]:
-    """Yield the names of all classes in a section."""
-    if isinstance(value, dict):
-        if isinstance(value.get("class_path"), str):
-            yield value["class_path"].rpartition(".")[2]
-        for item in value.values():
-            yield from _built(item)
+    """Yield the names that may be classes' in a section."""
+    if isinstance(value, str):
+        yield value.rpartition(".")[2]
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _built(item)
+
+
+def _written(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the keys and values of all texts in a section that could lead out of a folder."""
+    if isinstance(value, (str, Path)):
+        text = str(value)
+        leads_out = PurePath(text).is_absolute() or ".." in PurePath(text).parts or text.startswith(("~", "file:"))
+        if (leads_out or key in _FOLDERS) and not text.startswith(_REMOTE):
+            yield key, text
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _written(item, str(name))
     elif isinstance(value, list):
         for item in value:
-            yield from _built(item)
-
-
-def _written(value: Any) -> Iterator[tuple[str, str]]:
-    """Yield the keys and values of all folders and file names in a section."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key in (*_FOLDERS, "filename") and isinstance(item, (str, Path)) and not _is_remote(str(item)):
-                yield key, str(item)
-            else:
-                yield from _written(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _written(item)
-
-
-def _is_remote(text: str) -> bool:
-    return text.startswith(_REMOTE)
+            yield from _written(item, key)
 
 
 def _below(text: str, out: Path) -> bool:
-    place = (out / text.removeprefix("file:")).resolve()
-    return place.is_relative_to(out.resolve())
+    text = text.removeprefix("file:")
+    return not _SCHEME.match(text) and (out / Path(text).expanduser()).resolve().is_relative_to(out.resolve())
