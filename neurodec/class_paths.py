@@ -26,9 +26,8 @@ from neurodec.errors import NeurodecError, reading
 ALLOWED = frozenset({"neurodec", "torch", "lightning", "braindecode", "sklearn"})
 _VALUES = (str, bytes, int, float, bool, complex, type(None), Path, dict, list, tuple, set, object, Any)
 _DEEPEST = 50
-_UNKNOWN = (
-    object()
-)  # instead of an annotation: the parser may know more about such an argument than this module
+_MOST = 200_000  # values in a recipe: a few lines of aliases can stand for billions
+_UNKNOWN = object()  # instead of an annotation: the parser may know more of the argument than this module
 
 
 def check_class_path(path: str, allow: frozenset[str] | set[str] = frozenset()) -> None:

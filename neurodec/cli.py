@@ -42,6 +42,7 @@ EXAMPLES = """examples:
   neurodec fit configs/atm/things-eeg2.yaml --data-root DIR --out OUT --model.lr 1e-4
 """
 
+_DEBUG = "show the traceback beneath an error's sentence"
 _SPACE = "free some space, or choose another folder to write to; the same command goes on from here"
 _RIGHTS = "change the permissions, or choose another folder"
 _IN_THE_WAY = "a file is in the way, so choose another folder"
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"neurodec {__version__}")
+    parser.add_argument("--debug", action="store_true", help=_DEBUG)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     _add_recipe_verb(verbs, "run", "run every stage that a recipe names", _run)
     for stage, summary in STAGES.items():
@@ -112,7 +114,7 @@ def _verb(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--debug", action="store_true", help="show the traceback beneath an error's sentence")
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=_DEBUG)
     parser.set_defaults(run=run, verb=name)
     return parser
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -173,7 +174,7 @@ class Run:
             return
         stimuli = load_stimuli(self.out / "prepared")
         model.image_features(stimuli, self.root).save(self.out / "features")
-        remove(self.out / "text_features")  # of other features
+        shutil.rmtree(self.out / "text_features", ignore_errors=True)  # of other features
         if (stimuli["caption"] != "").all() and hasattr(model, "text_features"):
             texts = model.text_features(stimuli["caption"].tolist(), stimuli["stimulus"].tolist())
             texts.save(self.out / "text_features")

@@ -82,7 +82,9 @@ def load_recipe(
         try:
             recipe = parser.parse_args(["--config", str(path), *overrides])
         except (ArgumentError, ValueError, TypeError) as error:
-            check_packages(whole_content.get("trainer"))  # a class without its package may not tell its arguments
+            check_packages(
+                whole_content.get("trainer")
+            )  # a class without its package may not tell its arguments
             raise NeurodecError(
                 f"The recipe {path} does not fit: {_reason(error)[:400]}; the docstring of the class lists its keys."
             ) from error
@@ -95,6 +97,11 @@ def _check_evaluation(recipe: Namespace, path: Path, allow: set[str]) -> None:
     """Refuse an evaluation that does not go with the other sections."""
     evaluation = recipe.get("evaluation")
     if evaluation is None:
+        if "reconstruction" in recipe:
+            raise NeurodecError(
+                f"The recipe {path} draws pictures without an `evaluation`, which says how trials are averaged; add "
+                "evaluation: {class_path: neurodec.evaluation.Retrieval}."
+            )
         return
     retrieves = issubclass(resolve_class(evaluation.class_path, Evaluation, allow), Retrieval)
     name = evaluation.class_path.rpartition(".")[2]

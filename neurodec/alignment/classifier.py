@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -13,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neurodec.alignment.module import takes_subject
+from neurodec.class_paths import named_classes
+from neurodec.encoders import ATM
 from neurodec.encoders.classifier import Classifier
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 
 
 class ContrastiveClassifier(Classifier):
@@ -25,8 +25,8 @@ class ContrastiveClassifier(Classifier):
 
     Parameters
     ----------
-    encoder : str
-        Class path of a `BrainEncoder`, built anew for every fold.
+    encoder : type of nn.Module
+        Class of an encoder, in a recipe its import path; built anew for every fold.
     encoder_args : dict
         Its further arguments; `n_chans`, `n_times`, `n_outputs` and `n_subjects` are filled in where it has them.
     n_outputs : int
@@ -48,7 +48,7 @@ class ContrastiveClassifier(Classifier):
 
     def __init__(
         self,
-        encoder: str = "neurodec.encoders.ATM",
+        encoder: type[nn.Module] = ATM,
         encoder_args: dict[str, Any] | None = None,
         n_outputs: int = 64,
         n_epochs: int = 30,
@@ -82,7 +82,8 @@ class ContrastiveClassifier(Classifier):
         self._known = np.unique(subjects)
         if responses.ndim != 3:
             raise NeurodecError(
-                f"{self.encoder} takes channels by samples; these trials are patterns, so use the linear decoder."
+                f"{self.encoder.__name__} takes channels by samples; these trials are patterns, so use the linear "
+                "decoder."
             )
         self._spread = float(responses.std()) or 1.0
         self._trained = [self._train(responses, row, subjects) for row in labels]
@@ -129,11 +130,7 @@ class ContrastiveClassifier(Classifier):
         return model.eval()
 
     def _build(self, n_chans: int, n_times: int, n_subjects: int) -> nn.Module:
-        # A recipe's class paths were checked when it was read, by their form; nothing of another form is imported.
-        if not re.fullmatch(r"([A-Za-z_]\w*\.)+[A-Z]\w*", self.encoder):
-            raise NeurodecError(f"{self.encoder} is not the path of a class, such as neurodec.encoders.ATM.")
-        module, _, name = self.encoder.rpartition(".")
-        build = getattr(import_module(module), name)
+        build = self.encoder
         sizes = {
             "n_chans": n_chans,
             "n_times": n_times,
@@ -141,7 +138,11 @@ class ContrastiveClassifier(Classifier):
             "n_subjects": n_subjects,
         }
         accepted = inspect.signature(build.__init__).parameters
-        return build(**{key: value for key, value in sizes.items() if key in accepted}, **self.encoder_args)
+        filled = {key: value for key, value in sizes.items() if key in accepted}
+        with reading(
+            f"The encoder {build.__name__}", "", "its arguments do not fit, so correct `encoder_args`"
+        ):
+            return build(**filled, **named_classes(build, self.encoder_args))
 
 
 def _embed(model: nn.Module, inputs: Tensor, ids: Tensor) -> Tensor:

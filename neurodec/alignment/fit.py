@@ -7,6 +7,8 @@ import logging
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,12 +110,28 @@ def fit(config: dict[str, Any], out: Path, name: str, selection: Selection) -> P
         # Lightning would give a run that had already stopped early one more epoch.
         if not any(state.get("stopped_epoch") for state in earlier["callbacks"].values()):
             resumed = last if last.exists() else None
-            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resumed, weights_only=True)
+            with _telling(type(cli.model.encoder).__name__):
+                cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resumed, weights_only=True)
     best = checkpoints / "best.ckpt"
     validated = selection != "last" and best.exists()
     if cli.trainer.is_global_zero:
         _export(model_folder, cli, best if validated else last, selection if validated else "last")
     return model_folder
+
+
+@contextmanager
+def _telling(encoder: str) -> Iterator[None]:
+    """Tell in one sentence what stopped a training; a full disk, which is no fault of the recipe, passes."""
+    try:
+        yield
+    except (NeurodecError, OSError):
+        raise
+    except Exception as error:  # Lightning, any callback and any encoder fail in their own ways
+        reason = " ".join(str(error).split())[:200] or "no reason was given"
+        raise NeurodecError(
+            f"The training of {encoder} stopped ({type(error).__name__}: {reason}); see whether the encoder takes "
+            "responses of this shape and whether the callbacks fit the trainer, and correct the recipe."
+        ) from error
 
 
 def read_own_checkpoint(path: Path) -> dict[str, Any]:

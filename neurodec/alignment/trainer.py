@@ -197,7 +197,9 @@ def _written(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
     """Yield the keys and values of all texts in a section that could lead out of a folder."""
     if isinstance(value, (str, Path)):
         text = str(value)
-        leads_out = PurePath(text).is_absolute() or ".." in PurePath(text).parts or text.startswith(("~", "file:"))
+        leads_out = (
+            PurePath(text).is_absolute() or ".." in PurePath(text).parts or text.startswith(("~", "file:"))
+        )
         if (leads_out or key in _FOLDERS) and not text.startswith(_REMOTE):
             yield key, text
     elif isinstance(value, dict):
