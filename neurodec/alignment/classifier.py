@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neurodec.alignment.module import takes_subject
-from neurodec.class_paths import named_classes
+from neurodec.class_paths import named_classes, resolve_class
 from neurodec.encoders import ATM
 from neurodec.encoders.classifier import Classifier
 from neurodec.errors import NeurodecError, reading
@@ -25,8 +25,8 @@ class ContrastiveClassifier(Classifier):
 
     Parameters
     ----------
-    encoder : type of nn.Module
-        Class of an encoder, in a recipe its import path; built anew for every fold.
+    encoder : type of nn.Module, or str
+        Class of an encoder, or the import path of one of an allowed package; built anew for every fold.
     encoder_args : dict
         Its further arguments; `n_chans`, `n_times`, `n_outputs` and `n_subjects` are filled in where it has them.
     n_outputs : int
@@ -48,7 +48,7 @@ class ContrastiveClassifier(Classifier):
 
     def __init__(
         self,
-        encoder: type[nn.Module] = ATM,
+        encoder: type[nn.Module] | str = ATM,
         encoder_args: dict[str, Any] | None = None,
         n_outputs: int = 64,
         n_epochs: int = 30,
@@ -60,7 +60,10 @@ class ContrastiveClassifier(Classifier):
         use_subject: bool = True,
         seed: int = 0,
     ) -> None:
-        self.encoder, self.encoder_args, self.n_outputs = encoder, encoder_args or {}, n_outputs
+        self.encoder = (
+            resolve_class(encoder, nn.Module, what="encoder") if isinstance(encoder, str) else encoder
+        )
+        self.encoder_args, self.n_outputs = encoder_args or {}, n_outputs
         self.n_epochs, self.batch_size, self.lr, self.weight_decay = n_epochs, batch_size, lr, weight_decay
         self.scale, self.noise, self.use_subject, self.seed = scale, noise, use_subject, seed
 

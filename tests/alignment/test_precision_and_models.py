@@ -13,7 +13,16 @@ from small_studies import STUDIES
 from neurodec.alignment import embed, fit, load_pretrained
 from neurodec.cli import main
 
-MODELS = ("EEGNet", "ShallowFBCSPNet", "Deep4Net", "EEGConformer", "TIDNet", "EEGInceptionERP", "ATCNet")
+MODELS = (
+    "EEGNet",
+    "ShallowFBCSPNet",
+    "Deep4Net",
+    "EEGConformer",
+    "TIDNet",
+    "EEGInceptionERP",
+    "ATCNet",
+    "TSception",
+)
 
 
 @pytest.mark.parametrize(
