@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from neurodec.alignment.channels import channel_infos
 from neurodec.data import Trials, validation_concepts
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
@@ -84,7 +83,6 @@ class TrialsDataModule(L.LightningDataModule):
         self.subjects = subjects or list(dict.fromkeys(trials.table["subject"]))
         self.trials = prepare_inputs(trials, ch_names, tmin, tmax)
         self.n_subjects, self.sfreq = len(self.subjects), self.trials.info.get("sfreq")
-        self.chs_info = channel_infos(self.trials.info)
         if self.features.values.ndim != 2:
             raise NeurodecError(
                 f"The targets of {features} have shape {self.features.values.shape}; contrastive training needs one "

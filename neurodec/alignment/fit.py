@@ -28,7 +28,7 @@ from neurodec.files import atomic_path, remove_partials
 _FACTS = ("modality", "sfreq", "tmin", "ch_names", "ch_types", "mask_shape", "voxel_indices", "affine")
 _QUIET = {"logger": False, "enable_model_summary": False}  # metrics.csv and the report say what matters
 Selection = Literal["validation", "last", "published_protocol"]
-LINKED = ("n_chans", "n_times", "n_outputs", "n_subjects", "sfreq", "chs_info")
+LINKED = ("n_chans", "n_times", "n_outputs", "n_subjects", "sfreq")
 _EXPECTED = (
     ".*isinstance.treespec, LeafSpec.*",
     ".*does not have many workers.*",  # a gather needs no workers
