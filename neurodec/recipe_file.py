@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,7 +91,17 @@ def load_recipe(
             ) from error
         check_sections(recipe.as_dict(), path.parent, allowed)
     _check_evaluation(recipe, path, allowed)
-    return parser, recipe
+    return parser, _plain(recipe)
+
+
+def _plain(value: Any) -> Any:
+    """Replace enumerated texts, which some defaults are (Timer's `interval`), by texts: YAML knows no others."""
+    if isinstance(value, Namespace):
+        for key, item in vars(value).items():
+            vars(value)[key] = _plain(item)
+    elif isinstance(value, list):
+        return [_plain(item) for item in value]
+    return str(value.value) if isinstance(value, str) and isinstance(value, Enum) else value
 
 
 def _check_evaluation(recipe: Namespace, path: Path, allow: set[str]) -> None:

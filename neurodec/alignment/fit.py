@@ -22,6 +22,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from neurodec.alignment.datamodule import TrialsDataModule
 from neurodec.alignment.module import AlignmentModule
 from neurodec.alignment.pretrained import save_pretrained
+from neurodec.alignment.trainer import built
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, remove_partials
 
@@ -190,7 +191,8 @@ def _build(config: dict[str, Any], folder: Path, monitor: str) -> FitCLI:
         **_QUIET,
         **{key: value for key, value in config.get("trainer", {}).items() if value is not None},
     }
-    trainer.setdefault("enable_progress_bar", sys.stderr.isatty())
+    named = any(name.endswith("ProgressBar") for name in built(trainer.get("callbacks")))
+    trainer.setdefault("enable_progress_bar", sys.stderr.isatty() or named)
     trainer["default_root_dir"] = str(folder)
     data = config["data"]
     validated = data.get("validate_on_test", False) or data.get("validation_fraction", 0.1) > 0

@@ -50,7 +50,7 @@ def check_packages(trainer: Any) -> None:
     NeurodecError
         With the command that installs it.
     """
-    for name in _built(trainer):
+    for name in built(trainer):
         packages = _PACKAGES.get(name, ())
         if packages and not any(find_spec(package) for package in packages):
             wanted = _INSTALLED_AS.get(packages[0], packages[0])
@@ -185,12 +185,12 @@ def _check_accelerator(name: str) -> None:
         )
 
 
-def _built(value: Any) -> Iterator[str]:
-    """Yield the names that may be classes' in a section."""
+def built(value: Any) -> Iterator[str]:
+    """Yield the last words of all texts in a section: the names of its classes are among them."""
     if isinstance(value, str):
         yield value.rpartition(".")[2]
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _built(item)
+        yield from built(item)
 
 
 def _written(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
