@@ -149,7 +149,9 @@ class AlignmentModule(L.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW without a schedule, as published."""
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
+        half = any(parameter.dtype == torch.float16 for parameter in parameters)
+        eps = 1e-4 if half else 1e-8  # which half precision rounds to nothing, and then divides by it
+        return torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay, eps=eps)
 
 
 def takes_subject(encoder: nn.Module) -> bool:

@@ -26,7 +26,7 @@ MODELS = (
 
 
 @pytest.mark.parametrize(
-    "precision", ["bf16-mixed", "16-mixed", "bf16-true", "64-true", "32-true", "bf16", 64, 32, 16]
+    "precision", ["bf16-mixed", "16-mixed", "16-true", "bf16-true", "64-true", "32-true", "bf16", 64, 32, 16]
 )
 def test_every_precision_trains_as_single_does(folder, precision, recwarn):  # noqa: F811
     single = fit(config(folder, 2), folder / "single", "x", "validation")
