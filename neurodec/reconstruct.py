@@ -309,4 +309,4 @@ def open_picture(file: str | Path) -> Image.Image:
         with Image.open(file) as picture:
             return picture.convert("RGB")
     except OSError as error:
-        raise NeurodecError(f"The picture {file} cannot be read ({error}); restore it.") from None
+        raise NeurodecError(f"The picture {file} cannot be read ({error}); restore it.") from error

@@ -350,3 +350,38 @@ def test_seeds_of_numbers_are_numbers(study):
     assert recipe.model.lr == pytest.approx(1e-4)
     assert recipe.trainer.max_epochs == 7
     assert np.isscalar(recipe.seed)
+
+
+CODE = """open('MARKER', 'w').close()
+from transformers import PretrainedConfig, PreTrainedModel
+
+class Config(PretrainedConfig):
+    model_type = 'stranger'
+
+class Model(PreTrainedModel):
+    config_class = Config
+
+class Tokenizer:
+    pass
+"""
+
+
+def test_no_folder_asks_whether_its_code_may_run(tmp_path, monkeypatch):
+    """Transformers would ask on the terminal; nobody should have to know what to answer."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    own = tmp_path / "clip"
+    shutil.copytree(ASSETS / "tiny-clip", own)
+    named = {"AutoTokenizer": ["code.Tokenizer", None], "AutoConfig": "code.Config", "AutoModel": "code.Model"}
+    (own / "config.json").write_text(json.dumps({"model_type": "stranger", "auto_map": named}))
+    (own / "code.py").write_text(CODE)
+    tokenizer = json.loads((own / "tokenizer_config.json").read_text())
+    del tokenizer["tokenizer_class"]
+    (own / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    load_tokenizer(f"local-dir:{own}")
+    config = json.loads((own / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"]["hf_model_name"] = str(own)
+    (own / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(NeurodecError, match="cannot be loaded"):
+        load_clip(f"local-dir:{own}")
+    assert not (tmp_path / "MARKER").exists()

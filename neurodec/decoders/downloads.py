@@ -95,8 +95,8 @@ def find_folder(name: str) -> Path:
         raise NeurodecError(f"The folder {name} does not exist; name a folder or a Hugging Face id.")
     try:
         return Path(huggingface_hub.snapshot_download(name, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError, OSError):
-        raise NeurodecError(_absent(name, DOWNLOADS.get(name, _UNKNOWN))) from None
+    except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        raise NeurodecError(_absent(name, DOWNLOADS.get(name, _UNKNOWN))) from error
 
 
 def find_file(name: str, relative: str) -> Path:

@@ -355,5 +355,5 @@ def _add_adapter(pipeline: DiffusionPipeline, file: Path, scale: float) -> None:
         except (KeyError, ValueError, RuntimeError) as error:
             raise NeurodecError(
                 f"The adapter {file.name} cannot be loaded ({first_line(error)}); fetch or train it again."
-            ) from None
+            ) from error
         pipeline.set_ip_adapter_scale(scale)

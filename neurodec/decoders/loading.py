@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from neurodec.decoders.downloads import find_folder, remedy
 from neurodec.errors import NeurodecError
+from neurodec.foreign_code import no_foreign_code
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -101,7 +102,7 @@ def read_shapes(file: Path, what: str, mend: str) -> dict[str, tuple[int, ...]]:
         with safe_open(file, framework="pt") as handle:
             return {key: tuple(handle.get_slice(key).get_shape()) for key in handle.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise NeurodecError(f"{what} ({file.name}) is damaged or cut short ({error}); {mend}.") from None
+        raise NeurodecError(f"{what} ({file.name}) is damaged or cut short ({error}); {mend}.") from error
 
 
 def check_network(folder: Path, what: str, mend: str, stem: str = "model") -> dict[str | None, list[Path]]:
@@ -161,7 +162,7 @@ def resolve_device(device: str, offload: Offload | None = None) -> torch.device:
     try:
         found = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise NeurodecError(f"There is no device {device} ({first_line(error)}); name another.") from None
+        raise NeurodecError(f"There is no device {device} ({first_line(error)}); name another.") from error
     if offload and found.type == "cpu":
         raise NeurodecError(
             f"offload: {offload} keeps parts off a GPU, and the device is the CPU; leave it out."
@@ -234,17 +235,17 @@ def memory_advice(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError:
+    except torch.OutOfMemoryError as error:
         torch.cuda.empty_cache()
         raise NeurodecError(
             f"The GPU ran out of memory while {doing}; lower the decoder's batch_size or set offload: model "
             "(sequential needs least and is slowest)."
-        ) from None
+        ) from error
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the bars and remarks of diffusers and transformers, and give them back as they were."""
+    """Silence the bars, remarks and questions of diffusers and transformers, and give them back as they were."""
     from diffusers.utils import logging as diffusers_log
     from transformers.utils import logging as transformers_log
 
@@ -254,7 +255,7 @@ def quiet() -> Iterator[None]:
         log.set_verbosity_error()
         log.disable_progress_bar()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), no_foreign_code():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
@@ -274,8 +275,8 @@ def _named(name: str) -> Iterator[None]:
     """Name the generator whose loading failed for a reason that no check foresaw."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, ImportError) as error:
-        raise NeurodecError(f"{name} cannot be loaded ({first_line(error)}); {remedy(name)}.") from None
+    except Exception as error:  # diffusers and transformers fail in every way
+        raise NeurodecError(f"{name} cannot be loaded ({first_line(error)}); {remedy(name)}.") from error
 
 
 def _check_parts(folder: Path, name: str, index: dict[str, Any]) -> dict[str, dict[str | None, list[Path]]]:
@@ -339,7 +340,7 @@ def _read_config(
 ) -> dict[str, Any]:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise NeurodecError(f"{what} has no {file.name}; {mend}.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise NeurodecError(f"{what} has an unreadable {file.name}; {mend}.") from None
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NeurodecError(f"{what} has no {file.name}; {mend}.") from error
+    except (ValueError, RecursionError) as error:  # no JSON, no text, or nested without end
+        raise NeurodecError(f"{what} has an unreadable {file.name}; {mend}.") from error

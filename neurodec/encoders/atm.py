@@ -181,7 +181,7 @@ class ATM(nn.Module):
         except KeyError as error:
             raise NeurodecError(
                 f"{source} is not an ATMS checkpoint: it lacks {error}; give the authors' file."
-            ) from None
+            ) from error
         return take_exactly(model, ours, source)
 
 

@@ -103,6 +103,6 @@ class ATMLowLevel(nn.Module):
         except KeyError as error:
             raise NeurodecError(
                 f"{source} is not a low-level ATM checkpoint: it lacks {error}; give the authors' file."
-            ) from None
+            ) from error
         ours["upsampler.0.weight"] = first[:, :, 1:3, 1:3]
         return take_exactly(cls(len(first) // n_features, n_times, n_features, widths), ours, source)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -33,14 +31,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         state = (
             load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         )
-    except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # pickles fail in every way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise NeurodecError(
             f"{path} is not a readable checkpoint of tensors ({reason}); fetch it again."
-        ) from None
+        ) from error
     for name in ("state_dict", "model_state_dict"):
         state = state.get(name, state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise NeurodecError(f"{path} holds something else than a state dict; save `model.state_dict()`.")
     return {name.removeprefix("module."): value for name, value in state.items()}
 

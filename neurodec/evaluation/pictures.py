@@ -143,7 +143,7 @@ def as_pictures(pictures: np.ndarray | Sequence[Image.Image], name: str) -> Pict
     except (TypeError, ValueError) as error:
         raise NeurodecError(
             f"The {name} form no array ({error}); give (n, 3, H, W) or a list of PIL images."
-        ) from None
+        ) from error
     floating = np.issubdtype(array.dtype, np.floating)
     if array.ndim != 4 or array.shape[1] != 3 or not (floating or array.dtype == np.uint8):
         raise NeurodecError(

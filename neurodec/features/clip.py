@@ -173,7 +173,7 @@ class OpenClip(Extractor):
             with Image.open(file) as picture:
                 return self._loaded[1](picture.convert("RGB"))
         except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
-            raise NeurodecError(f"The picture {file} cannot be read ({error}); replace it.") from None
+            raise NeurodecError(f"The picture {file} cannot be read ({error}); replace it.") from error
 
     @torch.inference_mode()
     def _embed(self, items: list[Tensor], embed: Callable[[Tensor], Tensor]) -> np.ndarray:
@@ -215,5 +215,7 @@ def image_layers(network: nn.Module, pictures: Tensor, layers: Sequence[int]) ->
             image=pictures, image_indices=list(layers), intermediates_only=True
         )
     except (AssertionError, IndexError, AttributeError) as error:
-        raise NeurodecError(f"The network has no layers {list(layers)} ({error}); correct `layer`.") from None
+        raise NeurodecError(
+            f"The network has no layers {list(layers)} ({error}); correct `layer`."
+        ) from error
     return output["image_intermediates"]

@@ -46,7 +46,7 @@ class Features:
         except KeyError as error:
             raise NeurodecError(
                 f"No feature belongs to stimulus {error}; list its picture in the stimulus table."
-            ) from None
+            ) from error
 
     def save(self, folder: str | Path) -> None:
         """Write `values.npy` and `features.json`, atomically, the latter last."""

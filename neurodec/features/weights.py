@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import read_json
+from neurodec.foreign_code import no_foreign_code
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 EMBEDDED = "neurodec/"
@@ -112,12 +113,13 @@ def weights_hash(network: nn.Module) -> str:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Keep the hub from the network, which it would try for a minute, and open_clip from logging what we raise."""
+    """Keep the hub from the network, which it would try for a minute, and from a folder's code; silence open_clip."""
     before = huggingface_hub.constants.HF_HUB_OFFLINE, logging.root.manager.disable
     huggingface_hub.constants.HF_HUB_OFFLINE = True
     logging.disable(logging.ERROR)
     try:
-        yield
+        with no_foreign_code():
+            yield
     finally:
         huggingface_hub.constants.HF_HUB_OFFLINE = before[0]
         logging.disable(before[1])

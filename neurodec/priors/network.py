@@ -163,7 +163,7 @@ class DiffusionPriorUNet(nn.Module):
         except KeyError as error:
             raise NeurodecError(
                 f"{source} is no diffusion prior: it lacks {error}; give the authors' file."
-            ) from None
+            ) from error
         return take_exactly(network, state, source)
 
 
