@@ -24,8 +24,8 @@ from neurodec.evaluation import Retrieval, RetrievalRun
 from neurodec.evaluation.ablation import linear_features
 from neurodec.evaluation.curves import averages, predict_rows
 from neurodec.evaluation.scored import Scored
-from neurodec.features import FeatureFiles, Features
-from neurodec.files import atomic_path, key_of, read_json, sha256_of, write_json, write_table
+from neurodec.features import Features
+from neurodec.files import atomic_path, key_of, read_json, write_json, write_table
 from neurodec.pipeline import NeuralDecoder, Prior, build_decoder, build_prior
 from neurodec.priors import load_prior
 from neurodec.recipe_file import load_recipe, recipe_parser
@@ -168,15 +168,14 @@ class Run:
         """Fill ``OUT/features`` and, where there are captions, ``OUT/text_features``."""
         self._trials  # noqa: B018  a missing prepared folder is told before any computation
         model = self._objects.features
-        source = sha256_of(self.root / model.file) if isinstance(model, FeatureFiles) else None
-        key = key_of([self.recipe.features.as_dict(), self._provenance, source])
+        key = key_of([self.recipe.features.as_dict(), self._provenance, model.sources(self.root)])
         if self._stamp("features") == key:
             return
         stimuli = load_stimuli(self.out / "prepared")
         model.image_features(stimuli, self.root).save(self.out / "features")
         shutil.rmtree(self.out / "text_features", ignore_errors=True)  # of other features
-        if (stimuli["caption"] != "").all() and hasattr(model, "text_features"):
-            texts = model.text_features(stimuli["caption"].tolist(), stimuli["stimulus"].tolist())
+        texts = model.caption_features(stimuli, self.root)
+        if texts is not None:
             texts.save(self.out / "text_features")
         self.set_stamp("features", key)
 

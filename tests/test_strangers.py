@@ -372,7 +372,11 @@ def test_no_folder_asks_whether_its_code_may_run(tmp_path, monkeypatch):
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     own = tmp_path / "clip"
     shutil.copytree(ASSETS / "tiny-clip", own)
-    named = {"AutoTokenizer": ["code.Tokenizer", None], "AutoConfig": "code.Config", "AutoModel": "code.Model"}
+    named = {
+        "AutoTokenizer": ["code.Tokenizer", None],
+        "AutoConfig": "code.Config",
+        "AutoModel": "code.Model",
+    }
     (own / "config.json").write_text(json.dumps({"model_type": "stranger", "auto_map": named}))
     (own / "code.py").write_text(CODE)
     tokenizer = json.loads((own / "tokenizer_config.json").read_text())

@@ -133,6 +133,12 @@ class OpenClip(Extractor):
         values = cached_blocks(contents, recipe, compute, "text features")
         return Features(values, list(stimuli), self._info(recipe, contents))
 
+    def caption_features(self, stimuli: pd.DataFrame, root: str | Path) -> Features | None:
+        """Embed the captions of a stimulus table, where every stimulus has one."""
+        if not (stimuli["caption"] != "").all():
+            return None
+        return self.text_features(stimuli["caption"].tolist(), stimuli["stimulus"].tolist())
+
     def _recipe(self, kind: Literal["image", "text"]) -> dict[str, Any]:
         """Everything but the stimuli that the numbers depend on."""
         transform = re.sub(r" at 0x[0-9a-f]+", "", repr(self._loaded[1])) if kind == "image" else "tokens"

@@ -29,3 +29,19 @@ class Extractor(ABC):
         NeurodecError
             If a stimulus has no target.
         """
+
+    def caption_features(self, stimuli: pd.DataFrame, root: str | Path) -> Features | None:
+        """Return the targets of the captions of a stimulus table, or None if there are none.
+
+        Parameters
+        ----------
+        stimuli : DataFrame
+            Columns `stimulus` and `caption`.
+        root : str or Path
+            The data root.
+        """
+        return None
+
+    def sources(self, root: str | Path) -> list[str]:
+        """Return the hashes of the files below the data root, besides pictures, that the targets follow from."""
+        return []

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 
 from neurodec.errors import NeurodecError, reading
 from neurodec.features.extractor import Extractor
@@ -27,10 +27,12 @@ class FeatureFiles(Extractor):
         Path below the data root: ``.npy``, ``.npz``, ``.pt`` or ``.safetensors``, shape (n, D), or an ``.npz``,
         ``.pt`` or ``.safetensors`` of one vector per stimulus under the stimulus' name.
     ids : str, optional
-        Text file below the data root that names the stimulus of every row, one a line; or the key of the names in
-        `file`. Without it, the keys of `file` are the names.
+        Text file below the data root that names the stimulus of every row, one a line; a CSV or TSV file with the
+        column `stimulus`; or the key of the names in `file`. Without it, the keys of `file` are the names.
     key : str, optional
         Key of the features in `file`, where it holds several arrays.
+    text_key : str, optional
+        Key of the captions' features in `file`, one row per stimulus as well.
     embedding_space : str
         Name that priors and decoders are to check.
     normalize : bool
@@ -40,6 +42,7 @@ class FeatureFiles(Extractor):
     file: str
     ids: str | None = None
     key: str | None = None
+    text_key: str | None = None
     embedding_space: str = "precomputed"
     normalize: bool = True
 
@@ -88,18 +91,28 @@ class FeatureFiles(Extractor):
         info: dict[str, Any] = {"embedding_space": self.embedding_space, "kind": "image", **source}
         return Features(chosen, stimuli["stimulus"].tolist(), {**info, "key": key_of([source, names])})
 
+    def caption_features(self, stimuli: pd.DataFrame, root: str | Path) -> Features | None:
+        """Return the features of the captions, if `text_key` names them; see `image_features`."""
+        if self.text_key is None:
+            return None
+        found = replace(self, key=self.text_key).image_features(stimuli, root)
+        return Features(found.values, found.stimuli, {**found.info, "kind": "text"})
+
+    def sources(self, root: str | Path) -> list[str]:
+        """Return the hashes of the file and of that of the names."""
+        files = [Path(root) / name for name in (self.file, self.ids) if name is not None]
+        return [sha256_of(file) for file in files if file.is_file()]
+
     def _rows(self, arrays: dict[str, np.ndarray], path: Path, root: Path) -> tuple[list[str], np.ndarray]:
         names: list[str] | None = None
         if self.ids is not None and self.ids in arrays:
-            names = [str(name) for name in np.ravel(arrays.pop(self.ids))]
+            names = [_as_text(name) for name in np.ravel(arrays.pop(self.ids))]
         elif self.ids is not None:
             if not (root / self.ids).is_file():
                 raise NeurodecError(
                     f"{path} has no key {self.ids}, and {root / self.ids} is no file; correct `ids`."
                 )
-            with reading(root / self.ids, "a list of names"):
-                lines = (root / self.ids).read_text(encoding="utf-8").splitlines()
-            names = [line.strip() for line in lines if line.strip()]
+            names = _names(root / self.ids)
         if names is None and self.key is None and len(arrays) > 1:
             vectors = {name: np.squeeze(value) for name, value in arrays.items()}
             return list(vectors), _numbers(np.stack(list(vectors.values())), path)
@@ -117,6 +130,24 @@ class FeatureFiles(Extractor):
         return names, values
 
 
+def _names(file: Path) -> list[str]:
+    """Read the stimuli of the rows: one a line, or the column `stimulus` of a table."""
+    with reading(file, "a list of names"):
+        if file.suffix not in (".csv", ".tsv"):
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
+            return [line.strip() for line in lines if line.strip()]
+        table = pd.read_csv(file, sep=None, engine="python", dtype=str, keep_default_na=False)
+        if "stimulus" not in table:
+            raise NeurodecError(
+                f"{file} has no column `stimulus`; it has {', '.join(map(str, table.columns[:8]))}."
+            )
+        return table["stimulus"].tolist()
+
+
+def _as_text(name: Any) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
 def _numbers(values: np.ndarray, path: Path) -> np.ndarray:
     values = np.asarray(values)
     if values.ndim == 3 and values.shape[1] == 1:
@@ -131,13 +162,12 @@ def _numbers(values: np.ndarray, path: Path) -> np.ndarray:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays of a file by their keys; nothing else is read, and no code runs."""
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    if path.suffix in (".pt", ".pth"):
-        content = torch.load(path, "cpu", weights_only=True)
+    if path.suffix in (".safetensors", ".pt", ".pth"):
+        plain = path.suffix == ".safetensors"
+        content = load_file(path) if plain else torch.load(path, "cpu", weights_only=True)
         content = content if isinstance(content, dict) else {"features": content}
         return {
-            str(key): value.float().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+            str(key): value.detach().float().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
             for key, value in content.items()
         }
     loaded = np.load(path, allow_pickle=False)

@@ -1,6 +1,7 @@
 """Targets from files: matched by the stimulus' name, or refused in one sentence."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 import torch
 from command_line import arguments, refused, write_recipe
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 from small_studies import STUDIES
 from test_cli import SECTIONS
 
@@ -55,6 +57,46 @@ def test_every_form_gives_the_rows_of_the_stimuli(tmp_path, values, name):
     plain = FeatureFiles(name, **settings, normalize=False).image_features(STIMULI, tmp_path)
     np.testing.assert_allclose(plain.values, values[[2, 0]], atol=2e-3)
     assert plain.info["key"] != found.info["key"]
+
+
+def test_names_in_a_table_and_in_bytes(tmp_path, values):
+    (tmp_path / "names.csv").write_text("row,stimulus\n0,cat\n1,dog\n2,fish\n")
+    np.save(tmp_path / "v.npy", values)
+    np.savez(tmp_path / "v.npz", v=values, n=np.array([name.encode() for name in NAMES]))
+    for settings in ({"file": "v.npy", "ids": "names.csv"}, {"file": "v.npz", "ids": "n"}):
+        found = FeatureFiles(**settings).image_features(STIMULI, tmp_path)
+        np.testing.assert_allclose(found.values, unit(values[[2, 0]]), atol=1e-6)
+    (tmp_path / "names.csv").write_text("a,b\n0,cat\n")
+    with pytest.raises(NeurodecError, match="no column `stimulus`"):
+        FeatureFiles("v.npy", "names.csv").image_features(STIMULI, tmp_path)
+
+
+def test_brain_floats_are_read(tmp_path, values):
+    content = {name: torch.from_numpy(row).bfloat16() for name, row in zip(NAMES, values, strict=True)}
+    save_tensors(content, tmp_path / "v.safetensors")
+    found = FeatureFiles("v.safetensors").image_features(STIMULI, tmp_path)
+    np.testing.assert_allclose(found.values, unit(values[[2, 0]]), atol=1e-2)
+
+
+def test_captions_only_where_their_features_are_named(tmp_path, values):
+    torch.save({"img": torch.from_numpy(values), "txt": torch.from_numpy(-values)}, tmp_path / "v.pt")
+    (tmp_path / "ids.txt").write_text("cat\ndog\nfish\n")
+    files = FeatureFiles("v.pt", "ids.txt", key="img")
+    assert files.caption_features(STIMULI, tmp_path) is None
+    with_texts = replace(files, text_key="txt")
+    found = with_texts.caption_features(STIMULI, tmp_path)
+    np.testing.assert_allclose(found.values, -unit(values[[2, 0]]), atol=1e-6)
+    assert found.info["kind"] == "text"
+
+
+def test_the_names_count_as_a_source(tmp_path, values):
+    np.save(tmp_path / "v.npy", values)
+    (tmp_path / "ids.txt").write_text("cat\ndog\nfish\n")
+    files = FeatureFiles("v.npy", "ids.txt")
+    before = files.sources(tmp_path)
+    (tmp_path / "ids.txt").write_text("dog\ncat\nfish\n")
+    assert files.sources(tmp_path) != before
+    assert FeatureFiles("absent.npy").sources(tmp_path) == []
 
 
 class Evil:
@@ -123,6 +165,9 @@ def test_a_recipe_runs_on_them(tmp_path, capsys, monkeypatch, rng):
     np.testing.assert_allclose(stored.values, unit(values[::-1]), atol=1e-6)
     results = json.loads((tmp_path / "out/results.json").read_text())
     assert results["retrieval"]["n_candidates"] > 2
+    (root / "clip.npy").rename(root / "moved.npy")
+    assert "do not exist" in refused(capsys, arguments("features", root))
+    (root / "moved.npy").rename(root / "clip.npy")
     drawn = {"prior": {"class_path": "neurodec.priors.LinearPrior"}, "reconstruction": {"n_images": 2}}
     drawn["decoder"] = {"class_path": "neurodec.decoders.GuidedDiffusion"}
     write_recipe(tmp_path / "recipe.yaml", "arrays", **{**SECTIONS, "features": features, **drawn})
