@@ -238,6 +238,14 @@ def test_a_checkpoint_is_not_unpickled(tmp_path, monkeypatch):
     assert not (tmp_path / "MARKER").exists()
 
 
+@pytest.mark.parametrize("text", ["checkpoints/x/../../../thesis.txt", "s3://bucket/thesis.txt"])
+def test_a_checkpoint_has_nothing_deleted_elsewhere(tmp_path, text):
+    for state in ({"kth_best_model_path": text}, {"best_k_models": {text: 1.0}}):
+        torch.save({"state_dict": {}, "callbacks": {"ModelCheckpoint": state}}, tmp_path / "last.ckpt")
+        with pytest.raises(NeurodecError, match="outside its folder"):
+            read_own_checkpoint(tmp_path / "last.ckpt")
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

@@ -149,7 +149,25 @@ def read_own_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, "cpu", weights_only=True)
         if not isinstance(content, dict) or not isinstance(content.get("callbacks", {}), dict):
             raise NeurodecError(f"The checkpoint {path} is damaged; delete it to train from the start.")
+        # Lightning deletes the files that such a state calls outdated.
+        foreign = [
+            text for text in _texts(content.get("callbacks")) if "://" in text or ".." in Path(text).parts
+        ]
+        if foreign:
+            raise NeurodecError(
+                f"The checkpoint {path} names {foreign[0]}, outside its folder; delete it to train from the start."
+            )
         return content
+
+
+def _texts(state: Any) -> Iterator[str]:
+    if isinstance(state, str):
+        yield state
+    elif isinstance(state, dict):
+        yield from _texts([*state, *state.values()])
+    elif isinstance(state, (list, tuple)):
+        for item in state:
+            yield from _texts(item)
 
 
 def takes_argument(encoder: type[torch.nn.Module], name: str) -> bool:

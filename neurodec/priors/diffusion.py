@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neurodec.encoders.published import read_checkpoint, take_exactly
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 from neurodec.priors.network import DiffusionPriorUNet, published_widths
 from neurodec.priors.pretrained import read_prior_config, require_fitted, write_prior
 from neurodec.priors.rows import Generators, blocks, check_generators, checked_pairs, checked_rows, noise
@@ -247,8 +247,9 @@ class DiffusionPrior(nn.Module):
             If a file is missing or damaged, or any tensor does not fit (every one is named).
         """
         config = read_prior_config(folder, cls)
-        prior = cls(**config["init_args"])
-        prior._build(config["embed_dim"], config["cond_dim"])
+        with reading(Path(folder) / "config.json", "a prior", "fit it again"):
+            prior = cls(**config["init_args"])
+            prior._build(config["embed_dim"], config["cond_dim"])
         prior.embedding_space = config["embedding_space"]
         return take_exactly(prior, read_checkpoint(Path(folder) / "model.safetensors"), str(folder)).eval()
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from neurodec.encoders.linear import Ridge
 from neurodec.encoders.published import read_checkpoint, take_exactly
+from neurodec.errors import reading
 from neurodec.priors.pretrained import read_prior_config, require_fitted, write_prior
 from neurodec.priors.rows import Generators, blocks, check_generators, checked_pairs, checked_rows, noise
 
@@ -158,8 +159,9 @@ class LinearPrior(nn.Module):
             If a file is missing or damaged, or any tensor does not fit (every one is named).
         """
         config = read_prior_config(folder, cls)
-        prior = cls(**config["init_args"])
-        prior._size(config["cond_dim"], config["embed_dim"])
+        with reading(Path(folder) / "config.json", "a prior", "fit it again"):
+            prior = cls(**config["init_args"])
+            prior._size(config["cond_dim"], config["embed_dim"])
         prior.embedding_space = config["embedding_space"]
         return take_exactly(prior, read_checkpoint(Path(folder) / "model.safetensors"), str(folder))
 

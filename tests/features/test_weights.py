@@ -11,7 +11,7 @@ import torch
 
 from neurodec import NeurodecError
 from neurodec.features import load_clip, load_tokenizer, weights_hash
-from neurodec.features.weights import ASSETS
+from neurodec.features.weights import ASSETS, activation
 
 
 def test_packaged_network_is_stock_open_clip():
@@ -115,3 +115,36 @@ def test_openai_weights_get_their_gelu(monkeypatch, tag, quick):
     monkeypatch.setattr(open_clip, "create_model_from_pretrained", create)
     load_clip("ViT-B-32", tag)
     assert seen == {tag: quick}
+
+
+@pytest.mark.parametrize(
+    ("model", "rebuilt", "other"),
+    [("ViT-B-32", "GELU", "ViT-B-32-quickgelu"), ("ViT-B-32-quickgelu", "QuickGELU", "ViT-B-32")],
+)
+def test_a_file_of_weights_does_not_tell_its_activation(tmp_path, monkeypatch, model, rebuilt, other):
+    """OpenAI's weights saved to a file would be rebuilt with GELU, and their features be wrong without a word."""
+    monkeypatch.setattr(
+        open_clip, "create_model_from_pretrained", lambda *_, **__: (torch.nn.Identity(), None)
+    )
+    file = tmp_path / "weights.pt"
+    file.write_bytes(b"weights")
+    with pytest.warns(UserWarning, match=rf"{model} has {rebuilt}\. .*name {other}\."):
+        load_clip(model, str(file))
+
+
+def test_models_of_one_activation_and_tags_need_no_warning(tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr(
+        open_clip, "create_model_from_pretrained", lambda *_, **__: (torch.nn.Identity(), None)
+    )
+    (tmp_path / "weights.pt").write_bytes(b"weights")
+    load_clip("ViT-B-32", "openai")
+    load_clip("convnext_base", str(tmp_path / "weights.pt"))
+    assert not recwarn.list
+
+
+def test_the_activation_is_told():
+    class QuickGELU(torch.nn.Module):
+        pass
+
+    assert activation(torch.nn.Sequential(QuickGELU())) == "QuickGELU"
+    assert activation(load_clip("neurodec/tiny-clip")[0]) == "GELU"

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -94,3 +96,14 @@ def test_a_prior_must_be_fitted(tmp_path):
         LinearPrior().mean(np.ones((1, 4)))
     with pytest.raises(NeurodecError, match="never fitted"):
         LinearPrior().save_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"init_args": {"x": 1}}, {"init_args": 3}, {"embed_dim": "a"}, {"cond_dim": -1}]
+)
+def test_a_folder_that_describes_no_prior_is_told(tmp_path, change):
+    content = {"class_path": "neurodec.priors.LinearPrior", "init_args": {}, "embedding_space": "x"}
+    content |= {"embed_dim": 3, "cond_dim": 3} | change
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(NeurodecError, match=r"config\.json cannot be read as a prior"):
+        load_prior(tmp_path)
