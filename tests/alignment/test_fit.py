@@ -51,7 +51,18 @@ EMA = {
 }
 
 
-@pytest.mark.parametrize("trainer", [{}, EMA], ids=["plain", "ema"])
+STOPPING = {
+    "callbacks": [
+        {"class_path": f"lightning.pytorch.callbacks.{name}", "init_args": own}
+        for name, own in (
+            ("EarlyStopping", {"monitor": "val_loss", "patience": 9}),
+            ("ModelCheckpoint", {"monitor": "train_loss", "save_top_k": 2, "filename": "own"}),
+        )
+    ]
+}
+
+
+@pytest.mark.parametrize("trainer", [{}, EMA, STOPPING], ids=["plain", "ema", "stopping"])
 def test_a_resumed_run_equals_an_unbroken_one(folder, trainer):
     whole = fit(config(folder, 4, **copy.deepcopy(trainer)), folder / "whole", "x", "last")
     first = fit(config(folder, 2, **copy.deepcopy(trainer)), folder / "broken", "x", "last")
@@ -145,3 +156,22 @@ def test_published_protocol_exports_the_epoch_that_is_best_on_the_test_data(fold
     data.setup("fit")
     assert len(data.training) == 30 * N_REPETITIONS  # every training concept, none held out
     assert len(data.validation) == 10  # test stimuli, repetitions averaged
+
+
+@pytest.mark.parametrize(
+    ("encoder", "sentence"),
+    [
+        (
+            {"class_path": "torch.nn.Linear", "init_args": {"in_features": 7, "out_features": 16}},
+            "RuntimeError",
+        ),
+        ({"class_path": "torch.nn.Flatten"}, "RuntimeError"),
+    ],
+)
+def test_an_encoder_that_cannot_take_the_responses_is_told(folder, encoder, sentence):
+    content = config(folder, 1)
+    content["model"]["encoder"] = encoder
+    name = encoder["class_path"].rpartition(".")[2]
+    with pytest.raises(NeurodecError, match=f"The training of {name} stopped .{sentence}") as told:
+        fit(content, folder / "run", "x", "last")
+    assert told.value.__cause__ is not None
