@@ -194,8 +194,7 @@ class Run:
             fit(self._fit_config(fold), self.out, fold.name, self.recipe.selection)
         histories = {fold.name: self.out / "checkpoints" / fold.name / "metrics.csv" for fold in self._folds}
         merged = pd.concat([pd.read_csv(file).assign(fold=name) for name, file in histories.items()])
-        with atomic_path(self.out / "metrics.csv") as partial:
-            merged.to_csv(partial, index=False)
+        write_table(self.out / "metrics.csv", merged)
         for name, found in training_summary(merged).items():
             if not found["beats_mean_predictor"]:
                 print(f"  {name}: {NOTHING_LEARNT}", flush=True)

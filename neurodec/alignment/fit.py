@@ -24,7 +24,7 @@ from neurodec.alignment.module import AlignmentModule
 from neurodec.alignment.pretrained import save_pretrained
 from neurodec.alignment.trainer import built
 from neurodec.errors import NeurodecError, reading
-from neurodec.files import atomic_path, remove_partials
+from neurodec.files import atomic_path, remove_partials, write_table
 
 _FACTS = ("modality", "sfreq", "tmin", "ch_names", "ch_types", "mask_shape", "voxel_indices", "affine")
 _QUIET = {"logger": False, "enable_model_summary": False}  # metrics.csv and the report say what matters
@@ -267,8 +267,7 @@ class History(Callback):
             / (time.perf_counter() - self.started)
         )
         self.rows.append({"epoch": trainer.current_epoch, **metrics, "samples_per_s": round(rate, 1)})
-        with atomic_path(self.path) as partial:
-            pd.DataFrame(self.rows).to_csv(partial, index=False)
+        write_table(self.path, pd.DataFrame(self.rows))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows so far."""
