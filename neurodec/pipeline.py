@@ -90,6 +90,10 @@ class NeuralDecoder:
         """
         folder = Path(folder)
         own = read_json(folder / "pipeline.json")
+        if not isinstance(own, dict) or not {"decoder", "sampling"} <= set(own):
+            raise NeurodecError(
+                f"{folder / 'pipeline.json'} does not name a decoder and its sampling; save the decoder again."
+            )
         encoder, config = load_pretrained(folder / "encoder", allow)
         decoder = build_decoder(own["decoder"], allow)
         return cls(encoder, load_prior(folder / "prior"), decoder, {**config, **own})

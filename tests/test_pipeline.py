@@ -214,3 +214,13 @@ def test_a_foreign_folder_names_only_allowed_classes(decoder, tmp_path, file, ch
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(NeurodecError, match=expected):
         NeuralDecoder.from_pretrained(tmp_path / "saved")
+
+
+@pytest.mark.parametrize(
+    "content", [[1], {}, {"decoder": {"class_path": "neurodec.decoders.GuidedDiffusion"}}, 3]
+)
+def test_a_folder_whose_description_is_none(decoder, tmp_path, content):
+    decoder.save_pretrained(tmp_path / "saved")
+    (tmp_path / "saved/pipeline.json").write_text(json.dumps(content))
+    with pytest.raises(NeurodecError, match=r"pipeline.json does not name a decoder"):
+        NeuralDecoder.from_pretrained(tmp_path / "saved")
