@@ -25,9 +25,9 @@ _PUBLIC = {
     "OpenClip": "neurodec.features",
     "ATM": "neurodec.encoders",
     "Ridge": "neurodec.encoders",
-    "load_pretrained": "neurodec.alignment",
-    "NeuralDecoder": "neurodec.pipeline",
-    "run_recipe": "neurodec.recipe",
+    "load_pretrained": "neurodec.training",
+    "NeuralDecoder": "neurodec.decoder",
+    "run_recipe": "neurodec.run.stages",
 }
 __all__ = ["__version__", *_PUBLIC]
 

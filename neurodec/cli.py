@@ -170,7 +170,7 @@ def _add_allow(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    from neurodec.recipe import run_recipe
+    from neurodec.run.stages import run_recipe
 
     run_recipe(
         arguments.recipe,
@@ -184,7 +184,7 @@ def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def _run_stage(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    from neurodec.recipe import run_recipe
+    from neurodec.run.stages import run_recipe
 
     run_recipe(
         arguments.recipe,
@@ -198,8 +198,8 @@ def _run_stage(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def _demo(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    from neurodec.recipe import run_recipe
-    from neurodec.recipe_file import packaged_recipe
+    from neurodec.run.recipe_file import packaged_recipe
+    from neurodec.run.stages import run_recipe
     from neurodec.simulate import simulate_demo
 
     print("simulate ...", flush=True)

@@ -21,9 +21,9 @@ import parity_priors
 import torch
 from parity_inputs import input_of
 
-from neurodec.alignment.losses import reconstruction_loss, retrieval_loss
 from neurodec.encoders import ATM
 from neurodec.preprocessing.whitening import apply_whitener, inverse_square_root, mvnn_covariance
+from neurodec.training.losses import reconstruction_loss, retrieval_loss
 
 Outputs = dict[str, np.ndarray]
 

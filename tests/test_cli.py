@@ -17,9 +17,9 @@ from command_line import arguments, partials, refused, write_recipe
 from safetensors.torch import load_file
 from small_studies import STUDIES, session_file
 
-from neurodec.alignment.pretrained import load_pretrained, save_pretrained
 from neurodec.cli import STAGES, main
 from neurodec.encoders import ATM
+from neurodec.training.pretrained import load_pretrained, save_pretrained
 
 
 @pytest.fixture

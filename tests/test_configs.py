@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from neurodec.recipe_file import load_recipe, packaged_recipe
+from neurodec.run.recipe_file import load_recipe, packaged_recipe
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 

@@ -12,13 +12,13 @@ from command_line import arguments, refused, write_recipe
 from small_studies import STUDIES
 from test_cli import SECTIONS
 
-from neurodec.alignment.fit import read_own_checkpoint
 from neurodec.class_paths import check_value, resolve_class
 from neurodec.cli import main
 from neurodec.errors import NeurodecError
 from neurodec.features import load_clip, load_tokenizer
 from neurodec.features.weights import ASSETS
-from neurodec.recipe_file import load_recipe
+from neurodec.run.recipe_file import load_recipe
+from neurodec.training.fit import read_own_checkpoint
 
 POPEN = {
     "class_path": "torch.utils.cpp_extension.subprocess.Popen",

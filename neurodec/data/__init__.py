@@ -1,4 +1,4 @@
-"""Trials, the prepared store, splits and the readers."""
+"""Trials and studies, the prepared store, splits and the readers."""
 
 from neurodec.data.account import Account, summary
 from neurodec.data.dataset import Dataset, Part, stimuli_of
@@ -11,7 +11,8 @@ from neurodec.data.readers.recordings import Recording, Recordings
 from neurodec.data.readers.things_eeg2 import ThingsEEG2
 from neurodec.data.readers.things_meg import ThingsMEG
 from neurodec.data.splits import check_leakage, leave_one_group_out, validation_concepts
-from neurodec.data.store import load_stimuli, prepare
+from neurodec.data.store import prepare
+from neurodec.data.study import Study, load_stimuli
 from neurodec.data.trials import Trials, with_defaults
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Part",
     "Recording",
     "Recordings",
+    "Study",
     "ThingsEEG2",
     "ThingsMEG",
     "Trials",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,53 @@ class CommonSpace:
             yield block[..., : self.shape[-1]] if block.ndim == 3 else block
 
 
+def spaces_of(parts: dict[str, Trials], owners: dict[str, str]) -> dict[str, list[str]]:
+    """Group parts into spaces: one for all, or one per subject where subjects were measured otherwise.
+
+    Subjects are alike if their sensors have the same names, apart from those that some recording marks as bad, or if
+    their voxels lie on one grid.
+
+    Parameters
+    ----------
+    parts : dict of Trials
+        Name of the part to its trials.
+    owners : dict of str
+        Name of the part to its subject.
+
+    Returns
+    -------
+    dict
+        Name of the space ("all", or "sub-" and the subject) to the names of its parts.
+    """
+    members: dict[str, list[str]] = {}
+    for name in parts:
+        members.setdefault(owners[name], []).append(name)
+    kinds = {subject: _kind_of([parts[name] for name in names]) for subject, names in members.items()}
+    bads = {bad for part in parts.values() for bad in _bads(part)}
+    if len({(kind[0], kind[1] - bads) if kind[0] == "sensors" else kind for kind in kinds.values()}) == 1:
+        return {"all": list(parts)}
+    for names in members.values():
+        _note(
+            parts[names[0]],
+            "measured with other sensors or on another grid than other subjects: a space of its own",
+        )
+    return {f"sub-{re.sub(r'[^0-9A-Za-z_-]', '_', subject)}": names for subject, names in members.items()}
+
+
+def _kind_of(parts: list[Trials]) -> tuple[Any, ...]:
+    """Return what must be equal for two subjects to share a space."""
+    info = parts[0].info
+    if "voxel_indices" in info:
+        return "voxels", tuple(info["mask_shape"]), tuple(np.round(np.ravel(info["affine"]), 2))
+    if "ch_names" in info:
+        return "sensors", frozenset(name for part in parts for name in part.ch_names)
+    return "other", parts[0].responses.shape[1:]
+
+
+def _bads(part: Trials) -> set[str]:
+    return {name for entry in part.info.get("account", []) for name in entry["channels"]["bads"]}
+
+
 def common_space(parts: Sequence[Trials]) -> CommonSpace:
     """Find what parts that were recorded differently have in common.
 
@@ -69,9 +117,7 @@ def common_space(parts: Sequence[Trials]) -> CommonSpace:
 
 def _common_channels(parts: Sequence[Trials]) -> CommonSpace:
     first = parts[0]
-    bads = {
-        name for part in parts for entry in part.info.get("account", []) for name in entry["channels"]["bads"]
-    }
+    bads = {name for part in parts for name in _bads(part)}
     shared = [name for name in first.ch_names if all(name in part.ch_names for part in parts)]
     dropped = {name for part in parts for name in part.ch_names} - set(shared)
     sfreq = min(float(part.info["sfreq"]) for part in parts)

@@ -1,4 +1,4 @@
-"""The prepared store: one folder with memory-mapped responses, their table, the stimuli and where all came from."""
+"""The prepared store: a folder per space with memory-mapped responses, the stimuli, and where all came from."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import pandas as pd
 
 import neurodec
 from neurodec.data.account import Account
-from neurodec.data.dataset import STIMULUS_COLUMNS, Dataset, Part
-from neurodec.data.harmonise import common_space
+from neurodec.data.dataset import Dataset, Part
+from neurodec.data.harmonise import common_space, spaces_of
 from neurodec.data.splits import check_leakage
 from neurodec.data.stimuli import complete_stimuli, picture_below
+from neurodec.data.study import MARK
 from neurodec.data.tables import is_missing
 from neurodec.data.trials import Trials, require_splits
 from neurodec.errors import NeurodecError, reading
@@ -25,7 +26,6 @@ from neurodec.files import (
     atomic_path,
     key_of,
     read_json,
-    read_own_table,
     remove_partials,
     sha256_of,
     track,
@@ -40,9 +40,10 @@ def prepare(dataset: Dataset, root: str | Path, folder: str | Path) -> Path:
     """Read every part of a dataset into one prepared folder.
 
     Each part is kept as soon as it is done, so a killed or refused run goes on where it stopped; a part whose files
-    have changed since is read again. The finished folder holds `responses.npy` (float32, read memory-mapped),
-    `trials.csv`, `stimuli.csv` and `info.json`, which also carries the provenance: every source file with its SHA-256,
-    every parameter, the package version.
+    have changed since is read again. The finished folder holds one folder per space (`responses.npy`, float32, read
+    memory-mapped; `trials.csv`; `info.json`), `stimuli.csv`, and `study.json`, which names the spaces and carries the
+    provenance: every source file with its SHA-256, every parameter, the package version. A space whose folder was
+    deleted is prepared again, alone.
 
     Parameters
     ----------
@@ -58,8 +59,9 @@ def prepare(dataset: Dataset, root: str | Path, folder: str | Path) -> Path:
     Path
         `folder`.
 
-    Recordings that differ are brought into one space where that is harmless (see `neurodec.data.harmonise`), and
-    ``info["account"]`` tells of every part what was found, left out and noted.
+    Recordings that differ are brought into one space where that is harmless, subjects who were measured otherwise get a
+    space each (see `neurodec.data.harmonise`), and ``info["account"]`` tells of every part what was found, left out and
+    noted.
 
     Raises
     ------
@@ -82,10 +84,16 @@ def prepare(dataset: Dataset, root: str | Path, folder: str | Path) -> Path:
         )
     _require_distinct(parts, root)
     stamp = {"parameters": parameters_of(dataset), "files": _stamps(parts, root)}
-    finished = folder / "info.json"
-    if finished.exists():
-        _require_same(read_json(finished)["provenance"], stamp, folder)
-        return folder
+    before: dict[str, Any] = {"spaces": {}}
+    if (folder / MARK).exists():
+        before = read_json(folder / MARK)
+        missing = [name for name in before["spaces"] if not (folder / name / "info.json").exists()]
+        again = {part for name in missing for part in before["spaces"][name]}
+        anew = {_relative(file, root) for part in parts if part.name in again for file in part.files}
+        _require_same(before["provenance"], stamp, folder, anew)
+        if not missing:
+            return folder
+        parts = [part for part in parts if part.name in again]
     begun = folder / PARTS / "provenance.json"
     if begun.exists():
         _discard_changed(read_json(begun), stamp, parts, root, folder / PARTS)
@@ -97,23 +105,12 @@ def prepare(dataset: Dataset, root: str | Path, folder: str | Path) -> Path:
     write_json(begun, stamp)
     for part in track(parts, "preparing"):
         _prepare_part(dataset, part, root, folder / PARTS / part.name)
-    provenance = {**stamp, "sources": sources, "neurodec": neurodec.__version__}
-    _join([folder / PARTS / part.name for part in parts], folder, stimuli, provenance)
+    known = {entry["file"]: entry for entry in before.get("provenance", {}).get("sources", [])}
+    known |= {entry["file"]: entry for entry in sources}
+    provenance = {**stamp, "sources": list(known.values()), "neurodec": neurodec.__version__}
+    _join(folder, parts, stimuli, provenance, before["spaces"])
     shutil.rmtree(folder / PARTS)
     return folder
-
-
-def load_stimuli(folder: str | Path) -> pd.DataFrame:
-    """Read the stimulus table of a prepared folder.
-
-    Raises
-    ------
-    NeurodecError
-        If it is missing or damaged.
-    """
-    file = Path(folder) / "stimuli.csv"
-    with reading(file, "a prepared table", "delete the folder and prepare again"):
-        return read_own_table(file, dtype=str)[list(STIMULUS_COLUMNS)]
 
 
 def parameters_of(dataset: Dataset) -> dict[str, Any]:
@@ -161,14 +158,15 @@ def _discard_changed(
             shutil.rmtree(folder / part.name, ignore_errors=True)
 
 
-def _require_same(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
+def _require_same(found: dict[str, Any], wanted: dict[str, Any], folder: Path, again: set[str]) -> None:
+    """Refuse another configuration or changed files, but for those that are about to be prepared again."""
     if key_of(found["parameters"]) != key_of(wanted["parameters"]):
         raise NeurodecError(
             f"{folder} was prepared with another configuration ({_first_difference(found, wanted)}); "
             "choose another --out or delete it."
         )
-    if found["files"] != wanted["files"]:
-        changed = {name for name, _ in set(_items(found["files"])) ^ set(_items(wanted["files"]))}
+    changed = {name for name, _ in set(_items(found["files"])) ^ set(_items(wanted["files"]))} - again
+    if changed:
         raise NeurodecError(
             f"{folder} was prepared from other files ({min(changed)} was added, removed or changed since); "
             "choose another --out or delete it."
@@ -243,16 +241,33 @@ def _prepare_part(dataset: Dataset, part: Part, root: Path, target: Path) -> Non
         trials.save(partial)
 
 
-def _join(folders: list[Path], folder: Path, stimuli: pd.DataFrame, provenance: dict[str, Any]) -> None:
-    """Concatenate the parts; `info.json` comes last and marks the folder finished."""
-    parts = [Trials.load(part) for part in track(folders, "joining")]
-    space = common_space(parts)
-    _refuse_twins(dict(zip((folder.name for folder in folders), parts, strict=True)))
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    table["repetition"] = table.groupby(["subject", "split", "stimulus"]).cumcount()
+def _join(
+    folder: Path,
+    parts: list[Part],
+    stimuli: pd.DataFrame,
+    provenance: dict[str, Any],
+    known: dict[str, list[str]],
+) -> None:
+    """Concatenate the parts of every space; `study.json` comes last and marks the folder finished."""
+    loaded = {part.name: Trials.load(folder / PARTS / part.name) for part in track(parts, "joining")}
+    _refuse_twins(loaded)
+    table = pd.concat([trials.table for trials in loaded.values()], ignore_index=True)
     check_leakage(table)
     _require_known(table, stimuli)
-    stimuli = complete_stimuli(stimuli, table)
+    owners = {part.name: part.subject for part in parts}
+    groups = {name: members for name, members in known.items() if set(members) <= set(loaded)}
+    groups = groups or spaces_of(loaded, owners)
+    for name, members in groups.items():
+        _write_space(folder / name, [loaded[member] for member in members], provenance)
+    if not known:
+        write_table(folder / "stimuli.csv", complete_stimuli(stimuli, table))
+    write_json(folder / MARK, {"spaces": {**known, **groups}, "provenance": provenance})
+
+
+def _write_space(folder: Path, parts: list[Trials], provenance: dict[str, Any]) -> None:
+    space = common_space(parts)
+    table = pd.concat([part.table for part in parts], ignore_index=True)
+    table["repetition"] = table.groupby(["subject", "split", "stimulus"]).cumcount()
     header = {"descr": "<f4", "fortran_order": False, "shape": (len(table), *space.shape)}
     with atomic_path(folder / "responses.npy") as partial, partial.open("wb") as handle:
         np.lib.format.write_array_header_1_0(handle, header)
@@ -261,8 +276,7 @@ def _join(folders: list[Path], folder: Path, stimuli: pd.DataFrame, provenance: 
                 part, columns
             ):  # not through a memory map, where a full disk kills the process
                 handle.write(np.ascontiguousarray(block, dtype="<f4").data)
-    for name, frame in {"trials.csv": table, "stimuli.csv": stimuli}.items():
-        write_table(folder / name, frame)
+    write_table(folder / "trials.csv", table)
     write_json(folder / "info.json", {**space.info, "provenance": provenance})
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from neurodec.data.responses import Averages, View, select
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, read_json, read_own_table, write_json, write_table
 from neurodec.preprocessing.channels import UNITS
@@ -32,8 +33,9 @@ class Trials:
 
     Parameters
     ----------
-    responses : ndarray, shape (n_trials, n_chans, n_times) or (n_trials, n_voxels), float32
-        May be memory-mapped. Units are in `info["units"]`: SI as read, "a.u." after whitening.
+    responses : ndarray or View, shape (n_trials, n_chans, n_times) or (n_trials, n_voxels), float32
+        May be memory-mapped, or a view that reads rows when they are asked for (`np.asarray` reads all of them). Units
+        are in `info["units"]`: SI as read, "a.u." after whitening.
     table : DataFrame, one row per trial
         Columns `stimulus, concept, split, subject, session, run` (text) and `repetition` (int, from 0),
         plus any others. `split` is "train", "test", or "cv" where folds are made at evaluation.
@@ -48,7 +50,7 @@ class Trials:
         If the table lacks a column or has another number of rows than `responses`, or a split is no split.
     """
 
-    responses: np.ndarray
+    responses: np.ndarray | View
     table: pd.DataFrame
     info: dict[str, Any]
 
@@ -78,17 +80,25 @@ class Trials:
         return self.info["tmin"] + np.arange(self.responses.shape[-1]) / self.info["sfreq"]
 
     def select(self, rows: np.ndarray | Sequence[int] | slice) -> Trials:
-        """Return the trials at `rows` (indices, boolean mask or slice). Fancy indices copy, slices do not."""
+        """Return a view of the trials at `rows` (indices, boolean mask or slice)."""
         if isinstance(rows, pd.Series):
             rows = rows.to_numpy()
-        return replace(self, responses=self.responses[rows], table=self.table.iloc[rows])
+        return replace(self, responses=select(self.responses, rows), table=self.table.iloc[rows])
+
+    def in_memory(self) -> Trials:
+        """Return the trials with their responses read, where they are a view."""
+        return (
+            self
+            if isinstance(self.responses, np.ndarray)
+            else replace(self, responses=np.asarray(self.responses))
+        )
 
     def split(self, name: str) -> Trials:
         """Return the trials whose `split` is `name`."""
         return self.select(np.flatnonzero(self.table["split"] == name))
 
     def pick(self, ch_names: Sequence[str]) -> Trials:
-        """Return the named channels, in the named order.
+        """Return a view of the named channels, in the named order.
 
         Raises
         ------
@@ -108,10 +118,10 @@ class Trials:
             info["ch_pos"] = [positions[index] for index in order]
         if info.get("ch_types") is not None:
             info["ch_types"] = [info["ch_types"][index] for index in order]
-        return replace(self, responses=self.responses[:, order], info=info)
+        return replace(self, responses=select(self.responses, chans=np.array(order)), info=info)
 
     def crop(self, tmin: float | None = None, tmax: float | None = None) -> Trials:
-        """Return the samples with ``tmin <= time < tmax`` (seconds from stimulus onset).
+        """Return a view of the samples with ``tmin <= time < tmax`` (seconds from stimulus onset).
 
         Raises
         ------
@@ -127,10 +137,10 @@ class Trials:
                 f"{self.times[-1]:g} s."
             )
         info = {**self.info, "tmin": float(self.times[first])}
-        return replace(self, responses=self.responses[..., first:last], info=info)
+        return replace(self, responses=select(self.responses, times=slice(first, last)), info=info)
 
     def average(self, n_repetitions: int | None = None, seed: int = 0) -> Trials:
-        """Average the repetitions of every stimulus within subject and split.
+        """Average the repetitions of every stimulus within subject and split, when they are read.
 
         Parameters
         ----------
@@ -165,13 +175,10 @@ class Trials:
             order = order[(starts[:, None] + np.arange(n_repetitions)).ravel()]
             counts[:] = n_repetitions
             starts = np.arange(len(counts)) * n_repetitions
-        mean = np.empty((len(counts), *self.responses.shape[1:]), dtype=np.float32)
-        for row, (start, count) in enumerate(
-            zip(starts, counts, strict=True)
-        ):  # one stimulus in memory at a time
-            mean[row] = self.responses[np.sort(order[start : start + count])].mean(axis=0, dtype=np.float64)
         table = groups.head(1).assign(repetition=0, n_averaged=counts.to_numpy())
-        return replace(self, responses=mean, table=table)
+        return replace(
+            self, responses=Averages(self.responses, order, starts, counts.to_numpy()), table=table
+        )
 
     def save(self, folder: str | Path) -> None:
         """Write `responses.npy`, `trials.csv` and `info.json`, each atomically, `info.json` last."""

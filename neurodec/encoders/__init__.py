@@ -1,8 +1,7 @@
-"""Encoders: one file per published system, and the linear baselines."""
+"""Encoders: one file per published system."""
 
 from neurodec.encoders.atm import ATM
 from neurodec.encoders.atm_low_level import ATMLowLevel
-from neurodec.encoders.classifier import RidgeClassifier
-from neurodec.encoders.linear import Ridge
+from neurodec.linear import Ridge, RidgeClassifier
 
 __all__ = ["ATM", "ATMLowLevel", "Ridge", "RidgeClassifier"]

@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 
 from neurodec.data.trials import Trials
-from neurodec.encoders.linear import Ridge
 from neurodec.errors import NeurodecError
+from neurodec.linear.ridge import Ridge
 
 Predict = Callable[[Trials], np.ndarray]
 
@@ -152,7 +152,7 @@ def linear_features(trials: Trials) -> np.ndarray:
     ndarray, shape (n_trials, n_chans, n_bins) or (n_trials, n_voxels), float32
     """
     if "sfreq" not in trials.info:
-        return trials.responses
+        return np.asarray(trials.responses)
     width = max(_LINEAR_BIN, 1 / trials.info["sfreq"])
     n_bins = max(1, int(len(trials.times) / trials.info["sfreq"] / width + 1e-6))
     return binned(trials, float(trials.times[0]), width, n_bins)

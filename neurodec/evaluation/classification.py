@@ -9,12 +9,12 @@ import numpy as np
 from sklearn.model_selection import GroupKFold
 
 from neurodec.data.trials import Trials
-from neurodec.encoders.classifier import Classifier, RidgeClassifier
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.grouped import Grouped, grouped_permutations
 from neurodec.evaluation.section import Evaluation
 from neurodec.evaluation.statistics import paired_difference, permutation_p
 from neurodec.files import track
+from neurodec.linear.classifier import Classifier, RidgeClassifier
 
 Scheme = Literal["leave_one_run_out", "leave_one_session_out", "leave_one_subject_out"]
 LEVELS = {
@@ -34,7 +34,7 @@ class Classification(Evaluation):
     ----------
     decoder : Classifier, optional
         The ridge classifier by default. By class path, such as
-        `neurodec.alignment.ContrastiveClassifier`.
+        `neurodec.training.ContrastiveClassifier`.
     scheme : {"leave_one_run_out", "leave_one_session_out", "leave_one_subject_out"}
         What is left out. Training takes all other groups, those of other subjects too; penalties are tuned in there.
     n_folds : int, optional

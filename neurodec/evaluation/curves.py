@@ -48,7 +48,7 @@ def predict_rows(predict: Predict, trials: Trials) -> np.ndarray:
     """
     blocks = []
     for start in range(0, len(trials), ROWS_AT_ONCE):
-        block = trials.select(slice(start, start + ROWS_AT_ONCE))
+        block = trials.select(slice(start, start + ROWS_AT_ONCE)).in_memory()
         z = np.asarray(predict(block))
         if len(z) != len(block):
             raise NeurodecError(
@@ -76,7 +76,7 @@ def averages(
     if averaging == "response":
 
         def of_responses(n: int | None, seed: int) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
-            averaged = test.average(n, seed=seed)
+            averaged = test.average(n, seed=seed).in_memory()
             return {
                 name: predict_rows(predict, averaged) for name, predict in decoders.items()
             }, averaged.table
@@ -89,7 +89,8 @@ def averages(
 
     def of_embeddings(n: int | None, seed: int) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
         averaged = {name: single.average(n, seed=seed) for name, single in embedded.items()}
-        return {name: part.responses for name, part in averaged.items()}, next(iter(averaged.values())).table
+        found = {name: np.asarray(part.responses) for name, part in averaged.items()}
+        return found, next(iter(averaged.values())).table
 
     return of_embeddings
 
@@ -261,7 +262,7 @@ class Ablation:
         if self.shown is self.test:
             return z
         single = Trials(unit_rows(z).astype(np.float32), self.shown.table, self.shown.info)
-        return single.average().responses
+        return np.asarray(single.average().responses)
 
     @property
     def _start(self) -> float:
@@ -279,7 +280,7 @@ class Ablation:
     def _parts(self) -> tuple[np.ndarray, np.ndarray]:
         """Training and test responses in time bins from onset on; voxel responses as they are."""
         if "sfreq" not in self.test.info:
-            return self.train.responses, self.test.responses
+            return np.asarray(self.train.responses), np.asarray(self.test.responses)
         last = self.test.times[-1] + 1 / self.test.info["sfreq"]
         n_bins = int((last - self._start) / self._bin + 1e-6)
         return tuple(binned(part, self._start, self._bin, n_bins) for part in (self.train, self.test))

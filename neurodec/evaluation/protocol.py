@@ -127,7 +127,7 @@ class Retrieval(Evaluation):
             "k_way": self._k_way(scored[decoder]),
             "repetitions": repetition_curve(average, counts, gallery, _CURVE_BOOTSTRAP, self.seed),
         }
-        averaged = test.average(self.n_repetitions, seed=self.seed)
+        averaged = test.average(self.n_repetitions, seed=self.seed).in_memory()
         single = self.averaging == "embedding" and self.n_repetitions is None
         ablation = Ablation(
             averaged,

@@ -20,7 +20,7 @@ from neurodec.errors import NeurodecError, reading
 from neurodec.files import read_json
 from neurodec.foreign_code import no_foreign_code
 
-ASSETS = Path(__file__).resolve().parents[1] / "assets"
+ASSETS = Path(__file__).resolve().parents[1] / "embedded" / "assets"
 EMBEDDED = "neurodec/"
 _TOKENIZER_KEYWORDS = {"clean", "strip_sep_token", "context_length", "language", "tokenizer_mode"}
 LICENCES = {

@@ -15,9 +15,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neurodec.encoders.linear import Ridge
 from neurodec.encoders.published import read_checkpoint, take_exactly
 from neurodec.errors import reading
+from neurodec.linear.ridge import Ridge
 from neurodec.priors.pretrained import read_prior_config, require_fitted, write_prior
 from neurodec.priors.rows import Generators, blocks, check_generators, checked_pairs, checked_rows, noise
 

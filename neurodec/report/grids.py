@@ -13,7 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from neurodec.files import atomic_path, read_own_table
-from neurodec.reconstruct import picture_files
+from neurodec.run.reconstruct import picture_files
 
 COLUMNS = {
     "seen": "seen",

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from neurodec.alignment.history import NOTHING_LEARNT
 from neurodec.data import Trials, load_stimuli, summary
 from neurodec.files import atomic_path, read_json, read_own_table
 from neurodec.report import plots
@@ -26,6 +25,7 @@ from neurodec.report.grids import (
     score_column,
     thumbnail,
 )
+from neurodec.training.history import NOTHING_LEARNT
 
 _TEMPLATE = Path(__file__).with_name("template.html")
 _PANEL_ROWS = 5
@@ -386,7 +386,8 @@ def _words(name: str) -> str:
 def _explained(trials: Trials) -> np.ndarray:
     """Return the share of every voxel's variance that lies between concepts, shape (1, n_voxels)."""
     _, codes, counts = np.unique(trials.table["concept"], return_inverse=True, return_counts=True)
-    centred = trials.responses - trials.responses.mean(axis=0, dtype=np.float64)
+    responses = np.asarray(trials.responses)
+    centred = responses - responses.mean(axis=0, dtype=np.float64)
     means = np.stack([centred[codes == code].mean(axis=0) for code in range(len(counts))])
     total = np.maximum((centred**2).sum(axis=0), np.finfo(np.float32).tiny)
     share = (counts[:, None] * means**2).sum(axis=0) / total

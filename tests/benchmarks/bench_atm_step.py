@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neurodec.alignment import retrieval_loss
 from neurodec.encoders import ATM
 from neurodec.encoders.atm import KERNEL, N_FILTERS, POOL, STRIDE
+from neurodec.training import retrieval_loss
 
 
 class PublishedConv(nn.Module):

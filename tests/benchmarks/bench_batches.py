@@ -7,7 +7,7 @@ import time
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from neurodec.alignment.datamodule import Gather
+from neurodec.training.datamodule import Gather
 
 N_TRIALS, BATCH, N_ROUNDS = 8192, 1024, 4
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neurodec.data import Dataset, Part, Trials, load_stimuli, prepare, stimuli_of, with_defaults
+from neurodec.data import Dataset, Part, Study, Trials, load_stimuli, prepare, stimuli_of, with_defaults
 from neurodec.errors import NeurodecError
 
 
@@ -48,7 +48,7 @@ def root(tmp_path):
 
 
 def test_parts_are_joined_in_order_with_provenance(root, tmp_path):
-    trials = Trials.load(prepare(Runs(), root, tmp_path / "out"))
+    trials = Study.load(prepare(Runs(), root, tmp_path / "out")).trials
     assert trials.responses[:, 0, 0].tolist() == [1, 2, 3, 4]
     assert trials.table["repetition"].tolist() == [0, 0, 1, 1]
     provenance = trials.info["provenance"]
@@ -73,8 +73,8 @@ def test_a_broken_preparation_goes_on(root, tmp_path, monkeypatch):
     assert (out / ".parts" / "run-1").is_dir()
     assert not (out / "info.json").exists()
     loaded.append(True)
-    whole = Trials.load(prepare(Runs(), root, tmp_path / "other"))
-    np.testing.assert_array_equal(Trials.load(prepare(Runs(), root, out)).responses, whole.responses)
+    whole = Study.load(prepare(Runs(), root, tmp_path / "other")).trials
+    np.testing.assert_array_equal(Study.load(prepare(Runs(), root, out)).trials.responses, whole.responses)
 
 
 def test_another_configuration_or_file_is_refused(root, tmp_path):

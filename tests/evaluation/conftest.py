@@ -23,7 +23,7 @@ class Recording:
     weights: np.ndarray  # (n_chans * n_times, WIDTH): the decoder that knows the truth
 
     def predict(self, trials):
-        return trials.responses.reshape(len(trials), -1) @ self.weights
+        return np.asarray(trials.responses).reshape(len(trials), -1) @ self.weights
 
 
 def responses_to(values, mixing, noise, rng):

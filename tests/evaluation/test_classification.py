@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neurodec.alignment import ContrastiveClassifier
 from neurodec.data import ArrayFile, BidsFMRI, MuseCSV, Trials
 from neurodec.data.trials import with_defaults
 from neurodec.encoders import RidgeClassifier
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Classification
 from neurodec.preprocessing.eeg import EEGPreprocessing
+from neurodec.training import ContrastiveClassifier
 
 
 def trials_of(rng, strength=1.0, n_runs=5, n_per_run=24, n_classes=3, n_subjects=1, n_times=30):

@@ -21,16 +21,16 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
 
 from neurodec import data
-from neurodec.alignment.fit import read_own_checkpoint
-from neurodec.alignment.pretrained import load_pretrained, save_pretrained
-from neurodec.data import Trials, load_stimuli, prepare
+from neurodec.data import Study, load_stimuli, prepare
 from neurodec.encoders import ATM
 from neurodec.features import FeatureFiles, Features, load_clip, load_tokenizer
 from neurodec.features.weights import ASSETS
 from neurodec.files import read_json
 from neurodec.preprocessing.eeg import EEGPreprocessing
 from neurodec.priors import LinearPrior, load_prior
-from neurodec.recipe_file import load_recipe
+from neurodec.run.recipe_file import load_recipe
+from neurodec.training.fit import read_own_checkpoint
+from neurodec.training.pretrained import load_pretrained, save_pretrained
 
 RATE = 250.0
 ONSETS = np.arange(1, 7, 0.75)
@@ -315,7 +315,7 @@ def read_model(root, _):
 
 
 def read_store(root, _):
-    Trials.load(root / "prepared").average()
+    Study.load(root / "prepared").trials.average()
     load_stimuli(root / "prepared")
     Features.load(root / "features").rows(["a"])
     read_json(root / "prepared/info.json")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from neurodec.data.readers.things_eeg2 import OCCIPITO_PARIETAL, ThingsEEG2
-from neurodec.encoders.linear import Ridge
 from neurodec.features import OpenClip
+from neurodec.linear.ridge import Ridge
 from neurodec.simulate.eeg import EEGSession
 from neurodec.simulate.stimuli import draw_study, write_images
 

@@ -9,7 +9,7 @@ import scipy.io
 import torch
 from safetensors.numpy import save_file
 
-from neurodec.data import ArrayFile, Trials, prepare
+from neurodec.data import ArrayFile, Study, prepare
 from neurodec.errors import NeurodecError
 
 SHAPE = (4, 3, 2)
@@ -102,7 +102,7 @@ def test_nsd_sessions_trial_first_and_named_by_the_file(tmp_path, rng):
         "betas_session{session}.hdf5", ["trial", "voxel"], table="t{session}.csv", modality="fmri"
     )
     prepare(dataset, tmp_path, tmp_path / "out")
-    trials = Trials.load(tmp_path / "out")
+    trials = Study.load(tmp_path / "out").trials
     np.testing.assert_array_equal(trials.responses, np.concatenate(list(sessions.values())))
     assert trials.table.groupby("session").size().to_dict() == {"01": 40, "02": 40}
 
@@ -151,7 +151,7 @@ def test_the_stimulus_table_decides(tmp_path, betas):
     )
     (tmp_path / "p.csv").write_text((tmp_path / "p.csv").read_text().replace("odd,test", "nine,test"))
     prepare(reader("x.npy", stimuli_table="p.csv"), tmp_path, tmp_path / "out")
-    table = Trials.load(tmp_path / "out").table
+    table = Study.load(tmp_path / "out").trials.table
     assert set(table["concept"]) == {"even", "odd", "eight", "nine"}
     assert table.groupby("split").size().to_dict() == {"test": 8, "train": 32}
 

@@ -113,7 +113,7 @@ def test_several_files_number_their_subjects_apart(tmp_path, content):
     np.savez(tmp_path / "two.npz", **content)
     dataset = ArrayFile(**{**GOOD, "file": "*.npz"})
     folder = prepare(dataset, tmp_path, tmp_path / "prepared")
-    assert pd.read_csv(folder / "trials.csv")["subject"].nunique() == 6
+    assert pd.read_csv(folder / "all" / "trials.csv")["subject"].nunique() == 6
 
 
 def nan(content):

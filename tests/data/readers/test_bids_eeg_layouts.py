@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from data.readers.recording_files import CH_NAMES, SFREQ, evoked_signals, write_brainvision
 
-from neurodec.data import BidsEEG, Trials, prepare
+from neurodec.data import BidsEEG, Study, prepare
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.eeg import EEGPreprocessing
 
@@ -44,7 +44,7 @@ def load(root, **settings):
 def test_acquisitions_are_recordings_of_their_own(tmp_path):
     for seed, stem in enumerate(("task-a_acq-dry", "task-a", "task-a_acq-wet", "task-b")):
         write(tmp_path, stem, seed=seed)
-    trials = Trials.load(prepare(BidsEEG(preprocessing=SETTINGS), tmp_path, tmp_path / "out"))
+    trials = Study.load(prepare(BidsEEG(preprocessing=SETTINGS), tmp_path, tmp_path / "out")).trials
     assert trials.table.groupby("run").size().to_dict() == {"a": 24, "b": 24, "dry_a": 24, "wet_a": 24}
     (part,) = BidsEEG(entities={"acq": "dry"}).parts(tmp_path)
     assert part.name == "sub-01_task-a_acq-dry"
@@ -90,7 +90,7 @@ def test_the_same_rows_twice_are_refused(tmp_path):
 def test_kinds_and_bad_channels_come_from_the_table(tmp_path):
     write(tmp_path, "task-a_run-1", channels=channels(type=["EEG", "EOG", "EEG", "EEG"]))
     write(tmp_path, "task-a_run-2", channels=channels(status=["n/a", "BAD", "good", "good"]), seed=1)
-    trials = Trials.load(prepare(BidsEEG(preprocessing=SETTINGS), tmp_path, tmp_path / "out"))
+    trials = Study.load(prepare(BidsEEG(preprocessing=SETTINGS), tmp_path, tmp_path / "out")).trials
     assert trials.ch_names == ["Fp1", "O1", "O2"]
     accounts = {entry["part"]: entry["channels"] for entry in trials.info["account"]}
     assert accounts["sub-01_task-a_run-1"]["left_out"] == {"of kind eog": ["Cz"]}
@@ -125,7 +125,7 @@ def test_one_events_file_for_all_runs(tmp_path):
         write(tmp_path, f"task-a_run-{run}", seed=run)
         (tmp_path / f"sub-01/eeg/sub-01_task-a_run-{run}_events.tsv").unlink()
     table().to_csv(tmp_path / "task-a_events.tsv", sep="\t", index=False)
-    assert len(Trials.load(prepare(BidsEEG(preprocessing=SETTINGS), tmp_path, tmp_path / "out"))) == 48
+    assert len(Study.load(prepare(BidsEEG(preprocessing=SETTINGS), tmp_path, tmp_path / "out")).trials) == 48
 
 
 def test_a_folder_by_mne_bids(tmp_path):

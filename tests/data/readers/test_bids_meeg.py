@@ -4,9 +4,8 @@ import pytest
 from data.readers.recording_files import CH_NAMES, evoked_signals, write_brainvision, write_edf
 
 from neurodec import NeurodecError
-from neurodec.data import prepare
+from neurodec.data import Study, prepare
 from neurodec.data.readers.bids_meeg import BidsEEG
-from neurodec.data.trials import Trials
 from neurodec.preprocessing.eeg import EEGPreprocessing
 
 ONSETS = np.arange(2, 38, 1.5)
@@ -41,7 +40,7 @@ def test_bids_folder(root, tmp_path):
     assert [part.name for part in parts][:2] == [f"sub-01_ses-a_task-view_run-{run}" for run in (1, 2)]
     assert len(parts) == 6
     prepare(reader, root, tmp_path / "out")
-    trials = Trials.load(tmp_path / "out")
+    trials = Study.load(tmp_path / "out").trials
     assert trials.ch_names == ["O1", "O2"]  # Fp1 is EOG there, Cz is bad
     assert len(trials) == 6 * 16  # responses show nothing
     assert sorted(trials.table["session"].unique()) == ["a", "b"]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from nilearn.glm.first_level import compute_regressor
 
-from neurodec.data import BidsFMRI, Trials, prepare
+from neurodec.data import BidsFMRI, Study, prepare
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.fmri import glm_betas, has_response
 
@@ -92,7 +92,7 @@ def test_fmriprep_as_it_comes_off_the_machine(tmp_path):
     dataset = BidsFMRI(
         estimate="block_mean", standardise="none", space="MNI152NLin2009cAsym", confounds=["trans_x"]
     )
-    trials = Trials.load(prepare(dataset, tmp_path / "data", tmp_path / "out"))
+    trials = Study.load(prepare(dataset, tmp_path / "data", tmp_path / "out")).trials
     assert len(trials) == 30
     assert trials.responses.shape[1] == 21  # what all three masks have
     lost = [int(np.ravel_multi_index((run, 0, 0), SHAPE)) for run in (1, 2, 3)]

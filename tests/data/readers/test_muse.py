@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neurodec.data import MuseCSV, Trials, prepare
+from neurodec.data import MuseCSV, Study, Trials, prepare
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.eeg import EEGPreprocessing
 
@@ -90,7 +90,7 @@ def test_prepared_folder_holds_all_runs(tmp_path, rng):
     for subject in (1, 2):
         write(recording(rng), tmp_path / "raw", folder=f"subject{subject}/session1")
     folder = prepare(reader(), tmp_path / "raw", tmp_path / "prepared")
-    assert Trials.load(folder).table.groupby("subject").size().to_dict() == {"1": 4, "2": 4}
+    assert Study.load(folder).trials.table.groupby("subject").size().to_dict() == {"1": 4, "2": 4}
 
 
 def with_nan(table):

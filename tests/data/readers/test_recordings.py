@@ -12,11 +12,10 @@ from data.readers.recording_files import (
 )
 
 from neurodec import NeurodecError
-from neurodec.data import prepare
+from neurodec.data import Study, prepare
 from neurodec.data.patterns import find_files
 from neurodec.data.readers.epochs_files import EpochsFiles
 from neurodec.data.readers.recordings import Recording, Recordings
-from neurodec.data.trials import Trials
 from neurodec.preprocessing.eeg import EEGPreprocessing
 
 ONSETS = np.arange(2, 38, 1.5)
@@ -88,7 +87,7 @@ def test_prepare_with_pictures_subjects_and_runs(tmp_path, rng):
         preprocessing=EEGPreprocessing(tmax=0.5, sfreq=125.0, whiten="mvnn-epochs"),
     )
     prepare(reader, tmp_path, tmp_path / "out")
-    trials = Trials.load(tmp_path / "out")
+    trials = Study.load(tmp_path / "out").trials
     assert len(trials) == 96
     assert trials.table.groupby(["subject", "run"]).size().tolist() == [24] * 4
     assert trials.table.loc[trials.table["stimulus"] == "dog", "split"].unique() == ["test"]
@@ -230,7 +229,7 @@ def test_epochs_files(tmp_path, epochs):
     assert trials.table["stimulus"].tolist() == NAMES[:12].tolist()
     assert set(trials.table["subject"]) == {"3"}
     assert trials.info["tmin"] == pytest.approx(0)
-    np.testing.assert_allclose(trials.split("train").responses.mean(axis=(0, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(trials.split("train").responses).mean(axis=(0, 2)), 0, atol=1e-5)
     assert reader.stimuli(tmp_path)[["stimulus", "split"]].to_numpy().tolist() == [
         ["cat", "train"],
         ["dog", "test"],
@@ -261,6 +260,6 @@ def test_one_table_serves_several_recordings_that_show_different_stimuli(tmp_pat
         rows += [f"{onset},{names[i % 2]},{int(run)}" for i, onset in enumerate(ONSETS)]
     (tmp_path / "events.csv").write_text("onset,stimulus,run\n" + "\n".join(rows))
     reader = Recordings("run-{run}_raw.fif", events="events.csv", preprocessing=SETTINGS)
-    trials = Trials.load(prepare(reader, tmp_path, tmp_path / "out"))
+    trials = Study.load(prepare(reader, tmp_path, tmp_path / "out")).trials
     assert set(trials.table["stimulus"]) == {"cat", "dog", "cow", "hen"}
     assert len(trials) == 48

@@ -63,7 +63,7 @@ def test_stimuli_and_gallery(root):
 def test_zscore_uses_training_statistics(root):
     reader = ThingsMEG(whiten="zscore")
     trials = reader.load(reader.parts(root)[0], root)
-    train = trials.split("train").responses
+    train = np.asarray(trials.split("train").responses)
     np.testing.assert_allclose(train.mean(axis=(0, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(train.std(axis=(0, 2)), 1, rtol=1e-5)
     assert trials.info["units"] == "a.u."

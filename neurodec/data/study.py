@@ -1,0 +1,155 @@
+"""A study: trials of one or several measurement spaces, and the stimuli that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from neurodec.data.dataset import STIMULUS_COLUMNS
+from neurodec.data.trials import Trials
+from neurodec.errors import NeurodecError, reading
+from neurodec.files import read_json, read_own_table
+
+MARK = "study.json"  # written last: the folder is complete
+
+
+@dataclass(frozen=True)
+class Study:
+    """Trials by space, and the table of their stimuli.
+
+    A *space* holds trials that were measured alike: one for a common montage or brain, one per subject for native
+    voxels or montages of their own.
+
+    Parameters
+    ----------
+    spaces : dict of Trials
+        Space to trials; none is empty.
+    stimuli : DataFrame
+        `stimulus, concept, split, image, caption`.
+    """
+
+    spaces: dict[str, Trials]
+    stimuli: pd.DataFrame
+
+    def __len__(self) -> int:
+        return sum(len(trials) for trials in self.spaces.values())
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """All trial tables, space after space, with the column `space`."""
+        tables = [trials.table.assign(space=name) for name, trials in self.spaces.items()]
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["subject", "space"])
+
+    @property
+    def subjects(self) -> list[str]:
+        """Subjects in order of appearance."""
+        return list(dict.fromkeys(self.table["subject"]))
+
+    @property
+    def trials(self) -> Trials:
+        """The trials of a study with one space.
+
+        Raises
+        ------
+        NeurodecError
+            If there are several, or none.
+        """
+        if len(self.spaces) != 1:
+            spaces = ", ".join(self.spaces) or "none"
+            raise NeurodecError(
+                f"This needs subjects who were measured alike, and there are {len(self.spaces)} spaces ({spaces}); "
+                "take protocol: within_subject, or an encoder that takes `space`."
+            )
+        return next(iter(self.spaces.values()))
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """`Trials.info` of the first space: modality and the like, which all spaces share."""
+        return next(iter(self.spaces.values())).info
+
+    @property
+    def account(self) -> list[dict[str, Any]]:
+        """What was found and left out, of every part of every space."""
+        return [entry for trials in self.spaces.values() for entry in trials.info.get("account", [])]
+
+    def part(self, split: str | None = None, subjects: Iterable[str] | None = None) -> Study:
+        """Return a view of the trials of a split and of some subjects; spaces without any are left out."""
+        wanted = None if subjects is None else set(subjects)
+        rows = {}
+        for name, trials in self.spaces.items():
+            keep = np.ones(len(trials), dtype=bool)
+            if split is not None:
+                keep &= (trials.table["split"] == split).to_numpy()
+            if wanted is not None:
+                keep &= trials.table["subject"].isin(wanted).to_numpy()
+            rows[name] = np.flatnonzero(keep)
+        return self.select(rows)
+
+    def select(self, rows: dict[str, np.ndarray]) -> Study:
+        """Return a view of some rows of every space; spaces without any are left out."""
+        kept = {name: self.spaces[name].select(index) for name, index in rows.items() if len(index)}
+        return replace(self, spaces=kept)
+
+    def average(self, n_repetitions: int | None = None, seed: int = 0) -> Study:
+        """Average repetitions in every space; see `Trials.average`."""
+        return replace(
+            self, spaces={name: trials.average(n_repetitions, seed) for name, trials in self.spaces.items()}
+        )
+
+    def cut(
+        self, ch_names: Sequence[str] | None = None, tmin: float | None = None, tmax: float | None = None
+    ) -> Study:
+        """Return a view of some channels and of a window (s); see `Trials.pick` and `Trials.crop`."""
+        spaces = {}
+        for name, trials in self.spaces.items():
+            trials = trials if ch_names is None else trials.pick(ch_names)
+            spaces[name] = trials if tmin is None and tmax is None else trials.crop(tmin, tmax)
+        return replace(self, spaces=spaces)
+
+    def in_memory(self) -> Study:
+        """Return the study with its responses read."""
+        return replace(self, spaces={name: trials.in_memory() for name, trials in self.spaces.items()})
+
+    @classmethod
+    def of(cls, trials: Trials, stimuli: pd.DataFrame | None = None, space: str = "all") -> Study:
+        """Make a study of trials in one space; without a table of stimuli, of their labels alone."""
+        if stimuli is None:
+            stimuli = trials.table.drop_duplicates("stimulus")[["stimulus", "concept", "split"]]
+            stimuli = stimuli.assign(image="", caption="").reset_index(drop=True)
+        return cls({space: trials}, stimuli)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Study:
+        """Read a folder written by `neurodec.data.prepare`; responses stay on the disk until they are asked for.
+
+        Raises
+        ------
+        NeurodecError
+            If it is missing, unfinished or damaged.
+        """
+        folder = Path(folder)
+        about = read_json(folder / MARK)
+        with reading(folder, "a prepared folder", "delete it and prepare again"):
+            spaces = {name: Trials.load(folder / name) for name in about["spaces"]}
+            if not spaces:
+                raise NeurodecError(f"The prepared folder {folder} is damaged; delete it and prepare again.")
+        return cls(spaces, load_stimuli(folder))
+
+
+def load_stimuli(folder: str | Path) -> pd.DataFrame:
+    """Read the stimulus table of a prepared folder.
+
+    Raises
+    ------
+    NeurodecError
+        If it is missing or damaged.
+    """
+    file = Path(folder) / "stimuli.csv"
+    with reading(file, "a prepared table", "delete the folder and prepare again"):
+        return read_own_table(file, dtype=str)[list(STIMULUS_COLUMNS)]

@@ -1,0 +1,1 @@
+"""The packaged small networks: how each is built, and its weights."""

@@ -1,0 +1,6 @@
+"""Linear decoders: one ridge engine, and the estimators on it."""
+
+from neurodec.linear.classifier import Classifier, RidgeClassifier
+from neurodec.linear.ridge import Ridge
+
+__all__ = ["Classifier", "Ridge", "RidgeClassifier"]

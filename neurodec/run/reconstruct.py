@@ -1,0 +1,312 @@
+"""The stage ``reconstruct``: from brain embeddings to pictures, with every control and ceiling beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+from neurodec.decoder import NeuralDecoder
+from neurodec.decoders import select
+from neurodec.errors import NeurodecError
+from neurodec.evaluation.reconstruction_scores import score_reconstructions
+from neurodec.features import Features, OpenClip
+from neurodec.files import (
+    atomic_path,
+    key_of,
+    read_json,
+    read_own_table,
+    remove_partials,
+    track,
+    write_json,
+    write_table,
+)
+
+CONTROLS = ("shuffled", "mean_embedding", "nearest_training")
+CEILINGS = ("true_through_prior", "true_through_decoder", "autoencoder")
+SETS = ("brain", *CONTROLS, *CEILINGS)
+"""Kinds of pictures: reconstructed from the brain; from nothing, the wrong or another picture; from the true one."""
+
+_BLOCK = 50  # pictures drawn together and written; a killed run loses one block
+_SHUFFLE_SEED = 1
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """The `reconstruction:` section of a recipe.
+
+    Parameters
+    ----------
+    n_steps, guidance : int and float
+        Of the decoder's diffusion.
+    prior_n_steps, prior_guidance : int and float
+        Of the prior's sampling.
+    n_samples : int
+        Pictures drawn per response; the one most similar to the *decoded* embedding is kept. The true picture plays no
+        part.
+    n_images : int, optional
+        Reconstruct the first so many test rows; all by default.
+    protocol : str
+        Name of the metrics' protocol: "mindeye", "braindiffuser" or "takagi".
+    n_bootstrap : int
+        Draws behind intervals.
+    seed : int
+        Row `i` is drawn from ``seed + i``: the same picture in whatever batch, and after a broken run.
+    """
+
+    n_steps: int = 20
+    guidance: float = 1.5
+    prior_n_steps: int = 50
+    prior_guidance: float = 1.0
+    n_samples: int = 1
+    n_images: int | None = None
+    protocol: str = "mindeye"
+    n_bootstrap: int = 2_000
+    seed: int = 0
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """What `NeuralDecoder` needs to know."""
+        names = ("n_steps", "guidance", "prior_n_steps", "prior_guidance")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The test rows of one fold and what was truly seen.
+
+    Parameters
+    ----------
+    z : ndarray, shape (n, D)
+        Brain embeddings.
+    table : DataFrame
+        `subject, stimulus, concept` of every row.
+    true : ndarray, shape (n, D)
+        Image embeddings of the seen pictures.
+    files : list of Path
+        The seen pictures.
+    train : Features
+        Image embeddings of the training pictures.
+    train_files : list of Path
+        The training pictures.
+    """
+
+    z: np.ndarray
+    table: pd.DataFrame
+    true: np.ndarray
+    files: list[Path]
+    train: Features
+    train_files: list[Path]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+def reconstruct(
+    decoder: NeuralDecoder, seen: Seen, settings: Reconstruction, features: OpenClip, out: Path
+) -> pd.DataFrame:
+    """Draw every set of pictures of one fold into ``out/<set>/``; pictures that are there are kept.
+
+    Parameters
+    ----------
+    decoder : NeuralDecoder
+    seen : Seen
+    settings : Reconstruction
+    features : OpenClip
+        Embeds the samples to choose among.
+    out : Path
+        Folder of the fold's pictures. It also gets ``pictures.csv``.
+
+    Returns
+    -------
+    DataFrame
+        `subject, stimulus, concept`, the `file` of the row in every set, and the `seen` picture.
+
+    Raises
+    ------
+    NeurodecError
+        If `out` holds pictures of another configuration.
+    """
+    seeds = np.arange(settings.seed, settings.seed + len(seen))
+    names = [f"{i:04d}_{row.subject}_{row.stimulus}.png" for i, row in enumerate(seen.table.itertuples())]
+    decoded = decoder.image_embeddings(seen.z, seeds)
+    _claim(out, {**decoder.config["decoder"], **settings.__dict__, "decoded": decoded.numpy().round(3)})
+    true = torch.as_tensor(seen.true)
+    best = _best_of(decoder, decoded, seeds, settings, features, out, names)
+    drawing: dict[str, Callable[[np.ndarray], list[Image.Image]]] = {
+        "brain": best,
+        "true_through_prior": lambda rows: decoder.pictures(
+            decoder.image_embeddings(seen.true[rows], seeds[rows]), seeds[rows]
+        ),
+        "true_through_decoder": lambda rows: decoder.pictures(true[rows], seeds[rows]),
+        "autoencoder": lambda rows: decoder.decoder.autoencode([open_picture(seen.files[i]) for i in rows]),
+        "nearest_training": lambda rows: [open_picture(file) for file in _nearest(decoded[rows], seen)],
+    }
+    for name, draw in drawing.items():
+        _fill(out / name, names, draw, name.replace("_", " "))
+    _write_mean(decoder, seen, settings, out / "mean_embedding" / "mean.png")
+    table = seen.table.assign(file=names, seen=[str(file) for file in seen.files])
+    write_table(out / "pictures.csv", table)
+    return table
+
+
+def score(folders: Sequence[Path], settings: Reconstruction) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Score every set of pictures, over all folds.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Written by `reconstruct`, one per fold.
+    settings : Reconstruction
+
+    Returns
+    -------
+    section : dict
+        The `reconstruction` part of ``results.json``, with `controls` and `ceilings` in the same form.
+    table : DataFrame
+        Per picture, the scores of the set "brain".
+    """
+    tables = [read_own_table(folder / "pictures.csv", dtype=str) for folder in folders]
+    rows = pd.concat(
+        [table.assign(folder=str(folder)) for folder, table in zip(folders, tables, strict=True)],
+        ignore_index=True,
+    )
+    targets = [open_picture(file) for file in rows["seen"]]
+    found = {}
+    for name in track(SETS, "scoring pictures"):
+        files = [
+            file
+            for folder, table in zip(folders, tables, strict=True)
+            for file in picture_files(folder, name, table["file"])
+        ]
+        found[name] = score_reconstructions(
+            targets,
+            [open_picture(file) for file in files],
+            protocol=settings.protocol,
+            n_bootstrap=settings.n_bootstrap,
+            seed=settings.seed,
+            rows=rows,
+        )
+    section = {
+        **found["brain"].summary(),
+        "controls": {name: found[name].summary() for name in CONTROLS},
+        "ceilings": {name: found[name].summary() for name in CEILINGS},
+    }
+    return section, found["brain"].table
+
+
+def picture_files(folder: Path, name: str, files: Sequence[str]) -> list[Path]:
+    """Return the picture of every row in a set.
+
+    One picture stands for the whole set "mean_embedding"; "shuffled" are the brain's own pictures in an order in which
+    none keeps its place, the same every time.
+    """
+    files = list(files)
+    if name == "mean_embedding":
+        return [folder / name / "mean.png"] * len(files)
+    if name != "shuffled":
+        return [folder / name / file for file in files]
+    turn = np.random.default_rng(_SHUFFLE_SEED).permutation(len(files))
+    partner = np.empty(len(files), dtype=int)
+    partner[turn] = np.roll(turn, 1)  # one cycle through all of them
+    return [folder / "brain" / files[i] for i in partner]
+
+
+def _claim(out: Path, configuration: dict[str, Any]) -> None:
+    """Mark a folder as belonging to a configuration, or recognise it."""
+    mark, key = out / "made_with.json", key_of(configuration)
+    if mark.exists() and read_json(mark)["key"] != key:
+        raise NeurodecError(
+            f"{out} holds pictures of another configuration; delete it or choose another --out."
+        )
+    write_json(mark, {"key": key})
+
+
+def _fill(
+    folder: Path, names: list[str], draw: Callable[[np.ndarray], list[Image.Image]], description: str
+) -> None:
+    """Draw what is missing, block by block, so that a killed run goes on where it was.
+
+    A block is drawn whole, or rounding would depend on what was missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_partials(folder)
+    blocks = np.split(np.arange(len(names)), range(_BLOCK, len(names), _BLOCK))
+    blocks = [rows for rows in blocks if not all((folder / names[row]).exists() for row in rows)]
+    for rows in track(blocks, description):
+        for row, picture in zip(rows, draw(rows), strict=True):
+            with atomic_path(folder / names[row]) as partial:
+                picture.save(partial)
+
+
+def _best_of(
+    decoder: NeuralDecoder,
+    decoded: Tensor,
+    seeds: np.ndarray,
+    settings: Reconstruction,
+    features: OpenClip,
+    out: Path,
+    names: list[str],
+) -> Callable[[np.ndarray], list[Image.Image]]:
+    """Return a function that draws the pictures of rows, the best of several where asked."""
+    if settings.n_samples == 1:
+        return lambda rows: decoder.pictures(decoded[rows], seeds[rows])
+
+    def draw(rows: np.ndarray) -> list[Image.Image]:
+        candidates = []
+        for sample in range(settings.n_samples):
+            # samples of one row must not repeat another row's noise
+            own = seeds[rows] + sample * 1_000_003
+            candidates.append(decoder.pictures(decoded[rows], own))
+        embedded = [_embedded(pictures, features, out / "samples") for pictures in candidates]
+        chosen = select(np.stack(embedded, axis=1), decoded[rows].numpy())
+        return [candidates[sample][place] for place, sample in enumerate(chosen)]
+
+    return draw
+
+
+def _embedded(pictures: list[Image.Image], features: OpenClip, folder: Path) -> np.ndarray:
+    """Embed pictures as stimuli are embedded: from files, which the cache knows by content."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [f"{i}.png" for i in range(len(pictures))]
+    for picture, file in zip(pictures, files, strict=True):
+        picture.save(folder / file)
+    return features.image_features(pd.DataFrame({"stimulus": files, "image": files}), folder).values
+
+
+def _nearest(decoded: Tensor, seen: Seen) -> list[Path]:
+    """Return the training picture whose embedding is most similar to each decoded one."""
+    rows = torch.nn.functional.normalize(decoded, dim=-1)
+    candidates = torch.nn.functional.normalize(torch.as_tensor(seen.train.values), dim=-1)
+    return [seen.train_files[i] for i in (rows @ candidates.T).argmax(dim=1).tolist()]
+
+
+def _write_mean(decoder: NeuralDecoder, seen: Seen, settings: Reconstruction, file: Path) -> None:
+    """Draw the mean training embedding: what a decoder shows that knows nothing."""
+    if file.exists():
+        return
+    mean = torch.as_tensor(seen.train.values.mean(axis=0, keepdims=True))
+    with atomic_path(file) as partial:
+        decoder.pictures(mean, [settings.seed])[0].save(partial)
+
+
+def open_picture(file: str | Path) -> Image.Image:
+    """Read a picture as RGB.
+
+    Raises
+    ------
+    NeurodecError
+        If it is missing or damaged.
+    """
+    try:
+        with Image.open(file) as picture:
+            return picture.convert("RGB")
+    except OSError as error:
+        raise NeurodecError(f"The picture {file} cannot be read ({error}); restore it.") from error

@@ -1,0 +1,40 @@
+import numpy as np
+import pandas as pd
+import pytest
+from alignment.test_fit import config, folder  # noqa: F401  a fixture
+
+from neurodec.data import Trials
+from neurodec.training import fit
+from neurodec.training.history import training_summary
+
+
+def history(path, out, epochs):
+    fit(config(path, epochs), path / out, "x", "validation")
+    return pd.read_csv(path / out / "checkpoints/x/metrics.csv").assign(fold="x")
+
+
+def test_a_training_that_reads_nothing_is_told(folder, rng):  # noqa: F811
+    learnt = training_summary(history(folder, "learnt", 12))["x"]
+    assert learnt["beats_mean_predictor"]
+    assert learnt["part"] == "val"
+    trials = Trials.load(folder / "prepared")
+    noise = rng.standard_normal(trials.responses.shape).astype(np.float32)
+    Trials(noise, trials.table, trials.info).save(folder / "prepared")
+    noisy = training_summary(history(folder, "noise", 3))["x"]
+    assert not noisy["beats_mean_predictor"]
+    assert noisy["best_loss"] == pytest.approx(noisy["loss_of_mean"], rel=0.5)
+
+
+def test_a_model_that_reads_nothing_guesses_among_the_rows_of_a_batch(folder):  # noqa: F811
+    rows = history(folder, "x", 1)
+    assert rows["train_loss_of_mean"].iloc[0] == pytest.approx(np.log(32), abs=1e-5)
+
+
+def test_without_held_out_trials_the_training_loss_is_judged():
+    table = pd.DataFrame({"fold": ["a", "a"], "train_loss": [3.0, 2.0], "train_loss_of_mean": [2.5, 2.5]})
+    assert training_summary(table)["a"] == {
+        "part": "train",
+        "best_loss": 2.0,
+        "loss_of_mean": 2.5,
+        "beats_mean_predictor": True,
+    }
