@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.linalg import eigh
-from sklearn.model_selection import GroupKFold, KFold
+from sklearn.model_selection import KFold
 
 from neurodec.errors import NeurodecError
+from neurodec.linear.ridge import grouped_folds
+from neurodec.linear.solvers import Factor, held_out_errors, partially_pooled_weights
 
 
 class Classifier(ABC):
@@ -83,30 +84,46 @@ class RidgeClassifier(Classifier):
         """
         if labels.min() == labels.max():
             raise NeurodecError("All training trials have the same label; add trials of another class.")
-        features = responses.reshape(len(responses), -1).astype(np.float64)
+        features = np.asarray(responses).reshape(len(responses), -1).astype(np.float64)
         self._centre = features.mean(axis=0)
-        rows, self._axes = _rotate(features - self._centre)
-        self._codes = np.unique(subjects) if self.per_subject else subjects[:0]
+        features -= self._centre
+        factor = Factor.of(features)
         n_classes = labels.max() + 1
         targets = _one_hot(labels, n_classes)
-        penalties = np.asarray(self.alphas) * (rows**2).sum() / len(rows)
-        errors = self._errors(rows, targets, groups, subjects, penalties)
-        chosen = errors.reshape(len(penalties), len(labels), -1).sum(axis=2).argmin(axis=0)
-        self.alpha_ = np.asarray(self.alphas)[chosen]  # one per labelling
-        shared, own = self._solve(rows, targets - targets.mean(axis=0), subjects, penalties)
-        column = np.repeat(chosen, targets.shape[1] // len(labels))
-        self._shared = _choose(shared, column)
-        self._own = [_choose(weights, column) for weights in own]
+        penalties = np.asarray(self.alphas) * (features**2).sum() / len(features)
         self._mean, self._shape = targets.mean(axis=0), (len(labels), n_classes)
         self._prior = np.stack([(labels == label).mean(axis=1) for label in range(n_classes)], axis=1)
+        self._codes = np.unique(subjects) if self.per_subject else subjects[:0]
+        n_groups = len(np.unique(groups))
+        folds = grouped_folds(len(features), groups if n_groups > 1 else None, self.n_folds)
+        if n_groups == 1:
+            folds = [held_out for _, held_out in KFold(min(5, len(features))).split(features)]
+        if len(self._codes) < 2:
+            self._axes = None
+            errors = held_out_errors(factor, targets, penalties, folds)
+            column = self._choose(errors, len(labels))
+            self._shared, self._own = factor.solve(targets - self._mean, penalties[column]), []
+            self._codes = self._codes[:0]
+            return self
+        rows, self._axes = factor.coordinates()
+        column = self._choose(self._errors(rows, targets, folds, subjects, penalties), len(labels))
+        shared, own = self._solve(rows, targets - self._mean, subjects, penalties)
+        self._shared, self._own = _choose(shared, column), [_choose(weights, column) for weights in own]
         return self
+
+    def _choose(self, errors: np.ndarray, n_labellings: int) -> np.ndarray:
+        """Choose one penalty per labelling by its errors (n_penalties, n_targets); return that of every target."""
+        chosen = errors.reshape(len(errors), n_labellings, -1).sum(axis=2).argmin(axis=0)
+        self.alpha_ = np.asarray(self.alphas)[chosen]
+        return np.repeat(chosen, errors.shape[1] // n_labellings)
 
     def scores(self, responses: np.ndarray, subjects: np.ndarray) -> np.ndarray:
         """Return the predicted one-hot labels over the share of each class in training; see `Classifier.scores`.
 
         With the shares divided out, a more frequent class is not favoured: chance is one over the number of classes.
         """
-        rows = (responses.reshape(len(responses), -1) - self._centre) @ self._axes
+        rows = np.asarray(responses).reshape(len(responses), -1) - self._centre
+        rows = rows if self._axes is None else rows @ self._axes
         predicted = _predict(rows, subjects, self._codes, self._shared, self._own) + self._mean
         n_labellings, n_classes = self._shape
         predicted = predicted.reshape(len(rows), n_labellings, -1).transpose(1, 0, 2)
@@ -119,18 +136,14 @@ class RidgeClassifier(Classifier):
         self,
         rows: np.ndarray,
         targets: np.ndarray,
-        groups: np.ndarray,
+        folds: list[np.ndarray],
         subjects: np.ndarray,
         penalties: np.ndarray,
     ) -> np.ndarray:
-        """Return the squared error of held-out rows, shape (n_penalties, n_targets)."""
+        """Return the squared error of held-out rows with weights of every subject's own, (n_penalties, n_targets)."""
         errors = np.zeros((len(penalties), targets.shape[1]))
-        n_groups = len(np.unique(groups))
-        if n_groups > 1:
-            folds = GroupKFold(min(self.n_folds, n_groups)).split(rows, groups=groups)
-        else:
-            folds = KFold(min(5, len(rows))).split(rows)
-        for train, held_out in folds:
+        for held_out in folds:
+            train = np.setdiff1d(np.arange(len(rows)), held_out)
             centre, mean = rows[train].mean(axis=0), targets[train].mean(axis=0)
             solved = self._solve(rows[train] - centre, targets[train] - mean, subjects[train], penalties)
             for place, (shared, *own) in enumerate(zip(solved[0], *solved[1], strict=True)):
@@ -141,97 +154,14 @@ class RidgeClassifier(Classifier):
     def _solve(
         self, rows: np.ndarray, targets: np.ndarray, subjects: np.ndarray, penalties: np.ndarray
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        if len(self._codes) < 2:
-            return ridge_weights(rows, targets, penalties), []
         members = [np.flatnonzero(subjects == code) for code in self._codes]
         return partially_pooled_weights(rows, targets, members, penalties)
-
-
-def ridge_weights(rows: np.ndarray, targets: np.ndarray, penalties: np.ndarray) -> np.ndarray:
-    """Solve ridge regression for every penalty from one eigendecomposition.
-
-    Parameters
-    ----------
-    rows : ndarray, shape (n, r)
-    targets : ndarray, shape (n, t)
-    penalties : ndarray, shape (n_penalties,)
-
-    Returns
-    -------
-    ndarray, shape (n_penalties, r, t)
-    """
-    values, vectors = eigh(rows.T @ rows)
-    right = vectors.T @ (rows.T @ targets)
-    return np.stack([vectors @ (right / (np.maximum(values, 0) + alpha)[:, None]) for alpha in penalties])
-
-
-def partially_pooled_weights(
-    rows: np.ndarray, targets: np.ndarray, members: list[np.ndarray], penalties: np.ndarray
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Solve ``min Σ_s |Y_s − X_s (w + v_s)|² + α (|w|² + Σ_s |v_s|²)`` for every penalty.
-
-    Parameters
-    ----------
-    rows : ndarray, shape (n, r)
-    targets : ndarray, shape (n, t)
-    members : list of ndarray of int
-        Rows of every subject s; may be empty.
-    penalties : ndarray, shape (n_penalties,)
-
-    Returns
-    -------
-    shared : ndarray, shape (n_penalties, r, t)
-        w.
-    own : list of ndarray, shape (n_penalties, r, t)
-        v_s of every subject.
-
-    Notes
-    -----
-    With G_s = X_s' X_s and b_s = X_s' Y_s, setting the derivatives to zero gives v_s = (G_s + α)⁻¹ (b_s − G_s w) and
-    w = Σ v_s, hence (1 + Σ (G_s + α)⁻¹ G_s) w = Σ (G_s + α)⁻¹ b_s: one r × r system, never one of all subjects.
-    """
-    spectra = [eigh(rows[one].T @ rows[one]) for one in members]
-    products = [
-        vectors.T @ (rows[one].T @ targets[one]) for one, (_, vectors) in zip(members, spectra, strict=True)
-    ]
-    shared, own = [], [[] for _ in members]
-    for alpha in penalties:
-        system, right = np.eye(rows.shape[1]), 0.0
-        for (values, vectors), product in zip(spectra, products, strict=True):
-            kept = np.maximum(values, 0)
-            system += (vectors * (kept / (kept + alpha))) @ vectors.T
-            right = right + vectors @ (product / (kept + alpha)[:, None])
-        shared.append(np.linalg.solve(system, right))
-        for weights, (values, vectors), product in zip(own, spectra, products, strict=True):
-            kept = np.maximum(values, 0)[:, None]
-            weights.append(vectors @ ((product - kept * (vectors.T @ shared[-1])) / (kept + alpha)))
-    return np.stack(shared), [np.stack(weights) for weights in own]
 
 
 def _one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
     """Return targets (n_trials, n_labellings * n_classes); of two classes the first says it all."""
     targets = np.eye(n_classes)[labels.T]
     return targets[..., : 1 if n_classes == 2 else n_classes].reshape(labels.shape[1], -1)
-
-
-def _rotate(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Express rows in the space that they span: ridge does not change, and its size is at most their number.
-
-    Returns
-    -------
-    rows : ndarray, shape (n, r)
-    axes : ndarray, shape (p, r)
-        ``centred @ axes`` is `rows`.
-    """
-    n_rows, n_features = centred.shape
-    if n_features <= n_rows:
-        return centred, np.eye(n_features)
-    values, vectors = eigh(centred @ centred.T)
-    kept = values > 1e-10 * values[-1]
-    if not kept.any():
-        raise NeurodecError("All training responses are the same; check the recording.")
-    sizes = np.sqrt(values[kept])
-    return vectors[:, kept] * sizes, centred.T @ (vectors[:, kept] / sizes)
 
 
 def _choose(weights: np.ndarray, penalty: np.ndarray) -> np.ndarray:

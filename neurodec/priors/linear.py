@@ -8,21 +8,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.covariance import ledoit_wolf
-from sklearn.linear_model import Ridge as FixedRidge
-from sklearn.model_selection import GroupKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neurodec.encoders.published import read_checkpoint, take_exactly
 from neurodec.errors import reading
-from neurodec.linear.ridge import Ridge
+from neurodec.linear.ridge import Ridge, Standardised, grouped_folds
+from neurodec.linear.solvers import Factor, held_out_predictions
 from neurodec.priors.pretrained import read_prior_config, require_fitted, write_prior
 from neurodec.priors.rows import Generators, blocks, check_generators, checked_pairs, checked_rows, noise
 
 _N_FOLDS = 5
-_FOLD_ROWS = 500  # tuning solves one system of the fold's size: many small folds are cheap and tune as well
 
 
 class LinearPrior(nn.Module):
@@ -35,7 +31,7 @@ class LinearPrior(nn.Module):
     -----
     The brain embedding's length is ignored, as in `DiffusionPrior`. The covariance is shrunk towards a multiple of the
     identity (Ledoit and Wolf 2004), so that it is invertible with fewer rows than dimensions. Cost: that of
-    `neurodec.encoders.Ridge` with folds of about 500 rows, plus O(n D'^2 + D'^3).
+    `neurodec.linear.Ridge`, plus O(n D'^2 + D'^3).
     """
 
     def __init__(self) -> None:
@@ -79,7 +75,7 @@ class LinearPrior(nn.Module):
         """
         z, targets, groups = checked_pairs(z, targets, groups)
         directions, wanted = F.normalize(z, dim=1).numpy(), targets.numpy()
-        ridge = Ridge(n_folds=max(_N_FOLDS, len(z) // _FOLD_ROWS)).fit(directions, wanted, groups)
+        ridge = Ridge(n_folds=_N_FOLDS).fit(directions, wanted, groups)
         residuals = held_out_residuals(directions, wanted, groups, ridge.alpha_ / len(z))
         covariance = ledoit_wolf(residuals, assume_centered=True)[0]
         covariance.flat[:: len(covariance) + 1] += np.finfo(np.float32).tiny  # constant targets leave none
@@ -176,10 +172,10 @@ def held_out_residuals(
     features: np.ndarray, targets: np.ndarray, groups: np.ndarray, penalty_per_row: float
 ) -> np.ndarray:
     """Return the error of ridge on every row, fitted without the row's fold, shape of `targets`."""
-    n_folds = min(_N_FOLDS, len(np.unique(groups)))
-    penalty = penalty_per_row * len(features) * (n_folds - 1) / n_folds
-    model = make_pipeline(StandardScaler(), FixedRidge(alpha=penalty))
-    return targets - cross_val_predict(model, features, targets, groups=groups, cv=GroupKFold(n_folds))
+    folds = grouped_folds(len(features), groups, _N_FOLDS)
+    penalty = penalty_per_row * len(features) * (len(folds) - 1) / len(folds)
+    factor = Factor.of(Standardised.of(features).rows(features))
+    return targets - held_out_predictions(factor, targets, penalty, folds)
 
 
 def _times(rows: Tensor, matrix: Tensor) -> Tensor:

@@ -3,7 +3,7 @@ import pytest
 
 from neurodec.encoders import RidgeClassifier
 from neurodec.errors import NeurodecError
-from neurodec.linear.classifier import partially_pooled_weights, ridge_weights
+from neurodec.linear.solvers import partially_pooled_weights
 
 
 def problem(rng, n=120, p=20, n_classes=3, n_subjects=2, own=1.0):
@@ -16,14 +16,6 @@ def problem(rng, n=120, p=20, n_classes=3, n_subjects=2, own=1.0):
 
 def accuracy(model, rows, labels, subjects):
     return (model.scores(rows, subjects)[0].argmax(axis=1) == labels).mean()
-
-
-@pytest.mark.parametrize("p", [8, 200])
-def test_ridge_weights_are_the_closed_form(rng, p):
-    rows, targets = rng.normal(size=(50, p)), rng.normal(size=(50, 3))
-    for weights, alpha in zip(ridge_weights(rows, targets, np.array([0.5, 9.0])), (0.5, 9.0), strict=True):
-        expected = np.linalg.solve(rows.T @ rows + alpha * np.eye(p), rows.T @ targets)
-        assert np.allclose(weights, expected)
 
 
 def test_partial_pooling_equals_ridge_on_features_repeated_per_subject(rng):

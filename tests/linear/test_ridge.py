@@ -5,22 +5,47 @@ from sklearn.model_selection import GroupKFold
 
 from neurodec.encoders import Ridge
 from neurodec.errors import NeurodecError
-from neurodec.linear.ridge import held_out_errors, left_singular
+from neurodec.linear import solvers
+from neurodec.linear.solvers import Factor, held_out_errors, held_out_predictions
 
 
+@pytest.mark.parametrize("way", ["rows", "products"])
 @pytest.mark.parametrize("shape", [(60, 10), (40, 90), (30, 30)])
-def test_held_out_errors_equal_refitting(rng, shape):
-    features, targets = rng.normal(size=shape), rng.normal(size=(shape[0], 3))
+def test_held_out_errors_and_predictions_equal_refitting(rng, shape, way, monkeypatch):
+    monkeypatch.setattr(solvers, "_EIGH", 0 if way == "products" else np.inf)
+    monkeypatch.setattr(solvers, "_TARGETS", 2)  # targets go through in several stretches
+    features, targets = rng.normal(size=shape), rng.normal(size=(shape[0], 3)) + 5
+    features -= features.mean(axis=0)
     groups = rng.integers(0, 7, shape[0])
     folds = list(GroupKFold(4).split(features, groups=groups))
     penalties = np.array([0.1, 10.0, 1000.0])
-    found = held_out_errors(*left_singular(features), targets, penalties, [test for _, test in folds])
+    factor, held_out = Factor.of(features), [test for _, test in folds]
+    found = held_out_errors(factor, targets, penalties, held_out)
     for error, alpha in zip(found, penalties, strict=True):
-        refitted = 0.0
+        refitted = np.zeros_like(targets)
         for train, test in folds:
-            model = SklearnRidge(alpha, fit_intercept=False).fit(features[train], targets[train])
-            refitted += ((model.predict(features[test]) - targets[test]) ** 2).sum()
-        np.testing.assert_allclose(error, refitted, rtol=1e-6)
+            refitted[test] = SklearnRidge(alpha).fit(features[train], targets[train]).predict(features[test])
+        np.testing.assert_allclose(error, ((refitted - targets) ** 2).sum(axis=0), rtol=1e-6)
+        np.testing.assert_allclose(
+            held_out_predictions(factor, targets, alpha, held_out), refitted, atol=1e-8
+        )
+
+
+def test_every_target_may_have_its_own_penalty(rng):
+    features = rng.normal(size=(200, 30))
+    noise = rng.normal(size=(200, 2)) * [0.01, 30]
+    ridge = Ridge(per_target=True).fit(features, features @ rng.normal(size=(30, 2)) + noise)
+    assert ridge.alpha_[0] < ridge.alpha_[1]
+
+
+@pytest.mark.parametrize("shape", [(60, 10), (20, 45)])
+def test_one_factor_solves_targets_of_other_penalties(rng, shape):
+    features, targets = rng.normal(size=shape), rng.normal(size=(shape[0], 3))
+    features -= features.mean(axis=0)
+    found = Factor.of(features).solve(targets - targets.mean(axis=0), np.array([1.0, 20.0, 300.0]))
+    for column, alpha in enumerate((1.0, 20.0, 300.0)):
+        expected = SklearnRidge(alpha).fit(features, targets[:, column]).coef_
+        np.testing.assert_allclose(found[:, column], expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("shape", [(60, 10), (40, 90)])
