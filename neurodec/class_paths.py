@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import yaml
+from jsonargparse import ArgumentError, ArgumentParser
 
 from neurodec.errors import NeurodecError, reading
 
@@ -127,6 +128,38 @@ def named_classes(
         if kinds_of and isinstance(value, str) and _is_dotted(value):
             found[name] = resolve_class(value, kinds_of, allow, f"class for {name}")
     return found
+
+
+def build(hint: Any, config: Any, what: str, allow: frozenset[str] | set[str] = frozenset()) -> Any:
+    """Build what a section of a recipe, or of a folder, describes.
+
+    Parameters
+    ----------
+    hint : type or annotation
+        What it must be: a class, or a callable that makes one.
+    config : dict
+        `class_path` and `init_args`.
+    what : str
+        How messages call it.
+    allow : set of str
+        Further packages whose classes may be named.
+
+    Raises
+    ------
+    NeurodecError
+        If a class is not allowed, is no such class, or does not take the arguments.
+    """
+    check_value(hint, config, what, Path(), allow)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--made", type=hint)
+    with reading(f"The section {what}", "", "its arguments do not fit, so correct them"):
+        try:
+            return parser.instantiate_classes(parser.parse_object({"made": config})).made
+        except ArgumentError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise NeurodecError(
+                f"The section {what} does not fit: {reason}; correct its arguments."
+            ) from error
 
 
 def check_size(content: Any, source: str) -> None:
@@ -300,7 +333,11 @@ def _slots(hint: Any) -> _Slots:
     for part in _parts(hint):
         origin, arguments = typing.get_origin(part), typing.get_args(part)
         if Callable in (part, origin):
-            functions = True
+            made = arguments[-1] if arguments else None  # a class to be called later, such as an optimiser's
+            if isinstance(made, type) and made not in _VALUES:
+                bases.append(made)
+            else:
+                functions = True
         elif origin is type:
             kinds_of += [argument for argument in arguments if isinstance(argument, type)]
         elif origin is not None:

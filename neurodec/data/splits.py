@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 
 from neurodec.errors import NeurodecError
 
+Level = Literal["concept", "stimulus", "recording", "none"]
+_SHARED = {"concept": ("stimulus", "concept"), "stimulus": ("stimulus",), "recording": (), "none": ()}
 
-def check_leakage(table: pd.DataFrame) -> None:
-    """Refuse a table whose training and test trials share a stimulus or a concept.
+
+def check_leakage(table: pd.DataFrame, level: Level = "concept") -> None:
+    """Refuse a table whose training and test trials share what an evaluation generalises over.
 
     Parameters
     ----------
     table : DataFrame
-        Columns `stimulus`, `concept`, `split` and, for the message, `subject`.
+        Columns `stimulus`, `concept`, `split` and, for the message, `subject`, `session` and `run`.
+    level : {"concept", "stimulus", "recording", "none"}
+        What must not be shared: concepts (and so stimuli), stimuli, runs, or nothing (the fixed split of a data set
+        of classes is no leak).
 
     Raises
     ------
@@ -22,7 +30,17 @@ def check_leakage(table: pd.DataFrame) -> None:
         Naming what is shared and the first rows of it.
     """
     train, test = (table[table["split"] == name] for name in ("train", "test"))
-    for column, plural in (("stimulus", "stimuli"), ("concept", "concepts")):
+    if level == "recording":
+        runs = table[["subject", "session", "run"]].astype(str).agg("/".join, axis=1)
+        both = sorted(set(runs[train.index]) & set(runs[test.index]))
+        if both:
+            raise NeurodecError(
+                f"Training and test share {len(both)} run(s), first {both[0]} (subject/session/run); split by whole "
+                "runs, or correct the `split` column."
+            )
+    plurals = {"stimulus": "stimuli", "concept": "concepts"}
+    for column in _SHARED[level]:
+        plural = plurals[column]
         shared = sorted(set(train[column]) & set(test[column]))
         if shared:
             shows = [part.index[part[column] == shared[0]][:2] for part in (train, test)]

@@ -16,7 +16,7 @@ import neurodec
 from neurodec.data.account import Account
 from neurodec.data.dataset import Dataset, Part
 from neurodec.data.harmonise import common_space, spaces_of
-from neurodec.data.splits import check_leakage
+from neurodec.data.splits import Level, check_leakage
 from neurodec.data.stimuli import complete_stimuli, picture_below
 from neurodec.data.study import MARK
 from neurodec.data.tables import is_missing
@@ -36,7 +36,7 @@ from neurodec.files import (
 PARTS = ".parts"
 
 
-def prepare(dataset: Dataset, root: str | Path, folder: str | Path) -> Path:
+def prepare(dataset: Dataset, root: str | Path, folder: str | Path, leakage: Level = "concept") -> Path:
     """Read every part of a dataset into one prepared folder.
 
     Each part is kept as soon as it is done, so a killed or refused run goes on where it stopped; a part whose files
@@ -53,6 +53,8 @@ def prepare(dataset: Dataset, root: str | Path, folder: str | Path) -> Path:
         Folder of the raw data.
     folder : str or Path
         Where to write.
+    leakage : {"concept", "stimulus", "recording", "none"}
+        What training and test trials must not share.
 
     Returns
     -------
@@ -108,7 +110,7 @@ def prepare(dataset: Dataset, root: str | Path, folder: str | Path) -> Path:
     known = {entry["file"]: entry for entry in before.get("provenance", {}).get("sources", [])}
     known |= {entry["file"]: entry for entry in sources}
     provenance = {**stamp, "sources": list(known.values()), "neurodec": neurodec.__version__}
-    _join(folder, parts, stimuli, provenance, before["spaces"])
+    _join(folder, parts, stimuli, provenance, before["spaces"], leakage)
     shutil.rmtree(folder / PARTS)
     return folder
 
@@ -247,12 +249,13 @@ def _join(
     stimuli: pd.DataFrame,
     provenance: dict[str, Any],
     known: dict[str, list[str]],
+    leakage: Level,
 ) -> None:
     """Concatenate the parts of every space; `study.json` comes last and marks the folder finished."""
     loaded = {part.name: Trials.load(folder / PARTS / part.name) for part in track(parts, "joining")}
     _refuse_twins(loaded)
     table = pd.concat([trials.table for trials in loaded.values()], ignore_index=True)
-    check_leakage(table)
+    check_leakage(table, leakage)
     _require_known(table, stimuli)
     owners = {part.name: part.subject for part in parts}
     groups = {name: members for name, members in known.items() if set(members) <= set(loaded)}

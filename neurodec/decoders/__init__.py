@@ -1,18 +1,20 @@
 """From image embeddings to pictures: guided diffusion over diffusers pipelines, and the embedded tiny decoder."""
 
 from neurodec.decoders.captions import Captioner, PixelProjector
+from neurodec.decoders.contract import Decoder, check_conditions
 from neurodec.decoders.guided import GuidedDiffusion
 from neurodec.decoders.kandinsky import Kandinsky
 from neurodec.decoders.latents import images_to_latents, latents_to_images
-from neurodec.decoders.selection import oracle, select
+from neurodec.decoders.selection import select
 
 __all__ = [
     "Captioner",
+    "Decoder",
     "GuidedDiffusion",
     "Kandinsky",
     "PixelProjector",
+    "check_conditions",
     "images_to_latents",
     "latents_to_images",
-    "oracle",
     "select",
 ]

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neurodec.decoders.contract import VIT_H
 from neurodec.decoders.downloads import find_folder, remedy
-from neurodec.decoders.guided import VIT_H
 from neurodec.decoders.loading import (
     DType,
     check_network,

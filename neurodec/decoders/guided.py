@@ -6,6 +6,7 @@ of the same classes in the same folder layout.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from neurodec.decoders.captions import Captioner
+from neurodec.decoders.contract import BIG_G, VIT_H, Decoder
 from neurodec.decoders.downloads import find_file, remedy
 from neurodec.decoders.latents import images_to_latents, latents_to_images
 from neurodec.decoders.loading import (
@@ -51,8 +54,6 @@ KINDS = (
     "StableDiffusionImg2ImgPipeline",
 )
 """Classes that ``model_index.json`` may name."""
-VIT_H = "open_clip/ViT-H-14/laion2b_s32b_b79k"
-BIG_G = "open_clip/ViT-bigG-14/laion2b_s39b_b160k"
 SPACES = {
     "ip-adapter_sd15.safetensors": VIT_H,
     "ip-adapter_sd15_light.safetensors": VIT_H,
@@ -67,7 +68,7 @@ TOKEN_ENCODER = "models/image_encoder"
 """Image encoder of the published adapters that read tokens (ViT-H), beside them in their repository."""
 
 
-class GuidedDiffusion:
+class GuidedDiffusion(Decoder):
     """Draw pictures from image embeddings with a Stable Diffusion pipeline and an IP-Adapter.
 
     Parameters
@@ -92,6 +93,8 @@ class GuidedDiffusion:
         Weight of the embedding beside the text; 1 as in ATM.
     batch_size : int
         Pictures drawn at once; changes them by no more than rounding.
+    captioner : Captioner, optional
+        Writes the prompt of every row from its embedding, where no captions are given.
 
     Attributes
     ----------
@@ -119,6 +122,8 @@ class GuidedDiffusion:
     The safety checker of Stable Diffusion 1.x is not loaded: what it blacks out would be scored as a reconstruction.
     """
 
+    optional = ("latents", "captions", "pictures")
+
     def __init__(
         self,
         pipeline: str = "neurodec/tiny-decoder",
@@ -131,8 +136,10 @@ class GuidedDiffusion:
         offload: Offload | None = None,
         adapter_scale: float = 1.0,
         batch_size: int = 8,
+        captioner: Captioner | None = None,
     ) -> None:
-        self.embedding_space = _space(embedding_space, adapter, adapter_weights)
+        self.reads = _reading(pipeline, adapter, adapter_weights, embedding_space)
+        self._captioner = captioner
         self.device = resolve_device(device, offload)
         self._dtype = resolve_dtype(dtype, self.device)
         self._name, self._adapter, self.batch_size = pipeline, adapter, batch_size
@@ -147,7 +154,43 @@ class GuidedDiffusion:
         place(self._pipeline, self.device, offload)
         self.size = self._pipeline.unet.config.sample_size * self._pipeline.vae_scale_factor
 
+    @classmethod
+    def spaces(cls, arguments: dict[str, Any]) -> dict[str, str]:
+        """Return what a decoder of these arguments reads; see `Decoder.spaces`."""
+        defaults = {name: one.default for name, one in inspect.signature(cls.__init__).parameters.items()}
+        names = ("pipeline", "adapter", "adapter_weights", "embedding_space")
+        return _reading(*({**defaults, **arguments}[name] for name in names))
+
     def decode(
+        self,
+        conditions: dict[str, Any],
+        *,
+        generator: Sequence[torch.Generator],
+        n_steps: int,
+        guidance: float,
+        strength: float = 0.5,
+    ) -> list[Image.Image]:
+        """Draw from the condition `image`, and from `captions` and `latents` or `pictures` to start from, if given.
+
+        See `Decoder.decode` and `draw`.
+        """
+        first = conditions.get("pictures")
+        if "latents" in conditions:
+            first = self.latents_to_images(torch.as_tensor(conditions["latents"]))
+        captions = conditions.get("captions")
+        if captions is None and self._captioner is not None:
+            captions = self._captioner.caption(conditions["image"])
+        return self.draw(
+            conditions["image"],
+            captions=captions,
+            init_images=first,
+            strength=strength,
+            generator=generator,
+            n_steps=n_steps,
+            guidance=guidance,
+        )
+
+    def draw(
         self,
         image_embeds: Tensor,
         *,
@@ -287,6 +330,12 @@ class GuidedDiffusion:
             return torch.zeros(1, self.width)
         folder = find_file(self._adapter, f"{TOKEN_ENCODER}/config.json").parent
         return empty_picture(folder, self._adapter, True, self.device, self._dtype).float()
+
+
+def _reading(pipeline: str, adapter: str, weights: str, embedding_space: str | None) -> dict[str, str]:
+    """Return the conditions of a pipeline with an adapter, and the spaces that they must be of."""
+    space = _space(embedding_space, adapter, weights)
+    return {"image": space, "latents": f"{pipeline}/vae", "captions": "text", "pictures": "pixels"}
 
 
 def _space(given: str | None, adapter: str, weights: str) -> str:

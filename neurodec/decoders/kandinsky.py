@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from neurodec.decoders.contract import BIG_G, Decoder
 from neurodec.decoders.downloads import find_folder
-from neurodec.decoders.guided import BIG_G
 from neurodec.decoders.latents import images_to_latents, latents_to_images
 from neurodec.decoders.loading import (
     DType,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
 
-class Kandinsky:
+class Kandinsky(Decoder):
     """Draw pictures from image embeddings with the decoder of Kandinsky 2.2.
 
     Parameters
@@ -74,6 +74,8 @@ class Kandinsky:
         If something is not on this machine (with the command that fetches it), damaged or incomplete (naming the part).
     """
 
+    optional = ("latents", "pictures")
+
     def __init__(
         self,
         pipeline: str = "kandinsky-community/kandinsky-2-2-decoder",
@@ -84,7 +86,8 @@ class Kandinsky:
         offload: Offload | None = None,
         batch_size: int = 8,
     ) -> None:
-        self.embedding_space, self.batch_size, self._prior = embedding_space, batch_size, prior
+        self.reads = self.spaces({"pipeline": pipeline, "embedding_space": embedding_space})
+        self.batch_size, self._prior = batch_size, prior
         self.device = resolve_device(device, offload)
         self._dtype = resolve_dtype(dtype, self.device)
         self._pipeline = load_pipeline(pipeline, ("KandinskyV22Pipeline",), self._dtype)
@@ -92,7 +95,42 @@ class Kandinsky:
         self.width = self._pipeline.unet.config.encoder_hid_dim
         self.size = self._pipeline.unet.config.sample_size * self._pipeline.movq_scale_factor
 
+    @classmethod
+    def spaces(cls, arguments: dict[str, Any]) -> dict[str, str]:
+        """Return what a decoder of these arguments reads; see `Decoder.spaces`."""
+        pipeline = arguments.get("pipeline", "kandinsky-community/kandinsky-2-2-decoder")
+        return {
+            "image": arguments.get("embedding_space", BIG_G),
+            "latents": f"{pipeline}/movq",
+            "pictures": "pixels",
+        }
+
     def decode(
+        self,
+        conditions: dict[str, Any],
+        *,
+        generator: Sequence[torch.Generator],
+        n_steps: int,
+        guidance: float,
+        strength: float = 0.5,
+    ) -> list[Image.Image]:
+        """Draw from the condition `image`, and from `latents` or `pictures` to start from, if given.
+
+        See `Decoder.decode` and `draw`.
+        """
+        first = conditions.get("pictures")
+        if "latents" in conditions:
+            first = self.latents_to_images(torch.as_tensor(conditions["latents"]))
+        return self.draw(
+            conditions["image"],
+            init_images=first,
+            strength=strength,
+            generator=generator,
+            n_steps=n_steps,
+            guidance=guidance,
+        )
+
+    def draw(
         self,
         image_embeds: Tensor,
         *,
@@ -113,7 +151,7 @@ class Kandinsky:
         captions : None
             The network reads no text.
         init_images, strength, generator, embedding_space
-            As for `GuidedDiffusion.decode`.
+            As for `GuidedDiffusion.draw`.
         n_steps : int
             Diffusion steps; the published default is 100, 25 to 50 do.
         guidance : float

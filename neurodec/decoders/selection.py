@@ -27,43 +27,14 @@ def select(samples_features: np.ndarray, decoded_embeddings: np.ndarray) -> np.n
     NeurodecError
         If the shapes do not belong together, or a value is not finite.
     """
-    return _most_similar(samples_features, decoded_embeddings, "decoded")
-
-
-def oracle(samples_features: np.ndarray, true_embeddings: np.ndarray) -> np.ndarray:
-    """Choose the sample most similar to the *true* picture: an upper bound, not a result.
-
-    It reads the answer. Scores of pictures chosen so must be labelled *oracle* wherever they appear, and never stand
-    beside scores of `select`; several published systems report them unlabelled.
-
-    Parameters
-    ----------
-    samples_features : ndarray, shape (n, n_samples, D)
-        Embeddings of the drawn pictures.
-    true_embeddings : ndarray, shape (n, D)
-        Embeddings of the pictures that were shown.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-        Per row the sample of the largest cosine; the first of equal ones.
-
-    Raises
-    ------
-    NeurodecError
-        As `select`.
-    """
-    return _most_similar(samples_features, true_embeddings, "true")
-
-
-def _most_similar(samples: np.ndarray, wanted: np.ndarray, name: str) -> np.ndarray:
-    samples, wanted = np.asarray(samples, np.float64), np.asarray(wanted, np.float64)
+    samples = np.asarray(samples_features, np.float64)
+    wanted = np.asarray(decoded_embeddings, np.float64)
     if samples.ndim != 3 or samples.shape[1] < 1 or wanted.shape != (len(samples), samples.shape[-1]):
         raise NeurodecError(
-            f"The samples have shape {samples.shape} and the {name} embeddings {wanted.shape}; give "
+            f"The samples have shape {samples.shape} and the decoded embeddings {wanted.shape}; give "
             "(n, n_samples, D) and (n, D)."
         )
-    for kind, values in (("samples", samples), (f"{name} embeddings", wanted)):
+    for kind, values in (("samples", samples), ("decoded embeddings", wanted)):
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0])
             raise NeurodecError(f"The {kind} hold NaN or infinity, first in row {row}; draw that row again.")

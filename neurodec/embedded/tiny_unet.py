@@ -200,7 +200,7 @@ def held_out_scores(folder: str | Path, n_scenes: int = 200) -> dict[str, float]
     pixels = scene_pixels(draw_scenes(16, 1, n_scenes, 0, seed=0)[1])
     true = embed_pixels(pixels)
     generator = [torch.Generator().manual_seed(row) for row in range(n_scenes)]
-    pictures = decoder.decode(true, generator=generator, n_steps=N_SAMPLING_STEPS, guidance=GUIDANCE)
+    pictures = decoder.draw(true, generator=generator, n_steps=N_SAMPLING_STEPS, guidance=GUIDANCE)
     drawn = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).permute(0, 3, 1, 2)
     similarity = nn.functional.normalize(embed_pixels(drawn), dim=1) @ nn.functional.normalize(true, dim=1).T
     own = similarity.diagonal()[:, None]

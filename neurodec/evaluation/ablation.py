@@ -33,8 +33,6 @@ EEG_REGIONS = {
 # CTF sensors are named M + side (L, R, Z) + lobe + row and column, such as MLO11.
 CTF_REGIONS = {"frontal": "F", "central": "C", "temporal": "T", "parietal": "P", "occipital": "O"}
 _ALPHAS = tuple(np.logspace(-2, 6, 9))  # a coarser search than the baseline's: a curve has some thirty refits
-_ROWS_AT_ONCE = 256  # trials read from disk together
-_LINEAR_BIN = 0.02  # s
 _MANY_CHANS = 128  # beyond this the refits use coarser bins: their cost grows with the cube of chans x bins
 
 
@@ -114,48 +112,6 @@ def time_windows(times: np.ndarray, sfreq: float, width: float) -> list[Window]:
     edges = np.round(start + width * np.arange(n_windows + 1), 6).tolist()
     growing = [Window("growing", edges[0], edge) for edge in edges[1:]]
     return growing + [Window("sliding", low, high) for low, high in pairwise(edges)]
-
-
-def binned(trials: Trials, start: float, width: float, n_bins: int) -> np.ndarray:
-    """Average the samples within time bins, reading a few trials at a time.
-
-    Parameters
-    ----------
-    trials : Trials
-        EEG or MEG; may be memory-mapped.
-    start, width : float
-        Seconds: bin i covers ``start + i width <= time < start + (i + 1) width``.
-    n_bins : int
-        Number of bins; none may be empty.
-
-    Returns
-    -------
-    ndarray, shape (n_trials, n_chans, n_bins), float32
-    """
-    index = np.floor((trials.times - start) / width + 1e-6).astype(int)
-    first = np.searchsorted(index, np.arange(n_bins + 1))
-    out = np.empty((*trials.responses.shape[:2], n_bins), dtype=np.float32)
-    for row in range(0, len(trials), _ROWS_AT_ONCE):
-        block = trials.responses[row : row + _ROWS_AT_ONCE, :, first[0] : first[-1]]
-        sums = np.add.reduceat(block, first[:-1] - first[0], axis=-1)
-        out[row : row + _ROWS_AT_ONCE] = sums / np.diff(first)
-    return out
-
-
-def linear_features(trials: Trials) -> np.ndarray:
-    """Return what the linear baseline reads: EEG and MEG in bins of 20 ms, voxels as they are.
-
-    Rhythms whose phase is new in every trial are noise to a linear decoder; averaged away, it does better.
-
-    Returns
-    -------
-    ndarray, shape (n_trials, n_chans, n_bins) or (n_trials, n_voxels), float32
-    """
-    if "sfreq" not in trials.info:
-        return np.asarray(trials.responses)
-    width = max(_LINEAR_BIN, 1 / trials.info["sfreq"])
-    n_bins = max(1, int(len(trials.times) / trials.info["sfreq"] / width + 1e-6))
-    return binned(trials, float(trials.times[0]), width, n_bins)
 
 
 def bin_width(n_chans: int, sfreq: float, window: float) -> float:

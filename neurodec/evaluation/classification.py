@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.model_selection import GroupKFold
 
-from neurodec.data.trials import Trials
+from neurodec.data import Study, Trials
+from neurodec.data.predictions import Predictions
+from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.grouped import Grouped, grouped_permutations
-from neurodec.evaluation.section import Evaluation
+from neurodec.evaluation.section import Evaluation, Fitted
 from neurodec.evaluation.statistics import paired_difference, permutation_p
-from neurodec.files import track
+from neurodec.files import read_json, track, write_json
 from neurodec.linear.classifier import Classifier, RidgeClassifier
 
 Scheme = Literal["leave_one_run_out", "leave_one_session_out", "leave_one_subject_out"]
@@ -61,7 +65,9 @@ class Classification(Evaluation):
     n_permutations: int = 5000
     seed: int = 0
 
-    def run(self, trials: Trials) -> dict[str, Any]:
+    needs_system: ClassVar[bool] = False
+
+    def of_trials(self, trials: Trials) -> dict[str, Any]:
         """Cross-validate, then again with shuffled labels, before onset, and with the linear baseline.
 
         Parameters
@@ -110,6 +116,27 @@ class Classification(Evaluation):
         if not isinstance(decoder, RidgeClassifier):
             sections["baselines"] = {"ridge": self._baseline(trials, grouped, groups, scores[0])}
         return sections
+
+    @property
+    def level(self) -> Level:
+        """Groups are left out here, whatever the `split` column says."""
+        return "none"
+
+    def run(self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None) -> dict[str, Any]:
+        """Decode all trials of a study with one space; see `of_trials`."""
+        return self.of_trials(study.trials)
+
+    def results(self, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return the sections of the only run."""
+        return runs[0]
+
+    def save(self, run: dict[str, Any], folder: Path) -> None:
+        """Write the sections."""
+        write_json(folder / "sections.json", run)
+
+    def load(self, folder: Path) -> dict[str, Any]:
+        """Read the sections."""
+        return read_json(folder / "sections.json")
 
     def _baseline(
         self, trials: Trials, grouped: Grouped, groups: np.ndarray, scores: np.ndarray

@@ -16,7 +16,6 @@ from neurodec.evaluation.ablation import (
     Predict,
     advantage,
     bin_width,
-    binned,
     keep_only,
     named_regions,
     refit,
@@ -28,9 +27,11 @@ from neurodec.evaluation.retrieval import Gallery, similarity, unit_rows
 from neurodec.evaluation.scored import Scored
 from neurodec.evaluation.statistics import interval
 from neurodec.files import track
+from neurodec.linear.features import binned
 
 Point = dict[str, Any]
 Averages = Callable[[int | None, int], tuple[dict[str, np.ndarray], pd.DataFrame]]
+Known = dict[tuple[int | None, int] | None, dict[str, np.ndarray]]
 
 ROWS_AT_ONCE = 1024  # trials embedded together
 N_DRAWS = 3  # seeded choices of repetitions per point of the curve
@@ -59,7 +60,10 @@ def predict_rows(predict: Predict, trials: Trials) -> np.ndarray:
 
 
 def averages(
-    test: Trials, decoders: dict[str, Predict], averaging: Literal["response", "embedding"]
+    test: Trials,
+    decoders: dict[str, Predict],
+    averaging: Literal["response", "embedding"],
+    known: Known | None = None,
 ) -> Averages:
     """Return a function (n_repetitions, seed) -> ({decoder: z}, table) that embeds averaged test responses.
 
@@ -72,19 +76,31 @@ def averages(
     averaging : {"response", "embedding"}
         Average the responses before the encoder, as all published EEG retrieval does, or the unit-length embeddings
         of single trials after it (then every trial is embedded once, whatever is asked for later).
+    known : dict, optional
+        What is embedded already, by decoder: of single trials under None, of averaged responses under their
+        (n_repetitions, seed).
     """
+    known = known or {}
     if averaging == "response":
 
         def of_responses(n: int | None, seed: int) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
-            averaged = test.average(n, seed=seed).in_memory()
+            done = known.get((n, seed), {})
+            averaged = test.average(n, seed=seed)
+            if set(decoders) - set(done):
+                averaged = averaged.in_memory()
             return {
-                name: predict_rows(predict, averaged) for name, predict in decoders.items()
+                name: done[name] if name in done else predict_rows(predict, averaged)
+                for name, predict in decoders.items()
             }, averaged.table
 
         return of_responses
-    embedded = {
-        name: Trials(unit_rows(predict_rows(predict, test)).astype(np.float32), test.table, test.info)
+    done = known.get(None, {})
+    single = {
+        name: done[name] if name in done else predict_rows(predict, test)
         for name, predict in decoders.items()
+    }
+    embedded = {
+        name: Trials(unit_rows(z).astype(np.float32), test.table, test.info) for name, z in single.items()
     }
 
     def of_embeddings(n: int | None, seed: int) -> tuple[dict[str, np.ndarray], pd.DataFrame]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
-from neurodec.data.trials import Trials
+from neurodec.data import Study, Trials
+from neurodec.data.predictions import Predictions
+from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.ablation import Predict
-from neurodec.evaluation.curves import Ablation, averages, repetition_counts, repetition_curve
-from neurodec.evaluation.retrieval import Gallery, chance_top, concept_centres
+from neurodec.evaluation.curves import Ablation, Known, averages, repetition_counts, repetition_curve
+from neurodec.evaluation.retrieval import Gallery, chance_top, concept_centres, unit_rows
 from neurodec.evaluation.scored import RetrievalRun, Scored
-from neurodec.evaluation.section import Evaluation
+from neurodec.evaluation.section import Evaluation, Fitted, Predictor
 from neurodec.evaluation.statistics import (
     interval,
     paired_difference,
@@ -38,6 +41,11 @@ class Retrieval(Evaluation):
     gallery : {"stimulus", "concept_centre"}
         Candidates: the very stimuli (ATM, NeuroBridge), or for each test concept the mean of its *other* images
         (NICE), which are the rows with split "gallery" of the stimulus table.
+    candidates_from : str, optional
+        Name of the target that candidates are taken from, where it is not the one that was trained on.
+    leakage : {"concept", "stimulus", "recording", "none"}
+        What training and test trials must not share: zero-shot retrieval is of new concepts; "stimulus" allows new
+        pictures of known concepts, "recording" and "none" the same pictures in other runs or anywhere.
     k_way : list of int
         Gallery sizes for which the expected accuracy is given; sizes above the number of candidates are left out.
     n_repetitions : int, optional
@@ -59,6 +67,8 @@ class Retrieval(Evaluation):
     """
 
     gallery: Literal["stimulus", "concept_centre"] = "stimulus"
+    candidates_from: str | None = None
+    leakage: Level = "concept"
     k_way: list[int] = field(default_factory=lambda: list(K_WAY))
     n_repetitions: int | None = None
     averaging: Literal["response", "embedding"] = "response"
@@ -70,7 +80,9 @@ class Retrieval(Evaluation):
     n_permutations: int = 10_000
     seed: int = 0
 
-    def run(
+    needs_system: ClassVar[bool] = True
+
+    def of_trials(
         self,
         test: Trials,
         stimuli: pd.DataFrame,
@@ -81,8 +93,9 @@ class Retrieval(Evaluation):
         train: Trials | None = None,
         train_targets: np.ndarray | None = None,
         decoder: str = "encoder",
+        known: Known | None = None,
     ) -> RetrievalRun:
-        """Evaluate the decoders of one fold.
+        """Evaluate the decoders of one fold whose test trials lie in one space.
 
         Parameters
         ----------
@@ -101,6 +114,8 @@ class Retrieval(Evaluation):
             before onset.
         decoder : str
             Name of the decoder in the curves.
+        known : dict, optional
+            What it has embedded already; see `averages`.
 
         Returns
         -------
@@ -117,9 +132,9 @@ class Retrieval(Evaluation):
             raise NeurodecError(
                 'There are no test trials; check that some rows of the table have split "test".'
             )
-        gallery = self.candidates(test, stimuli, features)
+        gallery = self.candidates(test.table, stimuli, features)
         decoders = {decoder: predict} | ({} if ridge is None else {"ridge": ridge})
-        average = averages(test, decoders, self.averaging)
+        average = averages(test, decoders, self.averaging, known)
         predicted, table = average(self.n_repetitions, self.seed)
         scored = {name: Scored.of(z, table, gallery) for name, z in predicted.items()}
         counts = repetition_counts(test, self.repetition_curve, self.n_repetitions)
@@ -145,6 +160,114 @@ class Retrieval(Evaluation):
         before = ablation.before_onset()
         prestimulus = None if before is None else Scored.of(before, averaged.table, gallery)
         return RetrievalRun(scored[decoder], scored.get("ridge"), prestimulus, curves)
+
+    @property
+    def level(self) -> Level:
+        """What training and test trials must not share."""
+        return self.leakage
+
+    def inputs(self, test: Study) -> dict[str, Study]:
+        """Return single trials, or averaged ones, as `averaging` says."""
+        if self.averaging == "embedding":
+            return {"single": test}
+        return {self._averaged: test.average(self.n_repetitions, seed=self.seed)}
+
+    @property
+    def _averaged(self) -> str:
+        return f"averaged-{self.n_repetitions or 'all'}-{self.seed}"
+
+    def rows(
+        self, predictions: dict[str, Predictions], test: Study, head: str
+    ) -> tuple[np.ndarray, pd.DataFrame]:
+        """Return what a head predicts of every test stimulus, averaged as asked for, and the table of the rows."""
+        if self.averaging == "response":
+            found = predictions[self._averaged]
+            return np.asarray(found.of(head)), found.table
+        z, info = unit_rows(predictions["single"].of(head)).astype(np.float32), test.info
+        single = Trials(z, predictions["single"].table, {"modality": info["modality"]})
+        averaged = single.average(self.n_repetitions, seed=self.seed)
+        return np.asarray(averaged.responses), averaged.table
+
+    def run(self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None) -> RetrievalRun:
+        """Evaluate one fold; see `Evaluation.run`. Curves are drawn where all subjects share a space."""
+        if not len(study):
+            raise NeurodecError(
+                'There are no test trials; check that some rows of the table have split "test".'
+            )
+        head, gallery_of = fitted.system.head, self._candidates_of(fitted)
+        ridge = fitted.baseline(head)
+        runs = []
+        for space, trials in study.spaces.items():
+            train = fitted.train.spaces.get(space)
+            train = None if train is None else train.average().in_memory()
+            targets = None
+            if train is not None:
+                targets = fitted.targets[head].of(train.table["stimulus"])
+                targets = targets.reshape(len(targets), -1).astype(np.float32)
+                targets = targets - targets.mean(axis=0)
+            in_space = len(study.spaces) == 1
+            evaluation = (
+                self
+                if in_space
+                else replace(self, regions=False, channels=False, windows=None, repetition_curve=False)
+            )
+            runs.append(
+                evaluation.of_trials(
+                    trials,
+                    study.stimuli,
+                    gallery_of,
+                    _z_of(fitted.system, head, space),
+                    ridge=None if ridge is None or space not in ridge.spaces else _z_of(ridge, head, space),
+                    train=train,
+                    train_targets=targets,
+                    decoder=fitted.name,
+                    known=self._known(predictions, fitted, head, space),
+                )
+            )
+        return runs[0] if len(runs) == 1 else self._pooled(runs)
+
+    def compared(
+        self, predictions: dict[str, Predictions], test: Study, fitted: Fitted
+    ) -> tuple[np.ndarray, pd.DataFrame, Gallery]:
+        """Return what is ranked: predictions of every test stimulus, their table, and the gallery."""
+        head = fitted.system.head
+        z, table = self.rows(predictions, test, head)
+        gallery = self.candidates(table, test.stimuli, self._candidates_of(fitted))
+        return _centred(fitted.system, head, z), table, gallery
+
+    def _candidates_of(self, fitted: Fitted) -> Features:
+        """Return the targets that candidates are taken from, as the system compares them."""
+        head = fitted.system.head
+        name = self.candidates_from or head
+        if name not in fitted.targets:
+            raise NeurodecError(
+                f"`candidates_from` is {name}, and the recipe has the targets {', '.join(fitted.targets)}; name one."
+            )
+        own = fitted.targets[name]
+        return replace(own, values=fitted.system.project(head, np.asarray(own.values)).astype(np.float32))
+
+    def _known(self, predictions: dict[str, Predictions], fitted: Fitted, head: str, space: str) -> Known:
+        key = None if self.averaging == "embedding" else (self.n_repetitions, self.seed)
+        found = predictions["single" if key is None else self._averaged]
+        rows = (found.table["space"] == space).to_numpy()
+        return {key: {fitted.name: _centred(fitted.system, head, np.asarray(found.of(head))[rows])}}
+
+    def _pooled(self, runs: list[RetrievalRun]) -> RetrievalRun:
+        """Join the rows of several spaces."""
+        encoder = Scored.concatenate([run.encoder for run in runs])
+        others = [
+            Scored.concatenate(parts) if all(part is not None for part in parts) else None
+            for parts in ([run.ridge for run in runs], [run.prestimulus for run in runs])
+        ]
+        return RetrievalRun(encoder, *others, {"k_way": self._k_way(encoder)})
+
+    def save(self, run: RetrievalRun, folder: Path) -> None:
+        """Write a fold's evaluation."""
+        run.save(folder)
+
+    def load(self, folder: Path) -> RetrievalRun:
+        """Read a fold's evaluation."""
+        return RetrievalRun.load(folder)
 
     def results(self, runs: Sequence[RetrievalRun]) -> dict[str, Any]:
         """Return the sections `retrieval`, `controls` and `baselines` of `results.json`.
@@ -203,11 +326,11 @@ class Retrieval(Evaluation):
             },
         }
 
-    def candidates(self, test: Trials, stimuli: pd.DataFrame, features: Features) -> Gallery:
+    def candidates(self, shown_in: pd.DataFrame, stimuli: pd.DataFrame, features: Features) -> Gallery:
         """Return the gallery: every stimulus of the test split, or, when folds are made later, every one shown."""
         shown = stimuli[stimuli["split"] == "test"]
         if shown.empty:
-            shown = stimuli[stimuli["stimulus"].isin(set(test.table["stimulus"]))]
+            shown = stimuli[stimuli["stimulus"].isin(set(shown_in["stimulus"]))]
         if self.gallery == "stimulus":
             values = features.values[features.rows(shown["stimulus"].tolist())]
             return Gallery(values, shown["stimulus"].tolist(), shown["concept"].tolist())
@@ -254,3 +377,18 @@ class Retrieval(Evaluation):
         rows = (scored.table["subject"] == subject).to_numpy()
         ci95 = interval(top1[rows], scored.table["stimulus"].to_numpy()[rows], self.n_bootstrap, self.seed)
         return {"top1": float(top1[rows].mean()), "top5": float(top5[rows].mean()), "ci95_top1": ci95}
+
+
+def _centred(system: Predictor, head: str, z: np.ndarray) -> np.ndarray:
+    centre = system.centre(head)
+    return z if centre is None else z - centre.astype(z.dtype)
+
+
+def _z_of(system: Predictor, head: str, space: str) -> Predict:
+    """Return a function from trials of a space to what a head predicts of them."""
+
+    def predict(trials: Trials) -> np.ndarray:
+        found = system.predict(Study.of(trials, space=space))
+        return _centred(system, head, found.of(head))
+
+    return predict

@@ -1,5 +1,105 @@
-"""What a recipe's `evaluation:` section may name."""
+"""What a recipe's `evaluation:` section may name, and what it is given."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from neurodec.data import Study
+from neurodec.data.predictions import Predictions
+from neurodec.data.splits import Level
+from neurodec.features import Features
 
 
-class Evaluation:
-    """Base of `Retrieval` and `Classification`, so that a recipe can choose between them by class path."""
+class Predictor(Protocol):
+    """What an evaluation asks of a system; see `neurodec.training.System`."""
+
+    head: str
+
+    def predict(self, study: Study) -> Predictions:
+        """Predict every trial."""
+        ...
+
+    def project(self, name: str, values: np.ndarray) -> np.ndarray:
+        """Return targets in the space in which the head of that name is compared with them."""
+        ...
+
+    def centre(self, name: str) -> np.ndarray | None:
+        """Return the point from which directions are compared."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A system of one fold, and what it was fitted to.
+
+    Parameters
+    ----------
+    name : str
+        Of the system, in figures and tables.
+    system : Predictor
+    train : Study
+        Its training trials.
+    targets : dict of Features
+        By name.
+    baseline : callable
+        Fits (once) the linear baseline to the same trials and a named target.
+    """
+
+    name: str
+    system: Predictor
+    train: Study
+    targets: dict[str, Features]
+    baseline: Any = None
+
+
+class Evaluation(ABC):
+    """Base of what scores a system, or trials with decoders of its own.
+
+    Attributes
+    ----------
+    needs_system : bool
+        Whether it scores the predictions of a system that the recipe trains.
+    """
+
+    needs_system: bool
+
+    @property
+    @abstractmethod
+    def level(self) -> Level:
+        """What training and test trials must not share."""
+
+    def inputs(self, test: Study) -> dict[str, Study]:
+        """Return the trials to predict, single or averaged, by a name that tells which; every one is predicted once."""
+        return {}
+
+    @abstractmethod
+    def run(self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None) -> Any:
+        """Evaluate one fold.
+
+        Parameters
+        ----------
+        predictions : dict of Predictions
+            Of `inputs`, by their names.
+        study : Study
+            Single test trials of the fold; all trials where there is no system.
+        fitted : Fitted, optional
+            The system, for what needs further predictions or fits.
+        """
+
+    @abstractmethod
+    def results(self, runs: Sequence[Any]) -> dict[str, Any]:
+        """Return the sections of `results.json` from the runs of all folds."""
+
+    @abstractmethod
+    def save(self, run: Any, folder: Path) -> None:
+        """Write what `run` returned."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> Any:
+        """Read what `save` wrote."""

@@ -1,12 +1,15 @@
-"""Frozen targets: CLIP embeddings of what was shown, cached by content."""
+"""Frozen targets: what networks know of the stimuli, cached by content."""
 
-from neurodec.features.clip import OpenClip, image_layers
+from neurodec.features.clip import OpenClip
 from neurodec.features.extractor import Extractor
+from neurodec.features.latents import AutoencoderLatents
 from neurodec.features.precomputed import FeatureFiles
 from neurodec.features.table import Features
+from neurodec.features.tokens import image_layers
 from neurodec.features.weights import load_clip, load_tokenizer, weights_hash
 
 __all__ = [
+    "AutoencoderLatents",
     "Extractor",
     "FeatureFiles",
     "Features",

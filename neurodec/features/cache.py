@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from neurodec.data.responses import View
 from neurodec.errors import NeurodecError
-from neurodec.files import atomic_path, key_of, track
+from neurodec.files import atomic_path, key_of, track, write_json
 
-_BLOCK = 256
+_BLOCK = 512  # rows computed, kept and lost together
+_IN_MEMORY = 1 << 30  # bytes; more stays on the disk
 
 
 def cache_folder() -> Path:
@@ -21,29 +24,54 @@ def cache_folder() -> Path:
     return Path(os.environ.get("NEURODEC_CACHE") or Path(base) / "neurodec")
 
 
-def cached_blocks(
-    contents: Sequence[str], recipe: dict[str, Any], compute: Callable[[slice], np.ndarray], description: str
-) -> np.ndarray:
-    """Compute rows in blocks, each kept in the cache as soon as it is done.
+class CachedRows(View):
+    """Rows in the blocks of the cache, read when they are asked for.
 
-    A killed run loses one block. Processes that work on the same rows at the same time do the work twice at worst:
-    a block appears under its name only when it is complete, and both write the same numbers.
+    Parameters
+    ----------
+    places : list of (ndarray, int)
+        Memory-mapped block and row in it, for every row.
+    """
+
+    def __init__(self, places: list[tuple[np.ndarray, int]]) -> None:
+        self.places, first = places, places[0][0]
+        self.shape, self.dtype = (len(places), *first.shape[1:]), first.dtype
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Return some rows, shape (len(rows), ..., D)."""
+        return np.stack([self.places[row][0][self.places[row][1]] for row in rows])
+
+
+def cached_rows(
+    contents: Sequence[str],
+    recipe: dict[str, Any],
+    compute: Callable[[list[int]], np.ndarray],
+    description: str,
+    *,
+    half: bool = False,
+) -> np.ndarray | View:
+    """Compute the rows that the cache lacks, in blocks, each kept as soon as it is done.
+
+    A killed run loses one block; a new stimulus costs one row. Processes that work on the same rows at the same time do
+    the work twice at worst: a block counts only when it is complete.
 
     Parameters
     ----------
     contents : sequence of str
-        Content hash of every row; a block's key is made from those of its rows and from `recipe`.
+        Content hash of every row.
     recipe : dict
         What else the numbers depend on: model, weights hash, layer, transform and normalisation.
     compute : callable
-        From a slice of rows to their features, shape (n_rows, ..., D).
+        From row numbers to their features, shape (n_rows, ..., D).
     description : str
         Text beside the progress bar.
+    half : bool
+        Keep rows in half precision.
 
     Returns
     -------
-    np.ndarray
-        Shape (len(contents), ..., D), float32.
+    ndarray or View
+        Shape (len(contents), ..., D), float32 or float16; a view beyond a gigabyte.
 
     Raises
     ------
@@ -52,24 +80,31 @@ def cached_blocks(
     """
     if not contents:
         raise NeurodecError("There is no stimulus to compute features of; check the stimulus table.")
-    blocks = [slice(start, min(start + _BLOCK, len(contents))) for start in range(0, len(contents), _BLOCK)]
-    values = []
+    folder = cache_folder() / "features" / key_of([recipe, half])
+    known = _known(folder)
+    missing = list({content: row for row, content in enumerate(contents) if content not in known}.values())
+    blocks = [missing[start : start + _BLOCK] for start in range(0, len(missing), _BLOCK)]
     for block in track(blocks, description):
-        key = key_of([recipe, list(contents[block])])
-        file = cache_folder() / "features" / f"{key}.npy"
-        rows = _read_block(file, block.stop - block.start)
-        if rows is None:
-            rows = compute(block).astype(np.float32)
-            with atomic_path(file) as partial, partial.open("wb") as handle:
-                np.save(handle, rows)
-        values.append(rows)
-    return np.concatenate(values)
+        rows = compute(block).astype(np.float16 if half else np.float32)
+        own = [contents[row] for row in block]
+        name = key_of(own)
+        with atomic_path(folder / f"{name}.npy") as partial, partial.open("wb") as handle:
+            np.save(handle, rows)
+        write_json(folder / f"{name}.json", own)
+    known = _known(folder) if blocks else known
+    found = CachedRows([known[content] for content in contents])
+    return found if found.nbytes > _IN_MEMORY else np.asarray(found)
 
 
-def _read_block(file: Path, n_rows: int) -> np.ndarray | None:
-    """Read a block, or return None if it is absent or a failing disk has damaged it."""
-    try:
-        rows = np.load(file)
-    except (OSError, ValueError, EOFError):
-        return None
-    return rows if len(rows) == n_rows else None
+def _known(folder: Path) -> dict[str, tuple[np.ndarray, int]]:
+    """Return block and row of every content; a block that a failing disk has damaged is left out."""
+    found: dict[str, tuple[np.ndarray, int]] = {}
+    for index in sorted(folder.glob("*.json")):
+        try:
+            contents = json.loads(index.read_text(encoding="utf-8"))
+            block = np.load(index.with_suffix(".npy"), mmap_mode="r")
+        except (OSError, ValueError, EOFError):
+            continue
+        if len(block) == len(contents):
+            found |= {content: (block, row) for row, content in enumerate(contents)}
+    return found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,14 +16,18 @@ import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from neurodec.errors import NeurodecError
-from neurodec.features.cache import cached_blocks
+from neurodec.features.cache import cached_rows
 from neurodec.features.extractor import Extractor
 from neurodec.features.table import Features
+from neurodec.features.tokens import image_layers, image_tokens, text_tokens
+from neurodec.features.views import VIEWS, degraded
 from neurodec.features.weights import EMBEDDED, activation, load_clip, load_tokenizer, weights_hash
 from neurodec.files import key_of, sha256_of
+
+_AHEAD = 2  # batches of pictures decoded while the network works
+_READERS = 8  # threads that decode pictures
 
 
 @dataclass(frozen=True)
@@ -36,62 +41,90 @@ class OpenClip(Extractor):
         ``open_clip_model.safetensors``, or ``neurodec/tiny-clip``, the embedded default.
     pretrained : str
         open_clip's tag of the weights or a weights file; empty for folders, which hold their own.
-    layer : "final" or list of int
-        The embedding in the space shared with text, or the token maps of these transformer blocks (counted from 0),
-        averaged over the picture and concatenated.
+    of : {"image", "caption"}
+        What is embedded: the picture, or its caption.
+    layer : "final", "tokens" or list of int
+        The embedding in the space shared by pictures and captions; every token of the last layer, projected into that
+        space; or the token maps of these transformer blocks (counted from 0), averaged over the picture and
+        concatenated.
+    views : list of str
+        Degraded views of the picture whose embeddings are averaged: "blur", "noise", "low_resolution", "mosaic". The
+        clean picture by default.
     normalize : bool
-        Scale every embedding to unit length.
+        Scale every embedding to unit length; all tokens of a stimulus by the length of its class (or end) token.
+    half : bool
+        Keep the targets in half precision.
     batch_size : int
         Pictures or captions per forward pass.
     device : str
-        ``auto`` takes the GPU if there is one.
+        ``auto`` takes the GPU if there is one, where the network runs in half precision (autocast).
     """
 
     model: str = "neurodec/tiny-clip"
     pretrained: str = ""
-    layer: Literal["final"] | list[int] = "final"
+    of: Literal["image", "caption"] = "image"
+    layer: Literal["final", "tokens"] | list[int] = "final"
+    views: list[str] = field(default_factory=list)
     normalize: bool = True
+    half: bool = False
     batch_size: int = 64
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.views) - set(VIEWS))
+        if unknown:
+            raise NeurodecError(f"There is no view {unknown[0]}; choose among {', '.join(VIEWS)}.")
+        if self.of == "caption" and (self.views or isinstance(self.layer, list)):
+            raise NeurodecError("Captions have neither views nor picture layers; leave both out.")
 
     @property
     def embedding_space(self) -> str:
         """A name that priors and decoders can check, such as ``open_clip/ViT-H-14/laion2b_s32b_b79k``.
 
-        A folder is named without its path, a choice of layers is appended.
+        A folder is named without its path. Captions, views, layers and unit length are appended.
         """
         name = self.model
         if name.startswith("local-dir:"):
             name = f"open_clip/{Path(name.removeprefix('local-dir:')).name}"
         elif not name.startswith(EMBEDDED):
             name = f"open_clip/{name}/{self.pretrained}"
-        return name if self.layer == "final" else f"{name}/layers-{'-'.join(map(str, self.layer))}"
+        name += "/captions" if self.of == "caption" else ""
+        name += f"/{'-'.join(self.views)}" if self.views else ""
+        if isinstance(self.layer, list):
+            name += f"/layers-{'-'.join(map(str, self.layer))}"
+        name += "/tokens" if self.layer == "tokens" else ""
+        return f"{name}/unit" if self.normalize else name
 
-    def image_features(self, stimuli: pd.DataFrame, root: str | Path) -> Features:
-        """Embed the pictures of a stimulus table, or find them in the cache.
+    def extract(self, stimuli: pd.DataFrame, root: str | Path) -> Features:
+        """Embed the pictures or captions of a stimulus table, or find them in the cache.
 
         Parameters
         ----------
         stimuli : pd.DataFrame
-            Columns `stimulus` and `image` (path below `root`).
+            Columns `stimulus` and `image` (path below `root`) or `caption`.
         root : str or Path
             Folder of the data set.
 
         Returns
         -------
         Features
-            Values (n_stimuli, D) in the order of the table; `info` holds the content hash of every picture.
+            Values (n_stimuli, D) or (n_stimuli, n_tokens, D) in the order of the table; `info` holds the content hash
+            of every picture or caption.
 
         Raises
         ------
         NeurodecError
-            If a picture is missing or unreadable, a layer does not exist, or the weights are not on this machine.
+            If a picture is missing or unreadable, a caption is empty, a layer does not exist, or the weights are not on
+            this machine.
 
         Notes
         -----
-        Cost: one forward pass per picture, once; finished blocks are kept, so that a killed run goes on.
+        Cost: one forward pass per picture and view, once; finished blocks are kept, so that a killed run goes on.
         """
-        files = [Path(root) / image for image in stimuli["image"]]
+        return self._of_captions(stimuli) if self.of == "caption" else self._of_pictures(stimuli, Path(root))
+
+    def _of_pictures(self, stimuli: pd.DataFrame, root: Path) -> Features:
+        files = [root / image for image in stimuli["image"]]
         for file, stimulus in zip(files, stimuli["stimulus"], strict=True):
             if not file.is_file():
                 raise NeurodecError(
@@ -100,56 +133,52 @@ class OpenClip(Extractor):
                 )
         with ThreadPoolExecutor() as pool:
             contents = list(pool.map(sha256_of, files))
-        recipe = self._recipe("image")
+        recipe = self._recipe()
 
-        def compute(block: slice) -> np.ndarray:
-            return self._embed([self._read(file) for file in files[block]], self._image_embedding)
+        def compute(rows: list[int]) -> np.ndarray:
+            chosen = [(files[row], int(contents[row][:8], 16)) for row in rows]
+            return np.concatenate([self._embed(batch) for batch in self._batches(chosen)])
 
-        values = cached_blocks(contents, recipe, compute, "image features")
+        values = cached_rows(contents, recipe, compute, f"{self.of} features", half=self.half)
         return Features(values, stimuli["stimulus"].tolist(), self._info(recipe, contents))
 
-    def text_features(self, captions: Sequence[str], stimuli: Sequence[str]) -> Features:
-        """Embed one caption per stimulus, or find it in the cache; always in the space shared with pictures.
-
-        Parameters
-        ----------
-        captions : sequence of str
-            Texts; too long ones are cut at the network's context length.
-        stimuli : sequence of str
-            The stimulus of every caption.
-
-        Returns
-        -------
-        Features
-            Values (n_stimuli, D); `info` holds the content hash of every caption.
-        """
-        tokens = load_tokenizer(self.model)(list(captions))  # (n, context_length)
+    def _of_captions(self, stimuli: pd.DataFrame) -> Features:
+        empty = stimuli["stimulus"][stimuli["caption"].fillna("").str.strip() == ""]
+        if len(empty):
+            raise NeurodecError(
+                f"{len(empty)} of {len(stimuli)} stimuli have no caption, first {empty.iloc[0]}; complete the column "
+                "`caption` of the stimulus table, or leave out the target made of captions."
+            )
+        tokens = load_tokenizer(self.model)(stimuli["caption"].tolist())  # (n, context_length)
         contents = [key_of(row) for row in tokens.tolist()]
-        recipe = self._recipe("text")
+        recipe = self._recipe()
+        embed = text_tokens if self.layer == "tokens" else lambda network, rows: network.encode_text(rows)
 
-        def compute(block: slice) -> np.ndarray:
-            return self._embed(list(tokens[block]), self._network.encode_text)
+        def compute(rows: list[int]) -> np.ndarray:
+            batches = tokens[rows].split(self.batch_size)
+            return np.concatenate(
+                [
+                    self._run(lambda batch=batch: embed(self._network, batch.to(self._device)))
+                    for batch in batches
+                ]
+            )
 
-        values = cached_blocks(contents, recipe, compute, "text features")
-        return Features(values, list(stimuli), self._info(recipe, contents))
+        values = cached_rows(contents, recipe, compute, "caption features", half=self.half)
+        return Features(values, stimuli["stimulus"].tolist(), self._info(recipe, contents))
 
-    def caption_features(self, stimuli: pd.DataFrame, root: str | Path) -> Features | None:
-        """Embed the captions of a stimulus table, where every stimulus has one."""
-        if not (stimuli["caption"] != "").all():
-            return None
-        return self.text_features(stimuli["caption"].tolist(), stimuli["stimulus"].tolist())
-
-    def _recipe(self, kind: Literal["image", "text"]) -> dict[str, Any]:
+    def _recipe(self) -> dict[str, Any]:
         """Everything but the stimuli that the numbers depend on."""
-        transform = re.sub(r" at 0x[0-9a-f]+", "", repr(self._loaded[1])) if kind == "image" else "tokens"
+        transform = re.sub(r" at 0x[0-9a-f]+", "", repr(self._loaded[1])) if self.of == "image" else "tokens"
         return {
-            "kind": kind,
+            "kind": self.of,
             "model": self.model,
             "pretrained": self.pretrained,
             "weights": self._weights_hash,
-            "layer": self.layer if kind == "image" else "final",
+            "layer": self.layer,
+            "views": self.views,
             "transform": transform,
             "normalize": self.normalize,
+            "precision": "autocast" if self._on_gpu else "float32",
         }
 
     def _info(self, recipe: dict[str, Any], contents: list[str]) -> dict[str, Any]:
@@ -160,6 +189,10 @@ class OpenClip(Extractor):
     @cached_property
     def _device(self) -> str:
         return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self._device.startswith("cuda")
 
     @cached_property
     def _loaded(self) -> tuple[nn.Module, Callable[[Image.Image], Tensor]]:
@@ -174,54 +207,56 @@ class OpenClip(Extractor):
     def _weights_hash(self) -> str:
         return weights_hash(self._network)
 
-    def _read(self, file: Path) -> Tensor:
+    def _read(self, file: Path, seed: int) -> Tensor:
+        """Return the transformed views of a picture, shape (n_views, 3, size, size)."""
         try:
             with Image.open(file) as picture:
-                return self._loaded[1](picture.convert("RGB"))
+                seen = picture.convert("RGB")
+            return torch.stack(
+                [self._loaded[1](self._view(seen, view, seed)) for view in self.views or [None]]
+            )
         except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
             raise NeurodecError(f"The picture {file} cannot be read ({error}); replace it.") from error
 
+    @staticmethod
+    def _view(picture: Image.Image, view: str | None, seed: int) -> Image.Image:
+        return picture if view is None else degraded(picture, view, seed)
+
+    def _batches(self, files: list[tuple[Path, int]]) -> Iterator[Tensor]:
+        """Yield batches (B, n_views, 3, size, size), decoded by threads while the network works on the last one."""
+        self._loaded  # noqa: B018  not once per thread
+        with ThreadPoolExecutor(_READERS) as pool:
+            waiting: deque[list[Future]] = deque()
+            for start in range(0, len(files), self.batch_size):
+                waiting.append(
+                    [pool.submit(self._read, *one) for one in files[start : start + self.batch_size]]
+                )
+                if len(waiting) > _AHEAD:
+                    yield torch.stack([picture.result() for picture in waiting.popleft()])
+            for batch in waiting:
+                yield torch.stack([picture.result() for picture in batch])
+
+    def _embed(self, pictures: Tensor) -> np.ndarray:
+        """Embed views (B, n_views, 3, size, size) and average over them."""
+        flat = pictures.flatten(0, 1).to(self._device, non_blocking=True)
+        return self._run(
+            lambda: self._image_embedding(flat).unflatten(0, pictures.shape[:2]).float().mean(dim=1)
+        )
+
     @torch.inference_mode()
-    def _embed(self, items: list[Tensor], embed: Callable[[Tensor], Tensor]) -> np.ndarray:
-        batches = torch.stack(items).split(self.batch_size)
-        values = torch.cat([embed(batch.to(self._device)).float().cpu() for batch in batches])
-        return (F.normalize(values, dim=-1) if self.normalize else values).numpy()
+    def _run(self, embed: Callable[[], Tensor]) -> np.ndarray:
+        with torch.autocast("cuda", enabled=self._on_gpu):
+            values = embed()
+        values = values.float()
+        if self.normalize:
+            lead = values if values.ndim == 2 else values[:, :1]
+            values = values / lead.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        return values.cpu().numpy()
 
     def _image_embedding(self, pictures: Tensor) -> Tensor:
         if self.layer == "final":
             return self._network.encode_image(pictures)
+        if self.layer == "tokens":
+            return image_tokens(self._network, pictures)
         maps = image_layers(self._network, pictures, self.layer)
         return torch.cat([layer.mean(dim=(-2, -1)) for layer in maps], dim=-1)
-
-
-def image_layers(network: nn.Module, pictures: Tensor, layers: Sequence[int]) -> list[Tensor]:
-    """Return the token maps of the named transformer blocks.
-
-    Parameters
-    ----------
-    network : nn.Module
-        An open_clip network as `load_clip` returns it.
-    pictures : Tensor
-        Transformed pictures, shape (B, 3, size, size).
-    layers : sequence of int
-        Blocks, counted from 0, in rising order.
-
-    Returns
-    -------
-    list of Tensor
-        One (B, width, h, w) per block; the class token is left out.
-
-    Raises
-    ------
-    NeurodecError
-        If the network has no such block.
-    """
-    try:
-        output = network.forward_intermediates(
-            image=pictures, image_indices=list(layers), intermediates_only=True
-        )
-    except (AssertionError, IndexError, AttributeError) as error:
-        raise NeurodecError(
-            f"The network has no layers {list(layers)} ({error}); correct `layer`."
-        ) from error
-    return output["image_intermediates"]

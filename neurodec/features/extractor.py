@@ -11,16 +11,19 @@ from neurodec.features.table import Features
 
 
 class Extractor(ABC):
-    """Gives one target per stimulus. Subclasses are dataclasses whose arguments come from ``features:``."""
+    """Gives one frozen target per stimulus. Subclasses are dataclasses whose arguments come from ``targets:``."""
+
+    embedding_space: str
+    """Name of the space that the targets live in, normalisation included; priors and decoders check it."""
 
     @abstractmethod
-    def image_features(self, stimuli: pd.DataFrame, root: str | Path) -> Features:
+    def extract(self, stimuli: pd.DataFrame, root: str | Path) -> Features:
         """Return the targets of a stimulus table, in its order.
 
         Parameters
         ----------
         stimuli : DataFrame
-            Columns `stimulus` and `image` (path below `root`).
+            Columns `stimulus`, `image` (path below `root`) and `caption`.
         root : str or Path
             The data root.
 
@@ -29,18 +32,6 @@ class Extractor(ABC):
         NeurodecError
             If a stimulus has no target.
         """
-
-    def caption_features(self, stimuli: pd.DataFrame, root: str | Path) -> Features | None:
-        """Return the targets of the captions of a stimulus table, or None if there are none.
-
-        Parameters
-        ----------
-        stimuli : DataFrame
-            Columns `stimulus` and `caption`.
-        root : str or Path
-            The data root.
-        """
-        return None
 
     def sources(self, root: str | Path) -> list[str]:
         """Return the hashes of the files below the data root, besides pictures, that the targets follow from."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,6 @@ class FeatureFiles(Extractor):
         column `stimulus`; or the key of the names in `file`. Without it, the keys of `file` are the names.
     key : str, optional
         Key of the features in `file`, where it holds several arrays.
-    text_key : str, optional
-        Key of the captions' features in `file`, one row per stimulus as well.
     embedding_space : str
         Name that priors and decoders are to check.
     normalize : bool
@@ -42,11 +40,10 @@ class FeatureFiles(Extractor):
     file: str
     ids: str | None = None
     key: str | None = None
-    text_key: str | None = None
     embedding_space: str = "precomputed"
     normalize: bool = True
 
-    def image_features(self, stimuli: pd.DataFrame, root: str | Path) -> Features:
+    def extract(self, stimuli: pd.DataFrame, root: str | Path) -> Features:
         """Return the features of the stimuli, in the order of their table.
 
         Parameters
@@ -88,15 +85,8 @@ class FeatureFiles(Extractor):
             )
         chosen = (chosen / lengths if self.normalize else chosen).astype(np.float32)
         source = {"file": self.file, "sha256": sha256_of(path), "normalize": self.normalize}
-        info: dict[str, Any] = {"embedding_space": self.embedding_space, "kind": "image", **source}
+        info: dict[str, Any] = {"embedding_space": self.embedding_space, **source}
         return Features(chosen, stimuli["stimulus"].tolist(), {**info, "key": key_of([source, names])})
-
-    def caption_features(self, stimuli: pd.DataFrame, root: str | Path) -> Features | None:
-        """Return the features of the captions, if `text_key` names them; see `image_features`."""
-        if self.text_key is None:
-            return None
-        found = replace(self, key=self.text_key).image_features(stimuli, root)
-        return Features(found.values, found.stimuli, {**found.info, "kind": "text"})
 
     def sources(self, root: str | Path) -> list[str]:
         """Return the hashes of the file and of that of the names."""

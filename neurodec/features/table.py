@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from neurodec.data.responses import View, blocks_of
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, read_json, write_json
 
 
 @dataclass(frozen=True)
 class Features:
-    """Frozen target embeddings.
+    """Frozen targets.
 
     Parameters
     ----------
-    values : np.ndarray
-        Shape (n_stimuli, ..., D), float32.
+    values : ndarray or View
+        Shape (n_stimuli, ..., D), float32 or float16; memory-mapped when read from a folder.
     stimuli : list of str
         The stimulus of every row.
     info : dict
@@ -28,9 +29,18 @@ class Features:
         and the content hash of every row.
     """
 
-    values: np.ndarray
+    values: np.ndarray | View
     stimuli: list[str]
     info: dict[str, Any]
+
+    @property
+    def embedding_space(self) -> str:
+        """Name of the space that the targets live in."""
+        return self.info["embedding_space"]
+
+    def of(self, stimuli: Sequence[str]) -> np.ndarray:
+        """Return the targets of named stimuli, shape (len(stimuli), ..., D); see `rows`."""
+        return np.asarray(self.values[self.rows(stimuli)])
 
     def rows(self, stimuli: Sequence[str]) -> np.ndarray:
         """Return the row number of every named stimulus, shape (len(stimuli),).
@@ -50,8 +60,11 @@ class Features:
 
     def save(self, folder: str | Path) -> None:
         """Write `values.npy` and `features.json`, atomically, the latter last."""
+        header = {"descr": self.values.dtype.str, "fortran_order": False, "shape": tuple(self.values.shape)}
         with atomic_path(Path(folder) / "values.npy") as partial, partial.open("wb") as handle:
-            np.save(handle, self.values)
+            np.lib.format.write_array_header_1_0(handle, header)
+            for rows in blocks_of(len(self.values)):
+                handle.write(np.ascontiguousarray(self.values[rows]).data)
         write_json(Path(folder) / "features.json", {**self.info, "stimuli": self.stimuli})
 
     @classmethod
@@ -65,7 +78,7 @@ class Features:
         """
         info = read_json(Path(folder) / "features.json")
         with reading(folder, "features", "they are damaged, so delete the folder"):
-            values, stimuli = np.load(Path(folder) / "values.npy"), info.pop("stimuli")
+            values, stimuli = np.load(Path(folder) / "values.npy", mmap_mode="r"), info.pop("stimuli")
             if not isinstance(stimuli, list) or values.ndim < 2:
                 raise NeurodecError(f"The features in {folder} are damaged; delete the folder.")
         if len(values) != len(stimuli):

@@ -7,12 +7,13 @@ from pathlib import Path
 from neurodec.errors import NeurodecError
 from neurodec.files import read_json
 from neurodec.priors.diffusion import DiffusionPrior
+from neurodec.priors.identity import IdentityPrior
 from neurodec.priors.linear import LinearPrior
 from neurodec.priors.pretrained import class_path
 
 
-def load_prior(folder: str | Path) -> DiffusionPrior | LinearPrior:
-    """Read a folder written by `save_pretrained` of either prior.
+def load_prior(folder: str | Path) -> DiffusionPrior | LinearPrior | IdentityPrior:
+    """Read a folder written by `save_pretrained` of any prior.
 
     Parameters
     ----------
@@ -21,9 +22,9 @@ def load_prior(folder: str | Path) -> DiffusionPrior | LinearPrior:
     Raises
     ------
     NeurodecError
-        If a file is missing or damaged, does not fit, or names any other class: none but these two is ever built.
+        If a file is missing or damaged, does not fit, or names any other class: none but these is ever built.
     """
-    kinds = {class_path(kind): kind for kind in (DiffusionPrior, LinearPrior)}
+    kinds = {class_path(kind): kind for kind in (DiffusionPrior, LinearPrior, IdentityPrior)}
     config = read_json(Path(folder) / "config.json")
     found = config.get("class_path") if isinstance(config, dict) else None
     if found not in kinds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,9 @@ from neurodec.decoder import NeuralDecoder
 from neurodec.decoders import select
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.reconstruction_scores import score_reconstructions
-from neurodec.features import Features, OpenClip
+from neurodec.features import Extractor, Features
 from neurodec.files import (
     atomic_path,
-    key_of,
     read_json,
     read_own_table,
     remove_partials,
@@ -51,6 +50,11 @@ class Reconstruction:
     n_samples : int
         Pictures drawn per response; the one most similar to the *decoded* embedding is kept. The true picture plays no
         part.
+    conditions : dict of str
+        Further condition of the decoder to the target, and head, that it is: ``{latents: latents}`` starts from
+        predicted latents.
+    strength : float
+        How much of the diffusion is run where a condition is a first picture.
     n_images : int, optional
         Reconstruct the first so many test rows; all by default.
     protocol : str
@@ -66,6 +70,8 @@ class Reconstruction:
     prior_n_steps: int = 50
     prior_guidance: float = 1.0
     n_samples: int = 1
+    conditions: dict[str, str] = field(default_factory=dict)
+    strength: float = 0.5
     n_images: int | None = None
     protocol: str = "mindeye"
     n_bootstrap: int = 2_000
@@ -74,7 +80,7 @@ class Reconstruction:
     @property
     def sampling(self) -> dict[str, Any]:
         """What `NeuralDecoder` needs to know."""
-        names = ("n_steps", "guidance", "prior_n_steps", "prior_guidance")
+        names = ("n_steps", "guidance", "prior_n_steps", "prior_guidance", "strength")
         return {name: getattr(self, name) for name in names}
 
 
@@ -96,6 +102,10 @@ class Seen:
         Image embeddings of the training pictures.
     train_files : list of Path
         The training pictures.
+    others, true_others : dict of ndarray, shape (n, ...)
+        Further conditions of the decoder: predicted, and true.
+    mean_others : dict of ndarray
+        Their means over the training pictures.
     """
 
     z: np.ndarray
@@ -104,13 +114,21 @@ class Seen:
     files: list[Path]
     train: Features
     train_files: list[Path]
+    others: dict[str, np.ndarray] = field(default_factory=dict)
+    true_others: dict[str, np.ndarray] = field(default_factory=dict)
+    mean_others: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.table)
 
 
 def reconstruct(
-    decoder: NeuralDecoder, seen: Seen, settings: Reconstruction, features: OpenClip, out: Path
+    decoder: NeuralDecoder,
+    seen: Seen,
+    settings: Reconstruction,
+    features: Extractor,
+    out: Path,
+    key: str,
 ) -> pd.DataFrame:
     """Draw every set of pictures of one fold into ``out/<set>/``; pictures that are there are kept.
 
@@ -119,10 +137,12 @@ def reconstruct(
     decoder : NeuralDecoder
     seen : Seen
     settings : Reconstruction
-    features : OpenClip
+    features : Extractor
         Embeds the samples to choose among.
     out : Path
         Folder of the fold's pictures. It also gets ``pictures.csv``.
+    key : str
+        Of the configuration: inputs and parameters.
 
     Returns
     -------
@@ -136,16 +156,18 @@ def reconstruct(
     """
     seeds = np.arange(settings.seed, settings.seed + len(seen))
     names = [f"{i:04d}_{row.subject}_{row.stimulus}.png" for i, row in enumerate(seen.table.itertuples())]
+    _claim(out, key)
     decoded = decoder.image_embeddings(seen.z, seeds)
-    _claim(out, {**decoder.config["decoder"], **settings.__dict__, "decoded": decoded.numpy().round(3)})
     true = torch.as_tensor(seen.true)
-    best = _best_of(decoder, decoded, seeds, settings, features, out, names)
+    best = _best_of(decoder, decoded, seen, seeds, settings, features, out)
     drawing: dict[str, Callable[[np.ndarray], list[Image.Image]]] = {
         "brain": best,
         "true_through_prior": lambda rows: decoder.pictures(
-            decoder.image_embeddings(seen.true[rows], seeds[rows]), seeds[rows]
+            decoder.image_embeddings(seen.true[rows], seeds[rows]), seeds[rows], _part(seen.true_others, rows)
         ),
-        "true_through_decoder": lambda rows: decoder.pictures(true[rows], seeds[rows]),
+        "true_through_decoder": lambda rows: decoder.pictures(
+            true[rows], seeds[rows], _part(seen.true_others, rows)
+        ),
         "autoencoder": lambda rows: decoder.decoder.autoencode([open_picture(seen.files[i]) for i in rows]),
         "nearest_training": lambda rows: [open_picture(file) for file in _nearest(decoded[rows], seen)],
     }
@@ -219,14 +241,18 @@ def picture_files(folder: Path, name: str, files: Sequence[str]) -> list[Path]:
     return [folder / "brain" / files[i] for i in partner]
 
 
-def _claim(out: Path, configuration: dict[str, Any]) -> None:
+def _claim(out: Path, key: str) -> None:
     """Mark a folder as belonging to a configuration, or recognise it."""
-    mark, key = out / "made_with.json", key_of(configuration)
+    mark = out / "made_with.json"
     if mark.exists() and read_json(mark)["key"] != key:
         raise NeurodecError(
             f"{out} holds pictures of another configuration; delete it or choose another --out."
         )
     write_json(mark, {"key": key})
+
+
+def _part(others: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, Tensor]:
+    return {name: torch.as_tensor(np.array(values[rows])) for name, values in others.items()}
 
 
 def _fill(
@@ -249,22 +275,22 @@ def _fill(
 def _best_of(
     decoder: NeuralDecoder,
     decoded: Tensor,
+    seen: Seen,
     seeds: np.ndarray,
     settings: Reconstruction,
-    features: OpenClip,
+    features: Extractor,
     out: Path,
-    names: list[str],
 ) -> Callable[[np.ndarray], list[Image.Image]]:
     """Return a function that draws the pictures of rows, the best of several where asked."""
     if settings.n_samples == 1:
-        return lambda rows: decoder.pictures(decoded[rows], seeds[rows])
+        return lambda rows: decoder.pictures(decoded[rows], seeds[rows], _part(seen.others, rows))
 
     def draw(rows: np.ndarray) -> list[Image.Image]:
         candidates = []
         for sample in range(settings.n_samples):
             # samples of one row must not repeat another row's noise
             own = seeds[rows] + sample * 1_000_003
-            candidates.append(decoder.pictures(decoded[rows], own))
+            candidates.append(decoder.pictures(decoded[rows], own, _part(seen.others, rows)))
         embedded = [_embedded(pictures, features, out / "samples") for pictures in candidates]
         chosen = select(np.stack(embedded, axis=1), decoded[rows].numpy())
         return [candidates[sample][place] for place, sample in enumerate(chosen)]
@@ -272,13 +298,13 @@ def _best_of(
     return draw
 
 
-def _embedded(pictures: list[Image.Image], features: OpenClip, folder: Path) -> np.ndarray:
+def _embedded(pictures: list[Image.Image], features: Extractor, folder: Path) -> np.ndarray:
     """Embed pictures as stimuli are embedded: from files, which the cache knows by content."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [f"{i}.png" for i in range(len(pictures))]
     for picture, file in zip(pictures, files, strict=True):
         picture.save(folder / file)
-    return features.image_features(pd.DataFrame({"stimulus": files, "image": files}), folder).values
+    return features.extract(pd.DataFrame({"stimulus": files, "image": files}), folder).values
 
 
 def _nearest(decoded: Tensor, seen: Seen) -> list[Path]:
@@ -294,7 +320,8 @@ def _write_mean(decoder: NeuralDecoder, seen: Seen, settings: Reconstruction, fi
         return
     mean = torch.as_tensor(seen.train.values.mean(axis=0, keepdims=True))
     with atomic_path(file) as partial:
-        decoder.pictures(mean, [settings.seed])[0].save(partial)
+        others = {name: torch.as_tensor(rows[None]) for name, rows in seen.mean_others.items()}
+        decoder.pictures(mean, [settings.seed], others)[0].save(partial)
 
 
 def open_picture(file: str | Path) -> Image.Image:

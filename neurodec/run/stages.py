@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from jsonargparse import ArgumentParser, Namespace
 
-from neurodec.data import Trials, load_stimuli, prepare, summary
-from neurodec.decoder import NeuralDecoder, Prior, build_decoder, build_prior
-from neurodec.encoders import Ridge
-from neurodec.errors import NeurodecError, reading
-from neurodec.evaluation import Retrieval, RetrievalRun
-from neurodec.evaluation.ablation import linear_features
-from neurodec.evaluation.curves import averages, predict_rows
+from neurodec.data import Study, prepare, summary
+from neurodec.data.predictions import Predictions
+from neurodec.errors import NeurodecError
+from neurodec.evaluation import Retrieval
 from neurodec.evaluation.scored import Scored
-from neurodec.features import Features
+from neurodec.evaluation.section import Evaluation, Fitted
+from neurodec.features import Extractor, Features
 from neurodec.files import atomic_path, key_of, read_json, write_json, write_table
-from neurodec.priors import load_prior
 from neurodec.report import write_report
-from neurodec.run.recipe_file import load_recipe, recipe_parser
-from neurodec.run.reconstruct import Seen, reconstruct, score
-from neurodec.training import embed, fit, load_pretrained
-from neurodec.training.datamodule import prepare_inputs
+from neurodec.run.drawing import Drawing
+from neurodec.run.folds import Fold, folds_of
+from neurodec.run.processes import Processes, alone_in
+from neurodec.run.recipe_file import built_objects, load_recipe, system_of
+from neurodec.run.results import merged, over_seeds
+from neurodec.run.stamps import Stamps
+from neurodec.training import RidgeSystem, System, TrainingData, load_system
 from neurodec.training.history import NOTHING_LEARNT, training_summary
 from neurodec.training.trainer import below_out, check_device, check_folders, check_hardware, check_packages
 
 _TOLD = 12  # lines about the recordings; the rest is in info.json and in the report
+_STRICTEST = ("concept", "stimulus", "recording", "none")
 
 
 def run_recipe(
@@ -46,6 +45,8 @@ def run_recipe(
     allow_outside: bool = False,
 ) -> Path:
     """Run the stages that a recipe names; running again resumes, or does nothing.
+
+    Of several processes (Lightning's, torchrun's or Slurm's) the first does everything, the others fit with it.
 
     Parameters
     ----------
@@ -67,57 +68,31 @@ def run_recipe(
     Returns
     -------
     Path
-        `out`, with `results.json`, `report.html`, `config.yaml`, `metrics.csv`, `checkpoints/`, `models/`, `images/`.
+        `out`, with `results.json`, `report.html`, `config.yaml`, `metrics.csv`, `predictions/`, `checkpoints/`,
+        `models/`, `images/`.
 
     Raises
     ------
     NeurodecError
-        If the recipe or the data cannot be used; see the message.
+        If the recipe or the data cannot be used, or another command works in `out`; see the message.
     """
     parser, recipe = load_recipe(path, overrides or [], allow or [])
     run = Run(parser, recipe, Path(data_root), Path(out), frozenset(allow or []), allow_outside)
     stages = run.stages()
     if only is not None and only not in stages:
         raise NeurodecError(f"The recipe {path} has no stage {only}; it has {', '.join(stages)}.")
-    run.check([only] if only else stages)
-    run.out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(run.out / "config.yaml") as partial:
-        partial.write_text(parser.dump(recipe), encoding="utf-8")
-    run.set_stamp("data_root", str(run.root.resolve()))  # the report shows the pictures
-    for stage in [only] if only else stages:
-        started = time.perf_counter()
-        print(f"{stage} ...", flush=True)
-        getattr(run, stage)()
-        run.note_seconds(stage, time.perf_counter() - started)
+    wanted = [only] if only else stages
+    processes = Processes()
+    with processes.together():
+        if not processes.first:
+            processes.ready()
+            if "fit" in wanted:
+                run.train(processes.n_started)
+            return run.out
+        run.check(wanted)
+        with alone_in(run.out):
+            run.work(wanted, processes)
     return run.out
-
-
-@dataclass(frozen=True)
-class Fold:
-    """One fit: who is trained on and who is tested."""
-
-    name: str
-    train: list[str]
-    test: list[str]
-
-
-def folds_of(protocol: str, subjects: list[str]) -> list[Fold]:
-    """Return the fits of a protocol.
-
-    Raises
-    ------
-    NeurodecError
-        If a subject is to be left out and there is only one.
-    """
-    if protocol == "joint":
-        return [Fold("joint", subjects, subjects)]
-    if protocol == "within_subject":
-        return [Fold(f"sub-{subject}", [subject], [subject]) for subject in subjects]
-    if len(subjects) < 2:
-        raise NeurodecError(
-            "leave_one_subject_out needs at least two subjects; add one or use within_subject."
-        )
-    return [Fold(f"without-{left}", [name for name in subjects if name != left], [left]) for left in subjects]
 
 
 @dataclass(frozen=True)
@@ -134,106 +109,156 @@ class Run:
     def check(self, stages: list[str]) -> None:
         """Refuse what these stages cannot do on this machine, or would write elsewhere, before any work."""
         sections = self.recipe.as_dict()
-        trainer = sections.get("trainer", {})
+        trainer = sections.get("trainer") or {}
         check_folders(trainer, self.out, allow_outside=self.allow_outside)
         if "fit" in stages:
             check_packages(trainer)
             check_hardware(trainer)
-        for stage, name in (("features", "features"), ("reconstruct", "decoder")):
-            section = sections.get(name) or {}
-            if stage in stages:
-                check_device((section.get("init_args") or section).get("device"), f"{name}.device")
+        named = {f"targets.{name}": target for name, target in (sections.get("targets") or {}).items()}
+        for name, section in {**named, "decoder": sections.get("decoder")}.items():
+            if section and ("reconstruct" if name == "decoder" else "targets") in stages:
+                check_device((section.get("init_args") or {}).get("device"), f"{name}.device")
 
     def stages(self) -> list[str]:
         """Name the stages that the recipe's sections ask for."""
-        trained = ["features", "fit"] if "model" in self.recipe else []
-        trained += ["retrieve"] if trained and self.recipe.get("evaluation") else []
+        trained = ["targets", "fit", "predict"] if self._trains else []
+        retrieves = any(isinstance(evaluation, Retrieval) for evaluation in self.evaluations.values())
+        trained += ["retrieve"] if trained and retrieves else []
         trained += ["reconstruct"] if "reconstruction" in self.recipe else []
-        scored = ["evaluate", "report"] if self.recipe.get("evaluation") else []
+        scored = ["evaluate", "report"] if self.evaluations else []
         return ["prepare", *trained, *scored]
+
+    def work(self, stages: list[str], processes: Processes) -> None:
+        """Do some stages, one after the other."""
+        with atomic_path(self.out / "config.yaml") as partial:
+            partial.write_text(self.parser.dump(self.recipe), encoding="utf-8")
+        self.stamps["data_root"] = str(self.root.resolve())  # the report shows the pictures
+        for stage in stages:
+            started = time.perf_counter()
+            print(f"{stage} ...", flush=True)
+            if stage == "fit":
+                self.fit(processes)
+            else:
+                getattr(self, stage)()
+            self.stamps.add_seconds(stage, time.perf_counter() - started)
+        if "fit" not in stages:
+            processes.ready()
 
     def prepare(self) -> None:
         """Fill ``OUT/prepared``, and tell what was found there and what was left out."""
-        prepare(self._objects.dataset, self.root, self.out / "prepared")
-        lines = summary(self._trials.info.get("account", []))
+        levels = [evaluation.level for evaluation in self.evaluations.values()]
+        level = min(levels, key=_STRICTEST.index) if levels else "concept"
+        prepare(self.objects.dataset, self.root, self.out / "prepared", level)
+        lines = summary(self.study.account)
         for line in lines[:_TOLD]:
             print(f"  {line}", flush=True)
         if len(lines) > _TOLD:
-            print(
-                f"  ... and {len(lines) - _TOLD} more notes in {self.out / 'prepared' / 'info.json'}",
-                flush=True,
+            print(f"  ... and {len(lines) - _TOLD} more notes in {self.out / 'prepared'}", flush=True)
+
+    def targets(self) -> None:
+        """Fill ``OUT/targets/<name>``."""
+        stimuli = self.study.stimuli  # a missing prepared folder is told before any computation
+        for name, extractor in self.extractors.items():
+            key = key_of(
+                [self.recipe.targets[name].as_dict(), self._provenance, extractor.sources(self.root)]
             )
+            if self.stamps[f"targets {name}"] != key:
+                extractor.extract(stimuli, self.root).save(self.out / "targets" / name)
+                self.stamps[f"targets {name}"] = key
 
-    def features(self) -> None:
-        """Fill ``OUT/features`` and, where there are captions, ``OUT/text_features``."""
-        self._trials  # noqa: B018  a missing prepared folder is told before any computation
-        model = self._objects.features
-        key = key_of([self.recipe.features.as_dict(), self._provenance, model.sources(self.root)])
-        if self._stamp("features") == key:
-            return
-        stimuli = load_stimuli(self.out / "prepared")
-        model.image_features(stimuli, self.root).save(self.out / "features")
-        shutil.rmtree(self.out / "text_features", ignore_errors=True)  # of other features
-        texts = model.caption_features(stimuli, self.root)
-        if texts is not None:
-            texts.save(self.out / "text_features")
-        self.set_stamp("features", key)
-
-    def fit(self) -> None:
-        """Train one encoder per fold into ``OUT/models`` and ``OUT/checkpoints``."""
+    def fit(self, processes: Processes) -> None:
+        """Fit one system per fold and seed into ``OUT/models`` and ``OUT/checkpoints``."""
         sections = self.recipe.as_dict()
-        wanted = [sections[name] for name in ("model", "data", "trainer", "protocol", "selection", "seed")]
-        key = key_of([wanted, self._stamp("features")])
-        if self._stamp("fit") not in (None, key):
+        names = ("encoder", "objective", "optimizer", "lr_scheduler", "stages", "system", "data", "trainer")
+        wanted = [sections.get(name) for name in (*names, "protocol", "selection", "seeds")]
+        key = key_of([wanted, [self.stamps[f"targets {name}"] for name in self.extractors]])
+        if self.stamps["fit"] not in (None, key):
             raise NeurodecError(
                 f"{self.out} holds a training with another configuration; choose another --out, or delete "
                 f"{self.out / 'checkpoints'}, {self.out / 'models'} and {self.out / 'stages.json'}."
             )
-        self.set_stamp("fit", key)
-        for fold in self._folds:
-            fit(self._fit_config(fold), self.out, fold.name, self.recipe.selection)
-        histories = {fold.name: self.out / "checkpoints" / fold.name / "metrics.csv" for fold in self._folds}
-        merged = pd.concat([pd.read_csv(file).assign(fold=name) for name, file in histories.items()])
-        write_table(self.out / "metrics.csv", merged)
-        for name, found in training_summary(merged).items():
+        self.stamps["fit"] = key
+        processes.ready()
+        self.train(processes.n_started)
+        files = {
+            (fold.name, file.parent.name if file.parent.name != fold.name else ""): file
+            for fold in self.folds
+            for file in sorted((self.out / "checkpoints" / fold.name).glob("**/metrics.csv"))
+        }
+        if not files:
+            return
+        tables = [pd.read_csv(file).assign(fold=fold, stage=stage) for (fold, stage), file in files.items()]
+        history = pd.concat(tables)
+        write_table(self.out / "metrics.csv", history)
+        for name, found in training_summary(history).items():
             if not found["beats_mean_predictor"]:
                 print(f"  {name}: {NOTHING_LEARNT}", flush=True)
 
+    def train(self, n_started: int) -> None:
+        """Fit every fold: what all processes do together."""
+        trainer = self.recipe.get("trainer")
+        if n_started > 1 and (trainer is None or trainer.strategy == "auto"):
+            raise NeurodecError(
+                f"{n_started} processes were started together, but the recipe trains in one; add  --trainer.devices N "
+                "--trainer.strategy ddp, or start one process."
+            )
+        for fold in self.folds:
+            judged = (
+                self.study.part("test", fold.test) if self.recipe.selection == "published_protocol" else None
+            )
+            train = self.study.part("train", fold.train)
+            if not len(train):
+                raise NeurodecError(
+                    f"Subject(s) {', '.join(fold.train)} have no training trial; check the `split` column."
+                )
+            self._new_system(fold).fit(train, self.features, self.out, fold.name, new=fold.new, judged=judged)
+
+    def predict(self) -> None:
+        """Write ``OUT/predictions/<fold>/<rows>/``: what the system predicts of every test trial, once."""
+        for fold in self.folds:
+            wanted = {
+                rows: study
+                for evaluation in self.evaluations.values()
+                for rows, study in evaluation.inputs(self.study.part("test", fold.test)).items()
+            }
+            for rows, study in wanted.items():
+                folder, name = self.out / "predictions" / fold.name / rows, f"predict {fold.name} {rows}"
+                if self.stamps[name] != self.stamps["fit"] or not folder.exists():
+                    self.system(fold).predict(study).save(folder)
+                    self.stamps[name] = self.stamps["fit"]
+
     def retrieve(self) -> None:
         """Write ``OUT/retrieved.csv``: for every test stimulus its rank and the five best candidates."""
+        name, evaluation = next(
+            (name, one) for name, one in self.evaluations.items() if isinstance(one, Retrieval)
+        )
+        key = self._evaluation_key(name)
+        if self.stamps["retrieve"] == key and (self.out / "retrieved.csv").exists():
+            return
         tables = []
-        for fold in self._folds:
-            z, table = self._test_embeddings(fold)
-            gallery = self._objects.evaluation.candidates(self._test(fold), self._stimuli, self._features)
+        for fold in self.folds:
+            fitted, test = self._fitted(fold), self.study.part("test", fold.test)
+            z, table, gallery = evaluation.compared(self.predictions(fold), test, fitted)
             tables.append(Scored.of(z, table, gallery).rank_table())
         write_table(self.out / "retrieved.csv", pd.concat(tables))
+        self.stamps["retrieve"] = key
 
     def reconstruct(self) -> None:
         """Draw the seen pictures, with controls and ceilings, into ``OUT/images/reconstructed/<fold>/``."""
-        for fold in self._folds:
-            decoder = self._neural_decoder(fold)
-            folder = self.out / "images" / "reconstructed" / fold.name
-            reconstruct(
-                decoder, self._seen(fold), self._objects.reconstruction, self._objects.features, folder
-            )
+        self.drawing.draw(self.folds)
 
     def evaluate(self) -> None:
-        """Write ``OUT/results.json`` and, for retrieval, ``OUT/evaluation/<fold>/``."""
+        """Write ``OUT/results.json`` and ``OUT/evaluation/<fold>/``."""
         sections = self.recipe.as_dict()
         drawn = [sections.get(name) for name in ("prior", "decoder", "reconstruction")]
-        key = key_of([sections["evaluation"], drawn, self._stamp("fit"), self._provenance])
-        if self._stamp("evaluate") == key and (self.out / "results.json").exists():
+        key = key_of([[self._evaluation_key(name) for name in self.evaluations], drawn])
+        if self.stamps["evaluate"] == key and (self.out / "results.json").exists():
             return
-        evaluation = self._objects.evaluation
-        if isinstance(evaluation, Retrieval):
-            runs = [self._evaluate_fold(evaluation, fold, key) for fold in self._folds]
-            found = evaluation.results(runs)
-        else:
-            found = evaluation.run(self._trials)
+        found = merged({name: self._evaluate(name) for name in self.evaluations})
         if "reconstruction" in self.recipe:
-            self._evaluate_pictures(found)
-        self.set_stamp("evaluate", key)
-        if "model" in self.recipe:
+            self.drawing.score(self.folds, found)
+        self.stamps["evaluate"] = key
+        if (self.out / "metrics.csv").exists():
             found["training"] = training_summary(pd.read_csv(self.out / "metrics.csv"))
         write_json(self.out / "results.json", {**self._header(), **found, "speed": self._speed()})
 
@@ -243,203 +268,122 @@ class Run:
         write_json(self.out / "results.json", {**results, "speed": self._speed()})
         write_report(self.out)
 
-    def note_seconds(self, stage: str, seconds: float) -> None:
-        """Add to the time that a stage has taken over all runs."""
-        stamps = self._stamps()
-        taken = stamps.setdefault("seconds", {})
-        taken[stage] = round(taken.get(stage, 0.0) + seconds, 2)
-        write_json(self.out / "stages.json", stamps)
-
     @cached_property
-    def _objects(self) -> Namespace:
-        """The dataset, features and evaluation objects; the model is built by the fit itself."""
-        kept = self.recipe.clone()
-        for name in ("model", "data", "trainer", "prior", "decoder"):
-            kept.pop(name, None)
-        with reading("The recipe", "", "correct the arguments of its classes"):
-            return recipe_parser(kept.as_dict()).instantiate_classes(kept)
-
-    @cached_property
-    def _trials(self) -> Trials:
-        return Trials.load(self.out / "prepared")
-
-    @cached_property
-    def _stimuli(self) -> pd.DataFrame:
-        return load_stimuli(self.out / "prepared")
-
-    @cached_property
-    def _features(self) -> Features:
-        return Features.load(self.out / "features")
-
-    @cached_property
-    def _folds(self) -> list[Fold]:
-        return folds_of(self.recipe.protocol, list(dict.fromkeys(self._trials.table["subject"])))
+    def stamps(self) -> Stamps:
+        """What stages were done with."""
+        return Stamps(self.out)
 
     @property
+    def _trains(self) -> bool:
+        return "encoder" in self.recipe or "system" in self.recipe
+
+    @cached_property
+    def objects(self) -> Namespace:
+        """The dataset, targets, data and evaluations; systems are built fold by fold."""
+        return built_objects(self.recipe)
+
+    @property
+    def extractors(self) -> dict[str, Extractor]:
+        """What gives the targets, by name."""
+        return self.objects.targets if self._trains else {}
+
+    @property
+    def evaluations(self) -> dict[str, Evaluation]:
+        """What scores, by name."""
+        return self.objects.evaluation
+
+    @cached_property
+    def study(self) -> Study:
+        """All trials and stimuli."""
+        return Study.load(self.out / "prepared")
+
+    @cached_property
+    def features(self) -> dict[str, Features]:
+        """The targets, by name."""
+        return {name: Features.load(self.out / "targets" / name) for name in self.extractors}
+
+    @cached_property
+    def folds(self) -> list[Fold]:
+        """All fits."""
+        return folds_of(self.recipe.protocol, self.study.subjects, self.recipe.seeds)
+
+    @cached_property
     def _provenance(self) -> str:
-        return key_of(self._trials.info["provenance"])
+        return key_of(read_json(self.out / "prepared" / "study.json")["provenance"])
 
-    def _fit_config(self, fold: Fold) -> dict[str, Any]:
+    @cached_property
+    def drawing(self) -> Drawing:
+        """What draws the pictures."""
+        return Drawing(self)
+
+    def _new_system(self, fold: Fold) -> System:
         sections = self.recipe.as_dict()
-        texts = self.out / "text_features"
-        data = {
-            **sections["data"],
-            "prepared": str(self.out / "prepared"),
-            "features": str(self.out / "features"),
-            "text_features": str(texts) if texts.exists() else None,
-            "subjects": fold.train,
-            "validate_on_test": self.recipe.selection == "published_protocol",
-            "seed": self.recipe.seed,
-        }
-        model = {**sections["model"], "seed": self.recipe.seed}
-        return {
-            "model": model,
-            "data": data,
-            "trainer": below_out(sections["trainer"], self.out, allow_outside=self.allow_outside),
-            "seed_everything": self.recipe.seed,
-        }
+        if "trainer" in sections:
+            sections["trainer"] = below_out(sections["trainer"], self.out, allow_outside=self.allow_outside)
+        return system_of(sections, self.objects, fold.seed, self.allow)
 
-    def _inputs(self, trials: Trials) -> Trials:
-        data = self.recipe.data
-        return prepare_inputs(trials, data.ch_names, data.tmin, data.tmax)
+    def system(self, fold: Fold) -> System:
+        """Return the fitted system of a fold."""
+        return load_system(self.out / "models" / fold.name, self.allow)
 
-    def _part(self, split: str, subjects: list[str]) -> Trials:
-        table = self._trials.table
-        rows = np.flatnonzero((table["split"] == split) & table["subject"].isin(subjects))
-        return self._trials.select(rows)
+    def predictions(self, fold: Fold) -> dict[str, Predictions]:
+        """Return what the system of a fold predicts of its test trials, by what rows they are."""
+        folders = sorted((self.out / "predictions" / fold.name).iterdir())
+        return {folder.name: Predictions.load(folder) for folder in folders}
 
-    def _test(self, fold: Fold) -> Trials:
-        return self._part("test", fold.test)
+    def _fitted(self, fold: Fold) -> Fitted:
+        system = self.system(fold)
+        train = self.study.part("train", fold.train)
+        named = self.recipe.get("encoder") or self.recipe.get("system")
 
-    def _test_embeddings(self, fold: Fold) -> tuple[np.ndarray, pd.DataFrame]:
-        """Embed the test trials, averaged as the evaluation averages them."""
-        evaluation = self._objects.evaluation
-        average = averages(self._test(fold), {"encoder": self._predict(fold)}, evaluation.averaging)
-        found, table = average(evaluation.n_repetitions, evaluation.seed)
-        return found["encoder"], table
+        def baseline(head: str) -> RidgeSystem | None:
+            if isinstance(system, RidgeSystem):
+                return None
+            ridge = RidgeSystem(head=head, targets=[head], data=self.objects.data or TrainingData())
+            ridge.fit(train, self.features, self.out, f"{fold.name}.ridge-{head}")
+            return ridge
 
-    def _neural_decoder(self, fold: Fold) -> NeuralDecoder:
-        """Load encoder, prior and decoder of a fold; the prior is fitted first where it was not."""
-        folder, sections = self.out / "decoders" / fold.name, self.recipe.as_dict()
-        key = key_of([sections["prior"], self._stamp("fit")])
-        own = {"decoder": sections["decoder"], "sampling": self._objects.reconstruction.sampling}
-        if self._stamp(f"prior {fold.name}") == key and folder.exists():
-            prior = load_prior(folder / "prior")
-        else:
-            prior = self._fit_prior(fold)
-        encoder, config = load_pretrained(self.out / "models" / fold.name, self.allow)
-        decoder = NeuralDecoder(
-            encoder, prior, build_decoder(sections["decoder"], self.allow), {**config, **own}
-        )
-        decoder.save_pretrained(folder)
-        self.set_stamp(f"prior {fold.name}", key)
-        return decoder
+        return Fitted(named.class_path.rpartition(".")[2], system, train, self.features, baseline)
 
-    def _fit_prior(self, fold: Fold) -> Prior:
-        train = self._part("train", fold.train)
-        z = predict_rows(self._predict(fold), train)
-        targets = self._features.values[self._features.rows(train.table["stimulus"])]
-        prior = build_prior(self.recipe.prior.as_dict())
-        concepts = train.table["concept"].to_numpy()
-        return prior.fit(
-            z,
-            targets,
-            concepts,
-            embedding_space=self._features.info["embedding_space"],
-            checkpoints=self.out / "checkpoints" / f"{fold.name}-prior",
-        )
+    def _evaluation_key(self, name: str) -> str:
+        section = self.recipe.as_dict()["evaluation"]
+        own = section if "class_path" in section else section[name]
+        return key_of([own, self.stamps["fit"], self._provenance])
 
-    def _seen(self, fold: Fold) -> Seen:
-        z, table = self._test_embeddings(fold)
-        n_images = self._objects.reconstruction.n_images
-        z, table = z[:n_images], table[:n_images].reset_index(drop=True)
-        files = self._stimuli.set_index("stimulus")["image"].map(lambda image: self.root / image)
-        shown = self._stimuli["stimulus"][self._stimuli["split"] == "train"].tolist()
-        values = self._features.values
-        train = Features(values[self._features.rows(shown)], shown, self._features.info)
-        return Seen(
-            z,
-            table[["subject", "stimulus", "concept"]],
-            values[self._features.rows(table["stimulus"])],
-            files[table["stimulus"]].tolist(),
-            train,
-            files[shown].tolist(),
-        )
-
-    def _evaluate_pictures(self, found: dict[str, Any]) -> None:
-        """Add the scores of the pictures to the results, and write ``OUT/reconstructed.csv``."""
-        folders = [self.out / "images" / "reconstructed" / fold.name for fold in self._folds]
-        section, table = score(folders, self._objects.reconstruction)
-        found["reconstruction"] = section
-        metrics = ("pixcorr", "ssim", "two_way", "ci95", "n_images")
-        found["controls"]["shuffled"] |= {name: section["controls"]["shuffled"][name] for name in metrics}
-        write_table(self.out / "reconstructed.csv", table)
-
-    def _predict(self, fold: Fold) -> Any:
-        """Return the trained encoder as a function from trials, which it cuts as in training, to embeddings."""
-        encoder, config = load_pretrained(self.out / "models" / fold.name, self.allow)
-        places = {subject: place for place, subject in enumerate(config["subjects"])}
-
-        def predict(trials: Trials) -> np.ndarray:
-            subject = np.array([places.get(name, -1) for name in trials.table["subject"]])
-            return embed(encoder, self._inputs(trials).responses, subject)
-
-        return predict
-
-    def _evaluate_fold(self, evaluation: Retrieval, fold: Fold, key: str) -> RetrievalRun:
-        folder = self.out / "evaluation" / fold.name
-        if self._stamp(f"evaluate {fold.name}") == key and folder.exists():
-            return RetrievalRun.load(folder)
-        train = self._part("train", fold.train).average()
-        targets = self._features.values[self._features.rows(train.table["stimulus"])]
-        # Ranking by the cosine with a centred prediction equals ranking centred embeddings: without it the mean
-        # embedding, which ridge shrinks to, would decide.
-        targets = targets - targets.mean(axis=0)
-        ridge = Ridge().fit(linear_features(self._inputs(train)), targets, train.table["concept"].to_numpy())
-        run = evaluation.run(
-            self._test(fold),
-            self._stimuli,
-            self._features,
-            self._predict(fold),
-            ridge=lambda trials: ridge.predict(linear_features(self._inputs(trials))),
-            train=train,
-            train_targets=targets,
-            decoder=self.recipe.model.encoder.class_path.rpartition(".")[2],
-        )
-        run.save(folder)
-        self.set_stamp(f"evaluate {fold.name}", key)
-        return run
+    def _evaluate(self, name: str) -> dict[str, Any]:
+        evaluation, key = self.evaluations[name], self._evaluation_key(name)
+        if not evaluation.needs_system:
+            return evaluation.results([evaluation.run({}, self.study, None)])
+        runs: dict[int, list[Any]] = {}
+        for fold in self.folds:
+            folder, stamp = self.out / "evaluation" / name / fold.name, f"evaluate {name} {fold.name}"
+            if len(self.evaluations) == 1:
+                folder = self.out / "evaluation" / fold.name
+            if self.stamps[stamp] != key or not folder.exists():
+                test = self.study.part("test", fold.test)
+                run = evaluation.run(self.predictions(fold), test, self._fitted(fold))
+                evaluation.save(run, folder)
+                self.stamps[stamp] = key
+            runs.setdefault(fold.seed, []).append(evaluation.load(folder))
+        return over_seeds({seed: evaluation.results(own) for seed, own in runs.items()})
 
     def _header(self) -> dict[str, Any]:
+        recipe = self.recipe
+        trained = {"selection": recipe.selection, "protocol": recipe.protocol, "seeds": recipe.seeds}
         return {
-            "schema": 1,
-            "recipe": self.recipe.name,
-            "dataset": self.recipe.dataset.class_path.rpartition(".")[2],
-            "subjects": list(dict.fromkeys(self._trials.table["subject"])),
+            "schema": 2,
+            "recipe": recipe.name,
+            "dataset": recipe.dataset.class_path.rpartition(".")[2],
+            "subjects": self.study.subjects,
             "simulated": (self.root / "simulation.json").exists(),
-            **(
-                {"selection": self.recipe.selection, "protocol": self.recipe.protocol}
-                if "model" in self.recipe
-                else {}
-            ),
+            **(trained if self._trains else {}),
         }
 
     def _speed(self) -> dict[str, Any]:
-        speed: dict[str, Any] = {"seconds": self._stamps().get("seconds", {})}
-        if "model" in self.recipe:
-            encoder, _ = load_pretrained(self.out / "models" / self._folds[0].name, self.allow)
-            speed["n_parameters"] = sum(parameter.numel() for parameter in encoder.parameters())
+        speed: dict[str, Any] = {"seconds": self.stamps.seconds}
+        if self._trains:
+            speed["n_parameters"] = self.system(self.folds[0]).n_parameters
+        if (self.out / "metrics.csv").exists():
             history = pd.read_csv(self.out / "metrics.csv")
             speed["train_samples_per_s"] = float(history["samples_per_s"].median())
         return speed
-
-    def _stamps(self) -> dict[str, Any]:
-        file = self.out / "stages.json"
-        return read_json(file) if file.exists() else {}
-
-    def _stamp(self, name: str) -> str | None:
-        return self._stamps().get(name)
-
-    def set_stamp(self, name: str, key: str) -> None:
-        """Remember in ``OUT/stages.json`` what a stage was done with."""
-        write_json(self.out / "stages.json", {**self._stamps(), name: key})

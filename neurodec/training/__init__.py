@@ -1,21 +1,45 @@
-"""Training an encoder against frozen embeddings."""
+"""Fitting systems: batches, objectives, Lightning, and the systems themselves."""
 
+from neurodec.training.augmentations import Augmentation, DropChannels, Noise, Smooth
+from neurodec.training.batches import TrainingData, TrialBatches
 from neurodec.training.classifier import ContrastiveClassifier
-from neurodec.training.datamodule import TrialsDataModule
-from neurodec.training.fit import FitCLI, fit
+from neurodec.training.lightning_system import LightningSystem, Stage
 from neurodec.training.losses import info_nce, reconstruction_loss, retrieval_loss
-from neurodec.training.module import AlignmentModule
+from neurodec.training.module import EncoderModule
+from neurodec.training.objectives import (
+    ClassObjective,
+    Objective,
+    ReconstructionObjective,
+    RetrievalObjective,
+    SquaredError,
+)
 from neurodec.training.pretrained import embed, load_pretrained, save_pretrained
+from neurodec.training.ridge_system import RidgeSystem
+from neurodec.training.system import System
+from neurodec.training.systems import load_system
 
 __all__ = [
-    "AlignmentModule",
+    "Augmentation",
+    "ClassObjective",
     "ContrastiveClassifier",
-    "FitCLI",
-    "TrialsDataModule",
+    "DropChannels",
+    "EncoderModule",
+    "LightningSystem",
+    "Noise",
+    "Objective",
+    "ReconstructionObjective",
+    "RetrievalObjective",
+    "RidgeSystem",
+    "Smooth",
+    "SquaredError",
+    "Stage",
+    "System",
+    "TrainingData",
+    "TrialBatches",
     "embed",
-    "fit",
     "info_nce",
     "load_pretrained",
+    "load_system",
     "reconstruction_loss",
     "retrieval_loss",
     "save_pretrained",

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-import inspect
+from functools import partial
 from typing import Any
 
+import lightning as L
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
+from torch.utils.data import DataLoader
 
 from neurodec.class_paths import named_classes, resolve_class
 from neurodec.encoders import ATM
 from neurodec.errors import NeurodecError, reading
 from neurodec.linear.classifier import Classifier
-from neurodec.training.module import takes_subject
+from neurodec.training.augmentations import Noise
+from neurodec.training.batches import Gather, Steps, as_tensor
+from neurodec.training.fit import takes_argument
+from neurodec.training.module import EncoderModule
+from neurodec.training.objectives import ClassObjective
+from neurodec.training.pretrained import embed
+from neurodec.training.trainer import quiet
+
+_PLAIN = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+}
 
 
 class ContrastiveClassifier(Classifier):
@@ -88,70 +103,59 @@ class ContrastiveClassifier(Classifier):
                 f"{self.encoder.__name__} takes channels by samples; these trials are patterns, so use the linear "
                 "decoder."
             )
-        self._spread = float(responses.std()) or 1.0
+        self._spread = float(np.std(responses)) or 1.0
         self._trained = [self._train(responses, row, subjects) for row in labels]
         return self
 
     def scores(self, responses: np.ndarray, subjects: np.ndarray) -> np.ndarray:
         """Return the cosine with every class's target; see `Classifier.scores`."""
-        inputs, ids = self._inputs(responses), torch.as_tensor(self._ids(subjects))
-        found = [[_embed(model, *batch) for batch in _batches(inputs, ids)] for model in self._trained]
-        rows = torch.stack([F.normalize(torch.cat(parts), dim=-1) for parts in found])
-        return rows[..., : self._n_classes].numpy()
-
-    def _inputs(self, responses: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.array(responses, dtype=np.float32)) / self._spread
+        inputs, ids = self._inputs(responses), self._ids(subjects)
+        found = [embed(model, inputs, ids)["image"] for model in self._trained]
+        rows = np.stack([z / np.linalg.norm(z, axis=1, keepdims=True).clip(min=1e-12) for z in found])
+        return rows[..., : self._n_classes]
 
     def _ids(self, subjects: np.ndarray) -> np.ndarray:
         """Return positions among the training subjects, -1 for unknown ones."""
         place = np.searchsorted(self._known, subjects).clip(max=len(self._known) - 1)
         return np.where(self.use_subject & (self._known[place] == subjects), place, -1)
 
+    def _inputs(self, responses: np.ndarray) -> np.ndarray:
+        return np.asarray(responses, dtype=np.float32) / np.float32(self._spread)
+
     def _train(self, responses: np.ndarray, labels: np.ndarray, subjects: np.ndarray) -> nn.Module:
         """Train one encoder; classes weigh alike, however often each was shown."""
-        inputs, ids = self._inputs(responses), torch.as_tensor(self._ids(subjects))
-        classes, n_rows = torch.as_tensor(labels), len(labels)
-        weight = n_rows / torch.bincount(classes, minlength=self._n_classes).clamp(min=1).float()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            model = self._build(*responses.shape[1:], len(self._known)).train()
-            n_steps = self.n_epochs * max(1, n_rows // self.batch_size)
-            optimizer = torch.optim.AdamW(model.parameters(), self.lr, weight_decay=self.weight_decay)
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=n_steps)
-            order = torch.empty(0, dtype=torch.long)
-            for _ in range(n_steps):
-                if len(order) < min(self.batch_size, n_rows):
-                    order = torch.randperm(n_rows)
-                rows, order = order[: self.batch_size], order[self.batch_size :]
-                noisy = inputs[rows] + self.noise * torch.randn_like(inputs[rows])
-                cosines = F.normalize(_embed(model, noisy, ids[rows]), dim=-1)[:, : self._n_classes]
-                loss = F.cross_entropy(self.scale * cosines, classes[rows], weight)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-        return model.eval()
-
-    def _build(self, n_chans: int, n_times: int, n_subjects: int) -> nn.Module:
-        build = self.encoder
+        n_rows = len(labels)
+        shown = torch.bincount(torch.as_tensor(labels), minlength=self._n_classes)
+        rows = {"subject": self._ids(subjects), "stimulus": np.arange(n_rows), "label": labels}
+        tensors = {name: torch.as_tensor(values) for name, values in rows.items()}
+        gather = Gather(as_tensor(self._inputs(responses)), torch.arange(n_rows), None, tensors, {})
         sizes = {
-            "n_chans": n_chans,
-            "n_times": n_times,
+            "n_chans": responses.shape[1],
+            "n_times": responses.shape[2],
             "n_outputs": self.n_outputs,
-            "n_subjects": n_subjects,
+            "n_subjects": len(self._known),
         }
-        accepted = inspect.signature(build.__init__).parameters
-        filled = {key: value for key, value in sizes.items() if key in accepted}
+        with torch.random.fork_rng(), quiet():
+            torch.manual_seed(self.seed)
+            encoder = self._build(sizes)
+            steps = Steps(
+                {"all": gather}, min(self.batch_size, n_rows), self.seed, lambda: trainer.current_epoch
+            )
+            module = EncoderModule(
+                encoder,
+                ClassObjective(n_rows / shown.clamp(min=1).float(), self.scale),
+                partial(torch.optim.AdamW, lr=self.lr, weight_decay=self.weight_decay),
+                partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=self.lr),
+                [Noise(self.noise)],
+                seed=self.seed,
+            )
+            trainer = L.Trainer(max_epochs=self.n_epochs, **_PLAIN)
+            trainer.fit(module, DataLoader(steps, batch_size=None))
+        return module.encoder.eval().cpu()
+
+    def _build(self, sizes: dict[str, int]) -> nn.Module:
+        accepted = {name: value for name, value in sizes.items() if takes_argument(self.encoder, name)}
         with reading(
-            f"The encoder {build.__name__}", "", "its arguments do not fit, so correct `encoder_args`"
+            f"The encoder {self.encoder.__name__}", "", "its arguments do not fit, so correct `encoder_args`"
         ):
-            return build(**filled, **named_classes(build, self.encoder_args))
-
-
-def _embed(model: nn.Module, inputs: Tensor, ids: Tensor) -> Tensor:
-    with torch.set_grad_enabled(model.training):
-        return model(inputs, ids) if takes_subject(model) else model(inputs)
-
-
-def _batches(inputs: Tensor, ids: Tensor, size: int = 256) -> zip:
-    return zip(inputs.split(size), ids.split(size), strict=True)
+            return self.encoder(**accepted, **named_classes(self.encoder, self.encoder_args))

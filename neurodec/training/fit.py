@@ -1,4 +1,4 @@
-"""One fit: LightningCLI underneath, resumed from the last checkpoint, exported as config.json and safetensors."""
+"""One training: Lightning underneath, resumed from the last checkpoint."""
 
 from __future__ import annotations
 
@@ -15,40 +15,26 @@ from typing import Any, Literal
 import lightning as L
 import pandas as pd
 import torch
+from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.plugins.io import CheckpointIO, TorchCheckpointIO
 
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, remove_partials, write_table
-from neurodec.training.datamodule import TrialsDataModule
-from neurodec.training.module import AlignmentModule
-from neurodec.training.pretrained import save_pretrained
+from neurodec.training.batches import TrialBatches
+from neurodec.training.module import EncoderModule
 from neurodec.training.trainer import built
 
-_FACTS = ("modality", "sfreq", "tmin", "ch_names", "ch_types", "mask_shape", "voxel_indices", "affine")
 _QUIET = {"logger": False, "enable_model_summary": False}  # metrics.csv and the report say what matters
 Selection = Literal["validation", "last", "published_protocol"]
-LINKED = ("n_chans", "n_times", "n_outputs", "n_subjects", "sfreq")
 _EXPECTED = (
     ".*isinstance.treespec, LeafSpec.*",
     ".*does not have many workers.*",  # a gather needs no workers
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*The number of training batches.*",
-    "LightningCLI's args parameter.*",
+    ".*has `__len__` defined.*",
+    ".*it is recommended to use `sync_dist=True`.*",  # every process judges all held-out trials
 )
-
-
-class FitCLI(LightningCLI):
-    """LightningCLI that tells the encoder the size of the data, so that recipes never repeat it."""
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Link the data's sizes and seed to the model."""
-        link_sizes(parser)
-
-    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """Build the trainer with checkpoints that a killed run cannot leave half written."""
-        return super().instantiate_trainer(**kwargs, plugins=[AtomicCheckpoints()])
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -65,59 +51,75 @@ class AtomicCheckpoints(TorchCheckpointIO):
             torch.save(checkpoint, partial)
 
 
-def link_sizes(parser: LightningArgumentParser) -> None:
-    """Link `data.n_chans` and the like to the encoder's arguments of the same name, where it has them."""
-    for name in LINKED:
-        parser.link_arguments(f"data.{name}", f"model.encoder.init_args.{name}", apply_on="instantiate")
-
-
-def fit(config: dict[str, Any], out: Path, name: str, selection: Selection) -> Path:
-    """Train one encoder, or go on training it, and export the chosen weights.
+def train(
+    module: EncoderModule, data: TrialBatches, settings: dict[str, Any], folder: Path, selection: Selection
+) -> tuple[L.Trainer, Path]:
+    """Train a module, or go on training it.
 
     Parameters
     ----------
-    config : dict
-        The sections `model`, `data` (with `prepared` and `features`) and `trainer` of a recipe, and `seed_everything`.
-    out : Path
-        Gets `checkpoints/<name>/` (`last.ckpt` after every epoch, `best.ckpt` by validation loss, `metrics.csv`) and
-        `models/<name>/`.
-    name : str
-        Of this fit.
+    module : EncoderModule
+    data : TrialBatches
+    settings : dict
+        The section `trainer` of a recipe: arguments of `lightning.Trainer`.
+    folder : Path
+        Gets `last.ckpt` after every epoch, `best.ckpt` by validation, and `metrics.csv`.
     selection : {"validation", "last", "published_protocol"}
-        Which epoch is exported: that of the lowest validation loss, the last, or that of the highest accuracy on the
-        test data (see `TrialsDataModule.validate_on_test`).
+        Which epoch is chosen: that of the lowest validation loss, the last, or that of the highest accuracy on the test
+        data.
 
     Returns
     -------
-    Path
-        ``out / "models" / name``.
+    trainer : Trainer
+    chosen : Path
+        The checkpoint to take.
 
     Notes
     -----
     A killed run goes on from `last.ckpt` and ends with the same weights as an unbroken one.
     """
-    model_folder, checkpoints = out / "models" / name, out / "checkpoints" / name
-    if (model_folder / "config.json").exists():
-        return model_folder
-    remove_partials(checkpoints)
+    validated = data.judged is not None or data.settings.validation_fraction > 0
+    monitor = ("val_top1" if selection == "published_protocol" else "val_loss") if validated else None
     with warnings.catch_warnings():
         for message in _EXPECTED:
             warnings.filterwarnings("ignore", message=message)
-        monitor = "val_top1" if selection == "published_protocol" else "val_loss"
-        with reading("The recipe", "", "correct its sections data, model and trainer"):
-            cli = _build(config, checkpoints, monitor)
-        last = checkpoints / "last.ckpt"
+        with reading("The recipe", "", "correct its sections data and trainer"):
+            trainer = _trainer(settings, folder, monitor)
+        if trainer.is_global_zero:
+            remove_partials(folder)
+        last = folder / "last.ckpt"
         earlier = read_own_checkpoint(last) if last.exists() else {"callbacks": {}}
         # Lightning would give a run that had already stopped early one more epoch.
         if not any(state.get("stopped_epoch") for state in earlier["callbacks"].values()):
             resumed = last if last.exists() else None
-            with _telling(type(cli.model.encoder).__name__):
-                cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=resumed, weights_only=True)
-    best = checkpoints / "best.ckpt"
-    validated = selection != "last" and best.exists()
-    if cli.trainer.is_global_zero:
-        _export(model_folder, cli, best if validated else last, selection if validated else "last")
-    return model_folder
+            with _telling(type(module.encoder).__name__):
+                trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    best = folder / "best.ckpt"
+    return trainer, best if selection != "last" and best.exists() else last
+
+
+def _trainer(settings: dict[str, Any], folder: Path, monitor: str | None) -> L.Trainer:
+    """Build the trainer with checkpoints that a killed run cannot leave half written, and a history of its own."""
+    settings = {**_QUIET, **{key: value for key, value in settings.items() if value is not None}}
+    named = any(name.endswith("ProgressBar") for name in built(settings.get("callbacks")))
+    settings.setdefault("enable_progress_bar", sys.stderr.isatty() or named)
+    settings["default_root_dir"] = str(folder)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # their tips are not about the user's data
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(L.Trainer, "trainer", instantiate=False)
+    chosen = vars(parser.instantiate_classes(parser.parse_object({"trainer": settings})).trainer)
+    callbacks, plugins = _as_list(chosen.get("callbacks")), _as_list(chosen.get("plugins"))
+    if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        plugins.append(AtomicCheckpoints())
+    callbacks += [History(folder / "metrics.csv"), *_checkpoints(folder, monitor)]
+    # Batches are shared among processes by ourselves.
+    options = {"callbacks": callbacks, "plugins": plugins, "use_distributed_sampler": False}
+    return L.Trainer(**{**chosen, **options})
+
+
+def _as_list(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 @contextmanager
@@ -160,6 +162,24 @@ def read_own_checkpoint(path: Path) -> dict[str, Any]:
         return content
 
 
+def chosen_weights(path: Path) -> tuple[dict[str, torch.Tensor], int]:
+    """Return the weights of a checkpoint that a fit wrote, and its epoch.
+
+    Raises
+    ------
+    NeurodecError
+        If training diverged.
+    """
+    checkpoint = read_own_checkpoint(path)
+    broken = [name for name, value in checkpoint["state_dict"].items() if not value.isfinite().all()]
+    if broken:
+        raise NeurodecError(
+            f"Training diverged: {broken[0]} is not finite in {path}; lower the learning rate, or take another "
+            f"trainer.precision, and delete {path.parent}."
+        )
+    return checkpoint["state_dict"], checkpoint["epoch"]
+
+
 def _texts(state: Any) -> Iterator[str]:
     if isinstance(state, str):
         yield state
@@ -179,57 +199,6 @@ def takes_argument(encoder: type[torch.nn.Module], name: str) -> bool:
         if all(argument.kind != inspect.Parameter.VAR_KEYWORD for argument in arguments.values()):
             return False
     return False
-
-
-def _export(folder: Path, cli: FitCLI, chosen: Path, selection: str) -> None:
-    checkpoint, data = read_own_checkpoint(chosen), cli.datamodule
-    broken = [name for name, value in checkpoint["state_dict"].items() if not value.isfinite().all()]
-    if broken:
-        raise NeurodecError(
-            f"Training diverged: {broken[0]} is not finite in {chosen}; lower model.lr, or take another "
-            f"trainer.precision, and delete {chosen.parent}."
-        )
-    cli.model.load_state_dict(checkpoint["state_dict"])
-    facts = {
-        "embedding_space": data.features.info["embedding_space"],
-        "subjects": data.subjects,
-        **{name: data.trials.info.get(name) for name in _FACTS},
-        "n_times": data.n_times,
-        "epoch": checkpoint["epoch"],
-        "selection": selection,
-    }
-    encoder, kind = cli.config["model"]["encoder"].as_dict(), type(cli.model.encoder)
-    sizes = {name: getattr(data, name) for name in LINKED if takes_argument(kind, name)}
-    encoder["init_args"] = {**(encoder.get("init_args") or {}), **sizes}
-    save_pretrained(folder, cli.model.encoder, encoder, facts)
-
-
-def _build(config: dict[str, Any], folder: Path, monitor: str) -> FitCLI:
-    trainer = {
-        **_QUIET,
-        **{key: value for key, value in config.get("trainer", {}).items() if value is not None},
-    }
-    named = any(name.endswith("ProgressBar") for name in built(trainer.get("callbacks")))
-    trainer.setdefault("enable_progress_bar", sys.stderr.isatty() or named)
-    trainer["default_root_dir"] = str(folder)
-    data = config["data"]
-    validated = data.get("validate_on_test", False) or data.get("validation_fraction", 0.1) > 0
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # their tips are not about the user's data
-    return FitCLI(
-        AlignmentModule,
-        TrialsDataModule,
-        run=False,
-        save_config_callback=None,
-        seed_everything_default=config.get("seed_everything", 42),
-        trainer_defaults={
-            "callbacks": [
-                History(folder / "metrics.csv"),
-                *_checkpoints(folder, monitor if validated else None),
-            ]
-        },
-        args={"model": config["model"], "data": data, "trainer": trainer},
-    )
 
 
 def _checkpoints(folder: Path, monitor: str | None) -> list[ModelCheckpoint]:
@@ -261,13 +230,12 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Add the epoch's row and rewrite the file."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        rate = (
-            trainer.num_training_batches
-            * trainer.datamodule.batch_size
-            / (time.perf_counter() - self.started)
-        )
+        data = trainer.datamodule
+        n_samples = trainer.num_training_batches * data.share * len(data.spaces)  # over all processes
+        rate = n_samples / (time.perf_counter() - self.started)
         self.rows.append({"epoch": trainer.current_epoch, **metrics, "samples_per_s": round(rate, 1)})
-        write_table(self.path, pd.DataFrame(self.rows))
+        if trainer.is_global_zero:
+            write_table(self.path, pd.DataFrame(self.rows))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows so far."""

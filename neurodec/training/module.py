@@ -1,157 +1,202 @@
-"""The LightningModule that aligns any encoder to frozen embeddings."""
+"""The LightningModule that trains any encoder with any objective."""
 
 from __future__ import annotations
 
 import inspect
-import math
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from neurodec.training.datamodule import Batch
-from neurodec.training.losses import info_nce, reconstruction_loss, retrieval_loss
+from neurodec.training.augmentations import Augmentation
+from neurodec.training.batches import Batch
+from neurodec.training.objectives import Heads, Objective
 
-_MAX_SCALE = 100.0
+OptimizerCallable = Callable[[Iterable], Optimizer]
+LRSchedulerCallable = Callable[[Optimizer], LRScheduler]
 
 
-class AlignmentModule(L.LightningModule):
-    """Contrastive alignment of brain responses to the embeddings of what was seen.
+class EncoderModule(L.LightningModule):
+    """Trains an encoder.
 
     Parameters
     ----------
     encoder : nn.Module
-        ``forward(response, subject)``, or ``forward(response)`` as braindecode's models have it.
-    objective : {"retrieval", "reconstruction"}
-        ATM's mixes: InfoNCE with image and text, or squared error with a little InfoNCE.
-    scale : {"exp", "raw", "softplus", "fixed"}
-        Form of the learned logit scale, which starts at ln(1/0.07): "exp" clamped at 100 (CLIP; ATM 2026), "raw"
-        (ATM 2024 and 2025), "softplus", or "fixed" at 1/0.07.
-    normalize : bool
-        Normalise the brain's embedding in the loss (ATM 2026) or not (2024, 2025).
-    multi_positive : bool
-        Treat rows of one stimulus in a batch as each other's positives instead of negatives.
-    text_weight : float
-        Share of the caption term in the retrieval objective.
+        ``forward(response, subject, *, space)``, of which it takes what it needs; returns a Tensor (the objective's
+        head) or a dict of heads.
+    objective : Objective
+    optimizer : callable
+        From parameters to an optimiser.
+    lr_scheduler : callable, optional
+        From the optimiser (and `total_steps`, where it takes that) to a schedule, stepped after every batch.
+    augmentations : sequence of Augmentation
+        Of the responses, in training.
     hide_subject : float
-        Share of the training rows whose subject the encoder is not told (-1), so that it also learns to read people
-        it has never met.
-    lr, weight_decay : float
-        AdamW.
+        Share of the training rows whose subject the encoder is not told (-1).
+    spaces : sequence of str
+        Names of the spaces, in the order of their numbers in batches.
     seed : int
         Chance in a step follows from (seed, step, process), so a run resumed at an epoch's end equals an unbroken one.
-
-    References
-    ----------
-    Li et al. (2024), Visual decoding and reconstruction via EEG embeddings with guided diffusion.
     """
 
     def __init__(
         self,
         encoder: nn.Module,
-        objective: Literal["retrieval", "reconstruction"] = "retrieval",
-        scale: Literal["exp", "raw", "softplus", "fixed"] = "exp",
-        normalize: bool = True,
-        multi_positive: bool = True,
-        text_weight: float = 0.01,
-        hide_subject: float = 0.1,
-        lr: float = 3e-4,
-        weight_decay: float = 0.01,
+        objective: Objective,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        augmentations: Sequence[Augmentation] = (),
+        hide_subject: float = 0.0,
+        spaces: Sequence[str] = ("all",),
         seed: int = 42,
     ) -> None:
         super().__init__()
-        self.encoder, self.objective, self.scale_form = encoder, objective, scale
-        self.normalize, self.multi_positive, self.text_weight = normalize, multi_positive, text_weight
-        self.hide_subject, self.lr, self.weight_decay, self.seed = hide_subject, lr, weight_decay, seed
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)), requires_grad=scale != "fixed")
-        self._takes_subject = takes_subject(encoder)
+        self.encoder, self.objective = encoder, objective
+        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
+        self.augmentations = nn.ModuleList(augmentations)
+        self.hide_subject, self.spaces, self.seed = hide_subject, list(spaces), seed
+        self._options = {"encoder": encoder} if takes(objective.forward, "encoder") else {}
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def forward(self, response: Tensor, subject: Tensor) -> Tensor:
-        """Return the embedding (B, D)."""
-        return self.encoder(response, subject) if self._takes_subject else self.encoder(response)
+    def forward(self, response: Tensor, subject: Tensor, space: str) -> Heads:
+        """Return the heads of responses of one space."""
+        return heads_of(self.encoder, response, subject, space, self.objective.head)
 
-    @property
-    def scale(self) -> Tensor:
-        """The factor on the cosine similarities."""
-        forms = {"raw": lambda s: s, "softplus": F.softplus}
-        return forms.get(self.scale_form, lambda s: s.exp().clamp(max=_MAX_SCALE))(self.logit_scale)
+    def losses(self, found: Heads, batch: Batch, *, alone: bool = False) -> Heads:
+        """Return the objective's terms in full precision, over the rows of every process unless `alone`."""
+        with torch.autocast(self.device.type, enabled=False):
+            # Half and double precision trainers convert the targets of a batch as well.
+            found = {name: self._everyone(values.float(), alone) for name, values in found.items()}
+            batch = {
+                name: self._everyone(_single(values), alone)
+                for name, values in batch.items()
+                if name != "response"
+            }
+            return self.objective(found, batch, self._progress, **self._options)
 
-    def loss(self, batch: Batch, brain: Tensor) -> Tensor:
-        """Return the objective of one batch in full precision, with the negatives of every process."""
-        with torch.autocast(brain.device.type, enabled=False):
-            return self._objective(batch, brain.float())
-
-    def _objective(self, batch: Batch, brain: Tensor) -> Tensor:
-        """Both sides in float32: a trainer in half or double precision converts the targets of a batch as well."""
-        groups = self._everyone(batch["stimulus"]) if self.multi_positive else None
-        target = self._everyone(batch["target"].float())
-        if self.objective == "reconstruction":
-            return reconstruction_loss(self._everyone(brain), target, self.scale, groups=groups)
-        brain = self._everyone(F.normalize(brain, dim=-1) if self.normalize else brain)
-        target = F.normalize(target, dim=-1)
-        if "text" not in batch:
-            return info_nce(brain, target, self.scale, groups)
-        text = F.normalize(self._everyone(batch["text"].float()), dim=-1)
-        return retrieval_loss(brain, target, text, self.scale, 1 - self.text_weight, groups)
-
-    def _everyone(self, rows: Tensor) -> Tensor:
+    def _everyone(self, rows: Tensor, alone: bool) -> Tensor:
         """Gather rows across processes, with gradients."""
-        if self._trainer is None or self.trainer.world_size == 1:
+        if alone or self._trainer is None or self.trainer.world_size == 1:
             return rows
         return self.all_gather(rows, sync_grads=True).flatten(0, 1)
 
-    def on_train_batch_start(self, batch: Batch, index: int) -> None:
+    @property
+    def _progress(self) -> float:
+        if self._trainer is None or (not self.trainer.max_steps and not self.trainer.max_epochs):
+            return 0.0
+        total = self.trainer.estimated_stepping_batches
+        return min(1.0, self.trainer.global_step / total) if 0 < total < float("inf") else 0.0
+
+    def on_train_batch_start(self, batch: dict[str, Batch], index: int) -> None:
         """Seed dropout from the step, for exact resumption."""
         step = self.trainer.fit_loop.total_batch_idx * self.trainer.world_size + self.global_rank
         torch.manual_seed(self.seed * 1_000_003 + step)
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        """Return the loss of a batch."""
-        hidden = torch.rand_like(batch["subject"], dtype=torch.float32) < self.hide_subject
-        loss = self.loss(batch, self(batch["response"], batch["subject"].masked_fill(hidden, -1)))
-        self.log(
-            "train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch["stimulus"])
-        )
-        self._log_mean_predictor("train", batch)
+    def training_step(self, batch: dict[str, Batch], index: int) -> Tensor:
+        """Return the sum of the objective's terms."""
+        found, targets = self._run(batch, training=True)
+        terms = self.losses(found, targets)
+        loss = torch.stack(list(terms.values())).sum()
+        self._log("train", loss, terms, len(targets["stimulus"]))
+        self._log_guess("train", targets, alone=False)
         return loss
 
-    @torch.no_grad()
-    def _log_mean_predictor(self, part: str, batch: Batch) -> None:
-        """Log what a model that reads nothing can reach: the mean target, or as near to all targets as to any."""
-        target = batch["target"].float()
-        mean = target.mean(dim=0) if self.objective == "reconstruction" else target.new_zeros(target.shape[1])
-        loss = self.loss(batch, mean.expand(len(target), -1))
-        self.log(f"{part}_loss_of_mean", loss, on_step=False, on_epoch=True, batch_size=len(target))
-
-    def validation_step(self, batch: Batch, index: int) -> None:
+    def validation_step(self, batch: dict[str, Batch], index: int) -> None:
         """Keep the embeddings; the scores need all of them."""
-        brain = self(batch["response"], batch["subject"])
-        self.log("val_loss", self.loss(batch, brain), prog_bar=True, batch_size=len(brain))
-        self._log_mean_predictor("val", batch)
-        self._seen.append(
-            tuple(map(self._everyone, (brain.float(), batch["stimulus"], batch["target"].float())))
-        )
+        found, targets = self._run(batch, training=False)
+        terms = self.losses(found, targets, alone=True)  # every process judges all held-out trials
+        loss = torch.stack(list(terms.values())).sum()
+        self._log("val", loss, terms, len(targets["stimulus"]))
+        self._log_guess("val", targets, alone=True)
+        head = self.objective.head
+        if head in targets:
+            with torch.autocast(self.device.type, enabled=False):
+                wanted = self.objective.project(head, _single(targets[head]))
+            self._seen.append((found[head].float(), targets["stimulus"], wanted.float()))
 
     def on_validation_epoch_end(self) -> None:
         """Log how often a held-out stimulus is found among all held-out ones."""
+        if not self._seen:
+            return
         brain, stimulus, target = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
         self._seen.clear()
         gallery, true = stimulus.unique(return_inverse=True)
         first = torch.zeros_like(gallery).scatter_(
             0, true.flip(0), torch.arange(len(true), device=true.device).flip(0)
         )
-        similarity = F.normalize(brain, dim=-1) @ F.normalize(target[first], dim=-1).T
+        similarity = F.normalize(brain.flatten(1), dim=-1) @ F.normalize(target[first].flatten(1), dim=-1).T
         self.log("val_top1", (similarity.argmax(dim=1) == true).float().mean(), prog_bar=True)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW without a schedule, as published."""
+    def _run(self, batch: dict[str, Batch], *, training: bool) -> tuple[Heads, Batch]:
+        """Encode every space's rows, and join them space after space; responses stay apart."""
+        found, targets = [], []
+        for space, own in batch.items():
+            response, subject = own["response"], own["subject"]
+            if training:
+                hidden = torch.rand_like(subject, dtype=torch.float32) < self.hide_subject
+                subject = subject.masked_fill(hidden, -1)
+                for augmentation in self.augmentations:
+                    response = augmentation(response)
+            found.append(self(response, subject, space))
+            targets.append({name: values for name, values in own.items() if name != "response"})
+        return _joined(found), _joined(targets)
+
+    def _log(self, part: str, loss: Tensor, terms: Heads, n_rows: int) -> None:
+        options = {"on_step": False, "on_epoch": True, "batch_size": n_rows}
+        self.log(f"{part}_loss", loss, prog_bar=True, **options)
+        if len(terms) > 1:
+            for name, term in terms.items():
+                self.log(f"{part}_{name}", term, **options)
+
+    @torch.no_grad()
+    def _log_guess(self, part: str, batch: Batch, *, alone: bool) -> None:
+        """Log what a system that reads nothing can reach."""
+        guessed = self.objective.guess({name: _single(values) for name, values in batch.items()})
+        if guessed is not None:
+            loss = torch.stack(list(self.losses(guessed, batch, alone=alone).values())).sum()
+            self.log(
+                f"{part}_loss_of_mean", loss, on_step=False, on_epoch=True, batch_size=len(batch["stimulus"])
+            )
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser of what is trained, and the schedule if there is one."""
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        half = any(parameter.dtype == torch.float16 for parameter in parameters)
-        eps = 1e-4 if half else 1e-8  # which half precision rounds to nothing, and then divides by it
-        return torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay, eps=eps)
+        optimizer = self.optimizer(parameters)
+        if any(parameter.dtype == torch.float16 for parameter in parameters):
+            for (
+                group
+            ) in optimizer.param_groups:  # half precision rounds less to nothing, and then divides by it
+                group["eps"] = max(group.get("eps", 1e-4), 1e-4)
+        if self.lr_scheduler is None:
+            return optimizer
+        scheduler = scheduled(self.lr_scheduler, optimizer, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def scheduled(build: LRSchedulerCallable, optimizer: Optimizer, total_steps: int) -> LRScheduler:
+    """Build a schedule; the total number of steps is filled in where it takes one that the recipe cannot know."""
+    try:
+        return build(optimizer)
+    except (TypeError, ValueError):  # OneCycleLR without total_steps says the latter
+        return build(optimizer, total_steps=total_steps)
+
+
+def heads_of(encoder: nn.Module, response: Tensor, subject: Tensor, space: str, head: str) -> Heads:
+    """Run an encoder with what of the subject and the space it takes; one Tensor is named `head`."""
+    arguments = (response, subject) if takes_subject(encoder) else (response,)
+    options = {"space": space} if takes(encoder.forward, "space") else {}
+    found = encoder(*arguments, **options)
+    return found if isinstance(found, dict) else {head: found}
+
+
+def takes(function: Callable, name: str) -> bool:
+    """Tell whether a function has an argument of this name."""
+    return name in inspect.signature(function).parameters
 
 
 def takes_subject(encoder: nn.Module) -> bool:
@@ -162,3 +207,13 @@ def takes_subject(encoder: nn.Module) -> bool:
         argument.name == "subject" or (argument.default is argument.empty and argument.kind in positional)
         for argument in second
     )
+
+
+def _single(values: Tensor) -> Tensor:
+    return values.float() if values.is_floating_point() else values
+
+
+def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    if len(parts) == 1:
+        return parts[0]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

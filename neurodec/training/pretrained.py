@@ -1,4 +1,4 @@
-"""A trained encoder on disk: `config.json` and `model.safetensors`, no pickle."""
+"""A trained encoder and its objective on disk: `config.json` and safetensors, no pickle."""
 
 from __future__ import annotations
 
@@ -8,39 +8,87 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
-from neurodec.class_paths import named_classes, resolve_class
+from neurodec.class_paths import build, named_classes, resolve_class
+from neurodec.data.responses import View
 from neurodec.encoders.published import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, read_json, track, write_json
-from neurodec.training.datamodule import as_tensor
-from neurodec.training.module import takes_subject
+from neurodec.training.batches import as_tensor
+from neurodec.training.fit import takes_argument
+from neurodec.training.module import heads_of
+from neurodec.training.objectives import Objective
+
+_WEIGHTS = {"encoder": "model.safetensors", "objective": "objective.safetensors"}
+
+
+def build_encoder(
+    config: dict[str, Any], sizes: dict[str, Any], allow: frozenset[str] | set[str] = frozenset()
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Build an encoder, telling it the sizes of the data that its constructor asks for.
+
+    Parameters
+    ----------
+    config : dict
+        `class_path` and `init_args`.
+    sizes : dict
+        Such as `n_chans`; those that the class takes are filled in.
+    allow : set of str
+        Further packages whose classes may be named.
+
+    Returns
+    -------
+    encoder : nn.Module
+    config : dict
+        With the sizes, so that the same call without any rebuilds it.
+
+    Raises
+    ------
+    NeurodecError
+        If the class is not allowed, is no module, or does not take the arguments.
+    """
+    try:
+        path, arguments = config["class_path"], dict(config.get("init_args") or {})
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise NeurodecError(
+            "No encoder is named; write  encoder: {class_path: neurodec.encoders.ATM}."
+        ) from error
+    kind = resolve_class(path, nn.Module, allow, "encoder")
+    arguments |= {name: value for name, value in sizes.items() if takes_argument(kind, name)}
+    with reading(
+        f"The encoder {path}", "", "its arguments do not fit the class, so correct them, or fit again"
+    ):
+        return kind(**named_classes(kind, arguments, allow)), {"class_path": path, "init_args": arguments}
 
 
 def save_pretrained(
-    folder: str | Path, encoder: nn.Module, encoder_config: dict[str, Any], facts: dict[str, Any]
+    folder: str | Path,
+    encoder: nn.Module,
+    objective: Objective,
+    config: dict[str, Any],
 ) -> None:
-    """Write an encoder so that `load_pretrained` rebuilds it.
+    """Write an encoder and its objective so that `load_pretrained` and `load_objective` rebuild them.
 
     Parameters
     ----------
     folder : str or Path
     encoder : nn.Module
-    encoder_config : dict
-        `class_path` and `init_args` that build it.
-    facts : dict
-        What a user must know to feed it: channels, rate, window, subjects, embedding space.
+    objective : Objective
+    config : dict
+        `encoder` and `objective` (class path and arguments), and what a user must know to feed the encoder.
     """
     folder = Path(folder)
-    with atomic_path(folder / "model.safetensors") as partial:
-        save_file({name: _stored(value) for name, value in encoder.state_dict().items()}, partial)
-    write_json(folder / "config.json", {"encoder": encoder_config, **facts})
+    for name, module in (("encoder", encoder), ("objective", objective)):
+        state = {key: _stored(value) for key, value in module.state_dict().items()}
+        with atomic_path(folder / _WEIGHTS[name]) as partial:
+            save_file(state, partial)
+    write_json(folder / "config.json", config)
 
 
 def _stored(value: torch.Tensor) -> torch.Tensor:
     """Return a tensor as it is written: in single precision, whatever it was trained in."""
-    value = value.detach().cpu().contiguous()
+    value = value.detach().cpu().contiguous().clone()
     return value.float() if value.is_floating_point() else value
 
 
@@ -67,33 +115,38 @@ def load_pretrained(
         If a file is missing, the class is not allowed, or any tensor does not fit (every one is named).
     """
     config = read_json(Path(folder) / "config.json")
-    try:
-        path, arguments = config["encoder"]["class_path"], config["encoder"].get("init_args") or {}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise NeurodecError(f"{folder}/config.json names no encoder; give a folder made by `fit`.") from error
-    kind = resolve_class(path, nn.Module, allow, "encoder")
-    with reading(
-        Path(folder) / "config.json", "an encoder", "its arguments do not fit the class, so fit again"
-    ):
-        encoder = kind(**named_classes(kind, arguments, allow))
-    state = read_checkpoint(Path(folder) / "model.safetensors")
+    if not isinstance(config, dict) or "encoder" not in config:
+        raise NeurodecError(f"{folder}/config.json names no encoder; give a folder made by `fit`.")
+    encoder, _ = build_encoder(config["encoder"], {}, allow)
+    state = read_checkpoint(Path(folder) / _WEIGHTS["encoder"])
     return take_exactly(encoder, state, str(folder)).eval(), config
+
+
+def load_objective(
+    folder: str | Path, config: dict[str, Any], allow: frozenset[str] | set[str] = frozenset()
+) -> Objective:
+    """Rebuild the objective that an encoder was trained with: its projectors apply to galleries."""
+    objective = build(Objective, config.get("objective"), "objective", allow)
+    state = read_checkpoint(Path(folder) / _WEIGHTS["objective"])
+    return take_exactly(objective, state, str(folder)).eval()
 
 
 @torch.no_grad()
 def embed(
     encoder: nn.Module,
-    responses: np.ndarray,
+    responses: np.ndarray | View,
     subject: np.ndarray,
     batch_size: int = 256,
     device: str = "auto",
-) -> np.ndarray:
-    """Embed responses in batches.
+    space: str = "all",
+    head: str = "image",
+) -> dict[str, np.ndarray]:
+    """Predict the targets of responses of one space, in batches.
 
     Parameters
     ----------
     encoder : nn.Module
-    responses : ndarray, shape (n_trials, n_chans, n_times)
+    responses : ndarray or View, shape (n_trials, n_chans, n_times) or (n_trials, n_voxels)
         May be memory-mapped.
     subject : ndarray of int, shape (n_trials,)
         Subject ids; -1 is unknown.
@@ -101,18 +154,23 @@ def embed(
         Does not change the result.
     device : str
         A torch device, or "auto": the first GPU if there is one.
+    space : str
+        Where the responses are from.
+    head : str
+        Name of the prediction of an encoder that makes one only.
 
     Returns
     -------
-    ndarray, shape (n_trials, D), float32
+    dict of ndarray, shape (n_trials, ...), float32
+        Head to predictions.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     encoder = encoder.to(device).eval()
-    with_subject = takes_subject(encoder)
-    values = []
+    found: list[dict[str, Tensor]] = []
     for start in track(range(0, len(responses), batch_size), "embedding"):
         batch = as_tensor(np.ascontiguousarray(responses[start : start + batch_size])).to(device)
         ids = torch.as_tensor(subject[start : start + batch_size], device=device)
-        values.append((encoder(batch, ids) if with_subject else encoder(batch)).float().cpu())
-    return torch.cat(values).numpy()
+        heads = heads_of(encoder, batch, ids, space, head)
+        found.append({name: values.float().cpu() for name, values in heads.items()})
+    return {name: torch.cat([part[name] for part in found]).numpy() for name in found[0]}

@@ -41,11 +41,11 @@ def test_a_picture_depends_on_its_row_only(decoders, kind, guidance, monkeypatch
     """The same whatever the batch size and the order; another batch size rounds other sums: 1 of 255."""
     decoder, z = decoders[kind], rows(kind, 5)
     settings = {"n_steps": 3, "guidance": guidance}
-    together = pixels(decoder.decode(z, generator=seeded(range(5)), **settings))
+    together = pixels(decoder.draw(z, generator=seeded(range(5)), **settings))
     monkeypatch.setattr(decoder, "batch_size", 2)
-    turned = decoder.decode(z.flip(0), generator=seeded(range(4, -1, -1)), **settings)[::-1]
+    turned = decoder.draw(z.flip(0), generator=seeded(range(4, -1, -1)), **settings)[::-1]
     monkeypatch.setattr(decoder, "batch_size", 1)
-    alone = decoder.decode(z, generator=seeded(range(5)), **settings)
+    alone = decoder.draw(z, generator=seeded(range(5)), **settings)
     assert np.abs(together - pixels(turned)).max() <= 1
     assert np.abs(together - pixels(alone)).max() <= 1
     assert len(np.unique(together.reshape(5, -1), axis=0)) == 5
@@ -56,7 +56,7 @@ def test_a_picture_depends_on_its_embedding_and_seed(decoders, kind):
     decoder, z = decoders[kind], torch.cat([rows(kind, 1)] * 3)
     z[1] = rows(kind, 1, seed=9)[0]
     same, other_embedding, other_seed = pixels(
-        decoder.decode(z, generator=seeded([0, 0, 1]), n_steps=3, guidance=0.0)
+        decoder.draw(z, generator=seeded([0, 0, 1]), n_steps=3, guidance=0.0)
     )
     assert np.abs(same - other_embedding).mean() > 1
     assert np.abs(same - other_seed).mean() > 1
@@ -97,16 +97,16 @@ def test_one_row_is_the_stock_pipeline(decoders, kind, guidance, sdxl, textless,
         guidance_scale=guidance,
     ).images
     captions = None if kind == "textless" else ["a small dog"]
-    found = decoders[kind].decode(z, captions=captions, generator=seeded([5]), n_steps=3, guidance=guidance)
+    found = decoders[kind].draw(z, captions=captions, generator=seeded([5]), n_steps=3, guidance=guidance)
     assert np.array_equal(pixels(found), pixels(expected))
 
 
 @pytest.mark.parametrize("kind", ["sdxl", "sd15"])
 def test_captions_reach_their_row(decoders, kind):
     z, settings = rows(kind, 2), {"n_steps": 3, "guidance": 0.0}
-    plain = pixels(decoders[kind].decode(z, generator=seeded([0, 1]), **settings))
-    empty = pixels(decoders[kind].decode(z, captions=["", ""], generator=seeded([0, 1]), **settings))
-    said = pixels(decoders[kind].decode(z, captions=["", "a red fish"], generator=seeded([0, 1]), **settings))
+    plain = pixels(decoders[kind].draw(z, generator=seeded([0, 1]), **settings))
+    empty = pixels(decoders[kind].draw(z, captions=["", ""], generator=seeded([0, 1]), **settings))
+    said = pixels(decoders[kind].draw(z, captions=["", "a red fish"], generator=seeded([0, 1]), **settings))
     assert np.array_equal(plain, empty)
     assert np.abs(said - plain)[0].max() <= 1
     assert np.abs(said - plain)[1].max() > 1
@@ -119,7 +119,7 @@ def test_a_start_picture_is_kept_the_more_the_lower_the_strength(decoders, kind)
     away = [
         np.abs(
             pixels(
-                decoder.decode(
+                decoder.draw(
                     z,
                     init_images=start,
                     strength=strength,
@@ -138,9 +138,9 @@ def test_a_start_picture_is_kept_the_more_the_lower_the_strength(decoders, kind)
 def test_start_pictures_are_resized_and_stay_with_their_row(decoders, monkeypatch):
     decoder, z, start = decoders["textless"], rows("textless", 3), noise_pictures(3, size=24)
     settings = {"strength": 0.5, "n_steps": 4, "guidance": 2.0}
-    together = decoder.decode(z, init_images=start, generator=seeded(range(3)), **settings)
+    together = decoder.draw(z, init_images=start, generator=seeded(range(3)), **settings)
     monkeypatch.setattr(decoder, "batch_size", 2)
-    turned = decoder.decode(z.flip(0), init_images=start[::-1], generator=seeded([2, 1, 0]), **settings)
+    turned = decoder.draw(z.flip(0), init_images=start[::-1], generator=seeded([2, 1, 0]), **settings)
     assert {picture.size for picture in together} == {(16, 16)}
     assert np.abs(pixels(together) - pixels(turned[::-1])).max() <= 1
 
@@ -151,7 +151,7 @@ def test_guidance_up_to_one_makes_one_pass(decoders):
         lambda _m, inputs, _o: passes.append(len(inputs[0]))
     )
     for guidance in (0.0, 1.0, 1.5):
-        decoder.decode(rows("sdxl", 3), generator=seeded(range(3)), n_steps=1, guidance=guidance)
+        decoder.draw(rows("sdxl", 3), generator=seeded(range(3)), n_steps=1, guidance=guidance)
     handle.remove()
     assert passes == [3, 3, 6]
 
@@ -167,17 +167,17 @@ def test_guidance_with_tokens_leads_away_from_the_empty_picture(decoders, adapte
     unet = decoders["plus"]._pipeline.unet
     handle = unet.encoder_hid_proj.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0][0]))
     z = rows("plus", 2)
-    decoders["plus"].decode(z, generator=seeded(range(2)), n_steps=1, guidance=2.0)
+    decoders["plus"].draw(z, generator=seeded(range(2)), n_steps=1, guidance=2.0)
     handle.remove()
     assert torch.equal(seen[0], torch.cat([wanted, wanted, z])[:, None])
     with pytest.raises(NeurodecError, match=r"have 9 tokens, the image encoder .* makes 17"):
-        decoders["plus"].decode(z[:, :9], generator=seeded(range(2)), n_steps=1, guidance=2.0)
+        decoders["plus"].draw(z[:, :9], generator=seeded(range(2)), n_steps=1, guidance=2.0)
 
 
 def test_adapter_scale_zero_is_text_alone(sdxl, adapters):
     decoder = GuidedDiffusion(str(sdxl), str(adapters), **SDXL, device="cpu", adapter_scale=0.0)
     first, second = (
-        decoder.decode(rows("sdxl", 1, seed), generator=seeded([0]), n_steps=2, guidance=0.0)
+        decoder.draw(rows("sdxl", 1, seed), generator=seeded([0]), n_steps=2, guidance=0.0)
         for seed in (0, 1)
     )
     assert np.array_equal(pixels(first), pixels(second))
@@ -197,7 +197,7 @@ def test_half_precision_draws_the_same_pictures(sdxl, adapters, decoders, dtype)
     half = GuidedDiffusion(str(sdxl), str(adapters), **SDXL, device="cpu", dtype=dtype)
     for init in (None, start):
         rounded, exact = (
-            pixels(each.decode(z, init_images=init, generator=seeded([0, 1]), **settings))
+            pixels(each.draw(z, init_images=init, generator=seeded([0, 1]), **settings))
             for each in (half, decoders["sdxl"])
         )
         assert np.abs(rounded - exact).mean() < 3
@@ -213,7 +213,7 @@ def test_whole_networks_come_and_go(sdxl, adapters, decoders):
     z, settings = rows("sdxl", 2), {"n_steps": 2, "guidance": 2.0}
     for init in (None, noise_pictures(2), None):
         found, expected = (
-            pixels(each.decode(z, init_images=init, generator=seeded([0, 1]), **settings))
+            pixels(each.draw(z, init_images=init, generator=seeded([0, 1]), **settings))
             for each in (offloaded, decoders["sdxl"])
         )
         assert np.array_equal(found, expected)
@@ -221,7 +221,7 @@ def test_whole_networks_come_and_go(sdxl, adapters, decoders):
 
 def test_drawing_is_silent(decoders, capfd, caplog):
     """No bars of diffusers, no remark about a long prompt."""
-    decoders["sdxl"].decode(
+    decoders["sdxl"].draw(
         rows("sdxl", 1), captions=["a fish " * 40], generator=seeded([0]), n_steps=1, guidance=0.0
     )
     assert capfd.readouterr() == ("", "")

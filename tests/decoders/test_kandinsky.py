@@ -34,7 +34,7 @@ def test_one_row_is_the_stock_pipeline(decoder, kandinsky, kandinsky_prior, guid
         num_inference_steps=3,
         guidance_scale=guidance,
     ).images
-    found = decoder.decode(embeddings(1, WIDTH), generator=seeded([3]), n_steps=3, guidance=guidance)
+    found = decoder.draw(embeddings(1, WIDTH), generator=seeded([3]), n_steps=3, guidance=guidance)
     assert np.array_equal(pixels(found), pixels(expected))
     assert pixels(found).shape == (1, 16, 16, 3)
 
@@ -43,9 +43,9 @@ def test_one_row_is_the_stock_pipeline(decoder, kandinsky, kandinsky_prior, guid
 def test_a_picture_depends_on_its_row_only(decoder, start, monkeypatch):
     z, settings = embeddings(5, WIDTH), {"n_steps": 4, "guidance": 3.0}
     init = noise_pictures(5) if start else None
-    together = pixels(decoder.decode(z, init_images=init, generator=seeded(range(5)), **settings))
+    together = pixels(decoder.draw(z, init_images=init, generator=seeded(range(5)), **settings))
     monkeypatch.setattr(decoder, "batch_size", 3)
-    turned = decoder.decode(
+    turned = decoder.draw(
         z.flip(0), init_images=init and init[::-1], generator=seeded(range(4, -1, -1)), **settings
     )
     assert np.abs(together - pixels(turned[::-1])).max() <= 1
@@ -58,7 +58,7 @@ def test_a_start_picture_is_kept_at_low_strength(decoder):
     away = [
         np.abs(
             pixels(
-                decoder.decode(
+                decoder.draw(
                     embeddings(1, WIDTH),
                     init_images=start,
                     strength=strength,
@@ -93,7 +93,7 @@ def test_half_precision_draws_the_same_pictures(decoder, kandinsky):
     for init in (None, noise_pictures(2)):
         rounded, exact = (
             pixels(
-                each.decode(
+                each.draw(
                     embeddings(2, WIDTH), init_images=init, generator=seeded([0, 1]), n_steps=2, guidance=0.0
                 )
             )
@@ -105,18 +105,18 @@ def test_half_precision_draws_the_same_pictures(decoder, kandinsky):
 def test_guidance_without_the_image_encoder_is_a_sentence(kandinsky, tmp_path):
     decoder = Kandinsky(str(kandinsky), str(tmp_path), device="cpu")
     z, settings = embeddings(1, WIDTH), {"generator": seeded([0]), "n_steps": 1}
-    assert len(decoder.decode(z, guidance=1.0, **settings)) == 1
+    assert len(decoder.draw(z, guidance=1.0, **settings)) == 1
     with pytest.raises(NeurodecError, match=r"The image encoder of .* is missing"):
-        decoder.decode(z, guidance=2.0, **settings)
+        decoder.draw(z, guidance=2.0, **settings)
 
 
 def test_bad_input_is_one_sentence(decoder, sdxl):
     settings = {"n_steps": 1, "guidance": 0.0}
     with pytest.raises(NeurodecError, match="cannot use captions"):
-        decoder.decode(embeddings(1, WIDTH), captions=["a dog"], generator=seeded([0]), **settings)
+        decoder.draw(embeddings(1, WIDTH), captions=["a dog"], generator=seeded([0]), **settings)
     with pytest.raises(NeurodecError, match=r"\(B, 20\) of open_clip/ViT-bigG-14/laion2b_s39b_b160k"):
-        decoder.decode(torch.ones(1, 16), generator=seeded([0]), **settings)
+        decoder.draw(torch.ones(1, 16), generator=seeded([0]), **settings)
     with pytest.raises(NeurodecError, match="2 embeddings but 1 generators"):
-        decoder.decode(embeddings(2, WIDTH), generator=seeded([0]), **settings)
+        decoder.draw(embeddings(2, WIDTH), generator=seeded([0]), **settings)
     with pytest.raises(NeurodecError, match="holds a StableDiffusionXLPipeline, which is none of Kandinsky"):
         Kandinsky(str(sdxl))

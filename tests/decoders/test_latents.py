@@ -57,7 +57,7 @@ def test_a_low_level_start_is_the_published_chain_up_to_its_noise(sdxl, adapters
         return original(z, noise, steps)
 
     monkeypatch.setattr(scheduler, "add_noise", watched)
-    decoder.decode(torch.zeros(2, 20), init_images=start, generator=seeded(range(2)), n_steps=2, guidance=0.0)
+    decoder.draw(torch.zeros(2, 20), init_images=start, generator=seeded(range(2)), n_steps=2, guidance=0.0)
     with torch.no_grad():
         posterior = vae.encode(VaeImageProcessor(do_resize=False).preprocess(start)).latent_dist
     factor = vae.config.scaling_factor

@@ -86,7 +86,7 @@ def test_hub_ids_are_read_from_the_cache(sdxl, adapters, no_network):
     cached(no_network, "stabilityai/sdxl-turbo", sdxl)
     cached(no_network, "h94/IP-Adapter", adapters)
     pictures = [
-        GuidedDiffusion(pipeline, adapter, **PLACE, device="cpu").decode(
+        GuidedDiffusion(pipeline, adapter, **PLACE, device="cpu").draw(
             torch.full((1, 20), 0.5), generator=[torch.Generator().manual_seed(0)], n_steps=1, guidance=0.0
         )[0]
         for pipeline, adapter in ((str(sdxl), str(adapters)), ("stabilityai/sdxl-turbo", "h94/IP-Adapter"))
@@ -246,7 +246,7 @@ def test_a_folder_saved_in_image_to_image_form_is_the_same(sdxl, adapters, tmp_p
     folder = shutil.copytree(sdxl, tmp_path / "pipeline")
     reindexed(_class_name="StableDiffusionXLImg2ImgPipeline")(folder / "model_index.json")
     pictures = [
-        GuidedDiffusion(str(each), str(adapters), **PLACE, device="cpu").decode(
+        GuidedDiffusion(str(each), str(adapters), **PLACE, device="cpu").draw(
             torch.zeros(1, 20), generator=[torch.Generator().manual_seed(0)], n_steps=1, guidance=0.0
         )[0]
         for each in (sdxl, folder)
@@ -281,7 +281,7 @@ def test_a_full_gpu_is_advice(sdxl, adapters, monkeypatch):
     with pytest.raises(
         NeurodecError, match=r"out of memory while decoding pictures 8 at once; lower .* offload"
     ):
-        decoder.decode(torch.zeros(1, 20), generator=[torch.Generator()], n_steps=1, guidance=0.0)
+        decoder.draw(torch.zeros(1, 20), generator=[torch.Generator()], n_steps=1, guidance=0.0)
 
 
 def test_silence_ends_with_an_error():

@@ -62,7 +62,7 @@ PICTURE = Image.new("RGB", (16, 16))
 def test_bad_input_is_one_sentence(decoder, changes, message):
     good = {"image_embeds": torch.ones(3, 20), "generator": seeded(range(3)), "n_steps": 4, "guidance": 0.0}
     with pytest.raises(NeurodecError, match=message) as error:
-        decoder.decode(**good | changes)
+        decoder.draw(**good | changes)
     assert "\n" not in str(error.value)
 
 

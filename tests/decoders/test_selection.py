@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from neurodec import NeurodecError
-from neurodec.decoders import oracle, select
+from neurodec.decoders import select
 
 
 def test_the_most_similar_sample_is_chosen_whatever_the_lengths(rng):
@@ -23,21 +23,10 @@ def test_equal_samples_fall_to_the_first(rng):
     assert select(samples, rng.standard_normal((1, 7))).tolist() == [0]
 
 
-def test_the_true_picture_matters_to_the_oracle_only(rng):
-    decoded, true = rng.standard_normal((2, 60, 6))
-    samples = rng.standard_normal((60, 4, 6))
-    cosine = np.einsum("nsd,nd->ns", samples, true) / np.linalg.norm(samples, axis=-1)
-    assert np.array_equal(oracle(samples, true), cosine.argmax(axis=1))
-    assert not np.array_equal(oracle(samples, true), select(samples, decoded))
-    assert "oracle" in oracle.__doc__.split("Parameters")[0]
-
-
 def test_bad_input_is_one_sentence(rng):
     samples = rng.standard_normal((3, 2, 4))
     with pytest.raises(NeurodecError, match=r"\(3, 2, 4\) and the decoded embeddings \(2, 4\)"):
         select(samples, np.zeros((2, 4)))
-    with pytest.raises(NeurodecError, match=r"the true embeddings \(3, 5\)"):
-        oracle(samples, np.zeros((3, 5)))
     samples[1, 0, 2] = np.nan
     with pytest.raises(NeurodecError, match="samples hold NaN or infinity, first in row 1"):
         select(samples, np.zeros((3, 4)))

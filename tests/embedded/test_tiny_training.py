@@ -48,7 +48,7 @@ def test_commands_write_a_folder_that_users_load(tmp_path, monkeypatch):
     adapters = [load_file(tmp_path / name / "ip_adapter" / "ip-adapter.safetensors") for name in ("a", "b")]
     assert all(torch.equal(adapters[0][key], adapters[1][key]) for key in adapters[0])
     decoder = GuidedDiffusion(str(tmp_path / "a"), str(tmp_path / "a"), embedding_space="neurodec/tiny-clip")
-    pictures = decoder.decode(
+    pictures = decoder.draw(
         torch.randn(2, 128), generator=[torch.Generator(), torch.Generator()], n_steps=2, guidance=1.5
     )
     assert [np.asarray(picture).shape for picture in pictures] == [(64, 64, 3)] * 2

@@ -9,13 +9,13 @@ from neurodec.evaluation.ablation import (
     Window,
     advantage,
     bin_width,
-    binned,
     keep_only,
     named_regions,
     regions_of,
     time_windows,
     without_chan,
 )
+from neurodec.linear.features import binned
 
 
 def test_every_channel_of_things_eeg2_is_in_exactly_one_region():

@@ -34,7 +34,7 @@ def trials_of(rng, strength=1.0, n_runs=5, n_per_run=24, n_classes=3, n_subjects
 
 
 def test_finds_what_is_there_and_controls_stay_at_chance(rng):
-    found = Classification(n_shuffles=99, n_bootstrap=500).run(trials_of(rng))
+    found = Classification(n_shuffles=99, n_bootstrap=500).of_trials(trials_of(rng))
     result = found["classification"]
     assert result["accuracy"] > 0.8
     assert result["ci95"][0] > 1 / 3
@@ -51,7 +51,7 @@ def test_finds_what_is_there_and_controls_stay_at_chance(rng):
 
 
 def test_noise_stays_at_chance(rng):
-    result = Classification(n_shuffles=0).run(trials_of(rng, strength=0.0))["classification"]
+    result = Classification(n_shuffles=0).of_trials(trials_of(rng, strength=0.0))["classification"]
     assert result["ci95"][0] < 1 / 3 < result["ci95"][1]
     assert result["p_value"] > 0.01
     assert "exchanges" in result["p_method"]
@@ -68,20 +68,22 @@ def test_left_out_groups_are_never_trained_on(rng):
     trials = trials_of(rng, n_subjects=2)
     for scheme, n_fits, n_kept in (("leave_one_run_out", 10, 9), ("leave_one_subject_out", 2, 1)):
         seen.clear()
-        Classification(decoder=Spy(), scheme=scheme, n_shuffles=0, prestimulus=False).run(trials)
+        Classification(decoder=Spy(), scheme=scheme, n_shuffles=0, prestimulus=False).of_trials(trials)
         assert [len(groups) for groups in seen] == [n_kept] * n_fits
         assert len(set.union(*seen)) == n_kept + 1
 
 
 def test_folds_of_several_groups(rng):
     evaluation = Classification(n_folds=2, n_shuffles=0, prestimulus=False)
-    assert len(evaluation.run(trials_of(rng))["classification"]["per_fold"]) == 5  # still told group by group
+    assert (
+        len(evaluation.of_trials(trials_of(rng))["classification"]["per_fold"]) == 5
+    )  # still told group by group
 
 
 def test_same_seed_same_numbers(rng):
     trials = trials_of(rng)
     evaluation = Classification(n_shuffles=3)
-    assert evaluation.run(trials) == evaluation.run(trials)
+    assert evaluation.of_trials(trials) == evaluation.of_trials(trials)
 
 
 @pytest.mark.parametrize(
@@ -91,13 +93,13 @@ def test_same_seed_same_numbers(rng):
 def test_nothing_to_decode(rng, change, sentence):
     trials = trials_of(rng)
     with pytest.raises(NeurodecError, match=sentence):
-        Classification().run(Trials(trials.responses, trials.table.assign(**change), trials.info))
+        Classification().of_trials(Trials(trials.responses, trials.table.assign(**change), trials.info))
 
 
 def test_deep_decoder_beside_its_linear_baseline(rng):
     trials = trials_of(rng, n_times=80, n_runs=2, n_per_run=60, n_classes=2, strength=2.0)
     decoder = ContrastiveClassifier(n_epochs=30, n_outputs=8, batch_size=32)
-    found = Classification(decoder=decoder, n_shuffles=1, n_bootstrap=200).run(trials)
+    found = Classification(decoder=decoder, n_shuffles=1, n_bootstrap=200).of_trials(trials)
     assert found["classification"]["accuracy"] > 0.8
     assert found["baselines"]["ridge"]["accuracy"] > 0.8
     assert "difference" in found["baselines"]["ridge"]["difference_to_decoder"]
@@ -114,7 +116,7 @@ def read(dataset, root):
 
 def test_haxby_left_out_runs(shared):
     trials = read(BidsFMRI(estimate="block_mean", hrf_shift=2.5), shared / "data/haxby2001-slice-fmri")
-    found = Classification(n_shuffles=20).run(trials)
+    found = Classification(n_shuffles=20).of_trials(trials)
     assert found["classification"]["accuracy"] >= 0.65
     low, high = found["controls"]["shuffled"]["ci95"]
     assert low <= 0.125 <= high
@@ -127,7 +129,7 @@ def test_n170_left_out_runs(shared):
     )  # fmt: skip
     dataset = MuseCSV(event_id={"house": 1, "face": 2}, preprocessing=settings)
     trials = read(dataset, shared / "data/muse-n170-eeg")
-    found = Classification(decoder=RidgeClassifier(per_subject=True), n_shuffles=10).run(trials)
+    found = Classification(decoder=RidgeClassifier(per_subject=True), n_shuffles=10).of_trials(trials)
     assert found["classification"]["auc"] >= 0.6
     assert found["classification"]["ci95_auc"][0] > 0.5
     for control in found["controls"].values():
@@ -142,6 +144,6 @@ def test_things_eeg1_left_out_subjects(shared, n_subjects):
     )  # fmt: skip
     trials = read(dataset, shared / "data/things-eeg1-erps")
     kept = trials.select(np.arange(5 * n_subjects))
-    found = Classification(scheme="leave_one_subject_out", n_shuffles=5).run(kept)
+    found = Classification(scheme="leave_one_subject_out", n_shuffles=5).of_trials(kept)
     assert found["classification"]["accuracy"] >= 0.7
     assert found["controls"]["prestimulus"]["accuracy"] <= 0.3

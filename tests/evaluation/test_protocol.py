@@ -19,7 +19,7 @@ def run(recording):
         weights[5] = 0
         return trials.responses.reshape(len(trials), -1) @ weights.reshape(7 * 35, -1)
 
-    return Retrieval(**FAST).run(
+    return Retrieval(**FAST).of_trials(
         recording.test,
         recording.stimuli,
         recording.features,
@@ -108,7 +108,7 @@ def test_folds_are_pooled_by_stimulus(recording, results):
     """One fold per subject, pooled, is the same as both subjects in one fold."""
     retrieval = Retrieval(**FAST, repetition_curve=False, windows=None, regions=False, channels=False)
     folds = [
-        retrieval.run(
+        retrieval.of_trials(
             recording.test.select(recording.test.table["subject"] == subject),
             recording.stimuli,
             recording.features,
@@ -128,7 +128,7 @@ def test_concept_centres_make_a_harder_gallery_without_the_stimulus(recording):
     place = gallery.concepts.index("t4")
     np.testing.assert_allclose(gallery.values[place], recording.features.values[rows].mean(axis=0), rtol=1e-6)
     assert gallery.stimuli[place] == "t4-1"
-    run = retrieval.run(recording.test, recording.stimuli, recording.features, recording.predict)
+    run = retrieval.of_trials(recording.test, recording.stimuli, recording.features, recording.predict)
     assert retrieval.results([run])["retrieval"]["gallery"] == "concept_centre"
     assert retrieval.results([run])["retrieval"]["top1"] > 0.3
 
@@ -142,9 +142,9 @@ def test_bad_input_is_told_in_one_sentence(recording):
     retrieval = Retrieval(**FAST)
     arguments = (recording.stimuli, recording.features, recording.predict)
     with pytest.raises(NeurodecError, match="no test trials"):
-        retrieval.run(recording.test.select([]), *arguments)
+        retrieval.of_trials(recording.test.select([]), *arguments)
     with pytest.raises(NeurodecError, match="fewer than the 7 repetitions"):
-        Retrieval(n_repetitions=7).run(recording.test, *arguments)
+        Retrieval(n_repetitions=7).of_trials(recording.test, *arguments)
 
 
 def test_a_recipe_can_write_every_form(tmp_path):

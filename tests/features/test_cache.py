@@ -7,7 +7,7 @@ import pytest
 
 from neurodec import NeurodecError
 from neurodec.features import cache
-from neurodec.features.cache import cached_blocks
+from neurodec.features.cache import cached_rows
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +22,7 @@ class Compute:
     def __init__(self, fail_at=None):
         self.rows, self.fail_at = [], fail_at
 
-    def __call__(self, block):
-        rows = list(range(block.start, block.stop))
+    def __call__(self, rows):
         if self.fail_at in rows:
             raise KeyboardInterrupt
         self.rows += rows
@@ -37,44 +36,53 @@ EXPECTED = np.array([(i, i**2) for i in range(10)], dtype=np.float32)
 def test_rows_are_computed_once():
     first, second = Compute(), Compute()
     for compute in (first, second):
-        values = cached_blocks(CONTENTS, {"model": "a"}, compute, "")
+        values = cached_rows(CONTENTS, {"model": "a"}, compute, "")
         np.testing.assert_array_equal(values, EXPECTED)
         assert values.dtype == np.float32
     assert first.rows == list(range(10))
     assert second.rows == []
 
 
-def test_another_recipe_content_or_order_is_computed_again():
-    cached_blocks(CONTENTS, {"model": "a"}, Compute(), "")
-    for contents, recipe in ((CONTENTS, {"model": "b"}), (["new", *CONTENTS[1:]], {"model": "a"})):
-        compute = Compute()
-        cached_blocks(contents, recipe, compute, "")
-        assert 0 in compute.rows
-    swapped = Compute()
-    cached_blocks([CONTENTS[1], CONTENTS[0], *CONTENTS[2:]], {"model": "a"}, swapped, "")
-    assert swapped.rows == [0, 1, 2, 3]
+def test_only_what_is_new_is_computed():
+    cached_rows(CONTENTS, {"model": "a"}, Compute(), "")
+    other, one, none = Compute(), Compute(), Compute()
+    cached_rows(CONTENTS, {"model": "b"}, other, "")
+    assert other.rows == list(range(10))
+    cached_rows(["new", *CONTENTS[1:]], {"model": "a"}, one, "")
+    assert one.rows == [0]
+    swapped = cached_rows(CONTENTS[::-1], {"model": "a"}, none, "")
+    assert none.rows == []
+    np.testing.assert_array_equal(swapped, EXPECTED[::-1])
+
+
+def test_large_targets_stay_on_the_disk(monkeypatch):
+    monkeypatch.setattr(cache, "_IN_MEMORY", 10)
+    found = cached_rows(CONTENTS, {}, Compute(), "", half=True)
+    assert isinstance(found, cache.CachedRows)
+    assert found.dtype == np.float16
+    np.testing.assert_array_equal(found[[7, 2]], EXPECTED[[7, 2]])
 
 
 def test_a_broken_run_goes_on_where_it_stopped():
     broken, resumed = Compute(fail_at=9), Compute()
     with pytest.raises(KeyboardInterrupt):
-        cached_blocks(CONTENTS, {}, broken, "")
-    np.testing.assert_array_equal(cached_blocks(CONTENTS, {}, resumed, ""), EXPECTED)
+        cached_rows(CONTENTS, {}, broken, "")
+    np.testing.assert_array_equal(cached_rows(CONTENTS, {}, resumed, ""), EXPECTED)
     assert resumed.rows == [8, 9]
 
 
 @pytest.mark.parametrize("damage", [b"", b"no array at all"])
 def test_a_damaged_block_is_computed_again(tmp_path, damage):
-    cached_blocks(CONTENTS, {}, Compute(), "")
-    for file in (tmp_path / "features").glob("*.npy"):
+    cached_rows(CONTENTS, {}, Compute(), "")
+    for file in (tmp_path / "features").glob("*/*.npy"):
         file.write_bytes(damage)
     compute = Compute()
-    np.testing.assert_array_equal(cached_blocks(CONTENTS, {}, compute, ""), EXPECTED)
+    np.testing.assert_array_equal(cached_rows(CONTENTS, {}, compute, ""), EXPECTED)
     assert compute.rows == list(range(10))
 
 
 def _same_rows(_):
-    return cached_blocks(CONTENTS, {}, Compute(), "")
+    return cached_rows(CONTENTS, {}, Compute(), "")
 
 
 def test_processes_share_the_cache():
@@ -85,4 +93,4 @@ def test_processes_share_the_cache():
 
 def test_no_stimuli_are_refused():
     with pytest.raises(NeurodecError, match="no stimulus"):
-        cached_blocks([], {}, Compute(), "")
+        cached_rows([], {}, Compute(), "")

@@ -51,10 +51,10 @@ def test_every_form_gives_the_rows_of_the_stimuli(tmp_path, values, name):
     write, settings = FORMS[name]
     write(tmp_path / name, values)
     (tmp_path / "ids.txt").write_text("cat\ndog\nfish\n")
-    found = FeatureFiles(name, **settings).image_features(STIMULI, tmp_path)
+    found = FeatureFiles(name, **settings).extract(STIMULI, tmp_path)
     np.testing.assert_allclose(found.values, unit(values[[2, 0]]), atol=2e-3 if name == "rows.pt" else 1e-6)
     assert found.stimuli == ["fish", "cat"]
-    plain = FeatureFiles(name, **settings, normalize=False).image_features(STIMULI, tmp_path)
+    plain = FeatureFiles(name, **settings, normalize=False).extract(STIMULI, tmp_path)
     np.testing.assert_allclose(plain.values, values[[2, 0]], atol=2e-3)
     assert plain.info["key"] != found.info["key"]
 
@@ -64,29 +64,26 @@ def test_names_in_a_table_and_in_bytes(tmp_path, values):
     np.save(tmp_path / "v.npy", values)
     np.savez(tmp_path / "v.npz", v=values, n=np.array([name.encode() for name in NAMES]))
     for settings in ({"file": "v.npy", "ids": "names.csv"}, {"file": "v.npz", "ids": "n"}):
-        found = FeatureFiles(**settings).image_features(STIMULI, tmp_path)
+        found = FeatureFiles(**settings).extract(STIMULI, tmp_path)
         np.testing.assert_allclose(found.values, unit(values[[2, 0]]), atol=1e-6)
     (tmp_path / "names.csv").write_text("a,b\n0,cat\n")
     with pytest.raises(NeurodecError, match="no column `stimulus`"):
-        FeatureFiles("v.npy", "names.csv").image_features(STIMULI, tmp_path)
+        FeatureFiles("v.npy", "names.csv").extract(STIMULI, tmp_path)
 
 
 def test_brain_floats_are_read(tmp_path, values):
     content = {name: torch.from_numpy(row).bfloat16() for name, row in zip(NAMES, values, strict=True)}
     save_tensors(content, tmp_path / "v.safetensors")
-    found = FeatureFiles("v.safetensors").image_features(STIMULI, tmp_path)
+    found = FeatureFiles("v.safetensors").extract(STIMULI, tmp_path)
     np.testing.assert_allclose(found.values, unit(values[[2, 0]]), atol=1e-2)
 
 
-def test_captions_only_where_their_features_are_named(tmp_path, values):
+def test_one_file_gives_several_targets(tmp_path, values):
     torch.save({"img": torch.from_numpy(values), "txt": torch.from_numpy(-values)}, tmp_path / "v.pt")
     (tmp_path / "ids.txt").write_text("cat\ndog\nfish\n")
     files = FeatureFiles("v.pt", "ids.txt", key="img")
-    assert files.caption_features(STIMULI, tmp_path) is None
-    with_texts = replace(files, text_key="txt")
-    found = with_texts.caption_features(STIMULI, tmp_path)
-    np.testing.assert_allclose(found.values, -unit(values[[2, 0]]), atol=1e-6)
-    assert found.info["kind"] == "text"
+    found = replace(files, key="txt").extract(STIMULI, tmp_path)
+    np.testing.assert_allclose(found.values, -files.extract(STIMULI, tmp_path).values, atol=1e-6)
 
 
 def test_the_names_count_as_a_source(tmp_path, values):
@@ -134,15 +131,15 @@ class Evil:
 def test_what_gives_no_targets_is_told(tmp_path, values, write, settings, sentence):
     write(tmp_path / "x.npz", values)
     with pytest.raises(NeurodecError, match=sentence):
-        FeatureFiles("x.npz", **settings).image_features(STIMULI, tmp_path)
+        FeatureFiles("x.npz", **settings).extract(STIMULI, tmp_path)
 
 
 def test_objects_are_not_unpickled(tmp_path):
     torch.save({"cat": Evil()}, tmp_path / "x.pt")
     with pytest.raises(NeurodecError, match=r"x.pt cannot be read as features"):
-        FeatureFiles("x.pt").image_features(STIMULI, tmp_path)
+        FeatureFiles("x.pt").extract(STIMULI, tmp_path)
     with pytest.raises(NeurodecError, match="do not exist"):
-        FeatureFiles("y.pt").image_features(STIMULI, tmp_path)
+        FeatureFiles("y.pt").extract(STIMULI, tmp_path)
 
 
 def test_a_recipe_runs_on_them(tmp_path, capsys, monkeypatch, rng):

@@ -273,9 +273,9 @@ def features(root):
 
 def read_features(root, _):
     stimuli = pd.DataFrame({"stimulus": ["dog", "cat"]})
-    FeatureFiles("a.npz", ids="names").image_features(stimuli, root)
-    FeatureFiles("b.pt").image_features(stimuli, root)
-    FeatureFiles("c.safetensors").image_features(stimuli, root)
+    FeatureFiles("a.npz", ids="names").extract(stimuli, root)
+    FeatureFiles("b.pt").extract(stimuli, root)
+    FeatureFiles("c.safetensors").extract(stimuli, root)
 
 
 def clip(root):

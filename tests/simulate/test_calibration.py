@@ -26,7 +26,7 @@ def recording(tmp_path_factory):
     reader = ThingsEEG2(ch_names=list(OCCIPITO_PARIETAL), tmax=0.6)
     parts = [reader.load(part, root) for part in reader.parts(root)]
     stimuli = reader.stimuli(root)
-    return parts[0].concatenate(parts), OpenClip().image_features(stimuli, root)
+    return parts[0].concatenate(parts), OpenClip().extract(stimuli, root)
 
 
 def top1(predicted, gallery):

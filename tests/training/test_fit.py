@@ -1,4 +1,5 @@
 import copy
+import json
 
 import numpy as np
 import pandas as pd
@@ -7,41 +8,59 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from neurodec.data import Trials
+from neurodec.data import Study, Trials
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
-from neurodec.training import TrialsDataModule, embed, fit, load_pretrained, save_pretrained
+from neurodec.training import (
+    LightningSystem,
+    RetrievalObjective,
+    TrainingData,
+    TrialBatches,
+    embed,
+    load_pretrained,
+    save_pretrained,
+)
 
-N_STIMULI, N_REPETITIONS = 40, 4
+N_STIMULI, N_REPETITIONS = 40, 6
+
+
+def trials_of(rng, values, n_chans=8, subject="01"):
+    """Trials whose channels carry a noisy projection of the stimulus's embedding."""
+    clean = np.repeat(values @ rng.normal(size=(16, n_chans)), N_REPETITIONS, axis=0)[..., None]
+    responses = (clean * np.hanning(100) + rng.normal(size=(len(clean), n_chans, 100))).astype(np.float32)
+    names = np.repeat([f"s{index}" for index in range(N_STIMULI)], N_REPETITIONS)
+    table = pd.DataFrame({"stimulus": names, "concept": names, "split": "train", "subject": subject})
+    table = table.assign(session="01", run="01", repetition=np.tile(range(N_REPETITIONS), N_STIMULI))
+    names = [chr(ord("a") + place) for place in range(n_chans)]
+    info = {"modality": "eeg", "units": "a.u.", "sfreq": 100.0, "tmin": 0.0, "ch_names": names}
+    return Trials(responses, table, info)
 
 
 @pytest.fixture
-def folder(tmp_path, rng):
-    """Trials whose eight channels carry a noisy projection of the stimulus's embedding."""
-    stimuli = [f"s{index}" for index in range(N_STIMULI)]
+def data(rng):
+    """A study of one subject, and its targets."""
     values = rng.normal(size=(N_STIMULI, 16)).astype(np.float32)
-    clean = np.repeat(values @ rng.normal(size=(16, 8)), N_REPETITIONS, axis=0)[..., None]
-    responses = (clean * np.hanning(100) + rng.normal(size=(len(clean), 8, 100))).astype(np.float32)
-    names = np.repeat(stimuli, N_REPETITIONS)
-    table = pd.DataFrame({"stimulus": names, "concept": names, "split": "train", "subject": "01"})
-    table = table.assign(session="01", run="01", repetition=np.tile(range(N_REPETITIONS), N_STIMULI))
-    info = {"modality": "eeg", "units": "a.u.", "sfreq": 100.0, "tmin": 0.0, "ch_names": list("abcdefgh")}
-    Trials(responses, table, info).save(tmp_path / "prepared")
-    Features(values, stimuli, {"embedding_space": "test"}).save(tmp_path / "features")
-    return tmp_path
+    targets = {"image": Features(values, [f"s{i}" for i in range(N_STIMULI)], {"embedding_space": "test"})}
+    return Study.of(trials_of(rng, values)), targets
 
 
-def config(folder, max_epochs, **trainer):
-    return {
-        "model": {"encoder": {"class_path": "neurodec.encoders.ATM", "init_args": {"d_ff": 32}}},
-        "data": {
-            "prepared": str(folder / "prepared"),
-            "features": str(folder / "features"),
-            "batch_size": 32,
-            "validation_fraction": 0.2,
-        },
-        "trainer": {"max_epochs": max_epochs, "accelerator": "cpu", **trainer},
-    }
+ATM = {"class_path": "neurodec.encoders.ATM", "init_args": {"d_ff": 32}}
+
+
+def system(max_epochs, encoder=ATM, selection="validation", settings=None, allow=frozenset(), **trainer):
+    return LightningSystem(
+        copy.deepcopy(encoder),
+        data=TrainingData(**{"batch_size": 32, "validation_fraction": 0.2, **(settings or {})}),
+        trainer={"max_epochs": max_epochs, "accelerator": "cpu", **copy.deepcopy(trainer)},
+        selection=selection,
+        allow=allow,
+    )
+
+
+def fit(data, out, max_epochs, **options):
+    fitted = system(max_epochs, **options)
+    fitted.fit(*data, out, "x")
+    return fitted
 
 
 EMA = {
@@ -49,8 +68,6 @@ EMA = {
         {"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging", "init_args": {"decay": 0.9}}
     ]
 }
-
-
 STOPPING = {
     "callbacks": [
         {"class_path": f"lightning.pytorch.callbacks.{name}", "init_args": own}
@@ -63,47 +80,57 @@ STOPPING = {
 
 
 @pytest.mark.parametrize("trainer", [{}, EMA, STOPPING], ids=["plain", "ema", "stopping"])
-def test_a_resumed_run_equals_an_unbroken_one(folder, trainer):
-    whole = fit(config(folder, 4, **copy.deepcopy(trainer)), folder / "whole", "x", "last")
-    first = fit(config(folder, 2, **copy.deepcopy(trainer)), folder / "broken", "x", "last")
-    (first / "config.json").unlink()
-    second = fit(config(folder, 4, **copy.deepcopy(trainer)), folder / "broken", "x", "last")
-    one, other = (load_file(path / "model.safetensors") for path in (whole, second))
+def test_a_resumed_run_equals_an_unbroken_one(data, tmp_path, trainer):
+    fit(data, tmp_path / "whole", 4, selection="last", **trainer)
+    fit(data, tmp_path / "broken", 2, selection="last", **trainer)
+    (tmp_path / "broken/models/x/config.json").unlink()
+    fit(data, tmp_path / "broken", 4, selection="last", **trainer)
+    one, other = (load_file(tmp_path / run / "models/x/model.safetensors") for run in ("whole", "broken"))
     assert all(torch.equal(one[name], other[name]) for name in one)
-    logs = [pd.read_csv(folder / run / "checkpoints" / "x" / "metrics.csv") for run in ("whole", "broken")]
+    logs = [pd.read_csv(tmp_path / run / "checkpoints/x/metrics.csv") for run in ("whole", "broken")]
     pd.testing.assert_frame_equal(*(log.drop(columns="samples_per_s") for log in logs))
 
 
-def test_training_learns_and_the_model_comes_back(folder):
-    model_folder = fit(config(folder, 12, gradient_clip_val=1.0), folder / "run", "x", "validation")
-    log = pd.read_csv(folder / "run" / "checkpoints" / "x" / "metrics.csv")
+def test_training_learns_and_the_model_comes_back(data, tmp_path):
+    fitted = fit(data, tmp_path, 12, gradient_clip_val=1.0)
+    log = pd.read_csv(tmp_path / "checkpoints/x/metrics.csv")
     assert log["train_loss"].iloc[-1] < log["train_loss"].iloc[0]
     assert log["val_top1"].max() > 2 / 8  # eight held-out concepts
-    encoder, facts = load_pretrained(model_folder)
+    encoder, facts = load_pretrained(tmp_path / "models/x")
     assert facts["ch_names"] == list("abcdefgh")
     assert facts["selection"] == "validation"
-    responses, subject = (
-        np.random.default_rng(0).normal(size=(5, 8, 100)).astype(np.float32),
-        np.zeros(5, int),
-    )
-    np.testing.assert_allclose(
-        embed(encoder, responses, subject, batch_size=2), embed(encoder, responses, subject), atol=1e-5
-    )
+    responses = np.random.default_rng(0).normal(size=(5, 8, 100)).astype(np.float32)
+    few, all_ = (embed(encoder, responses, np.zeros(5, int), batch_size=size)["image"] for size in (2, 256))
+    np.testing.assert_allclose(few, all_, atol=1e-5)
+    again = LightningSystem.from_pretrained(tmp_path / "models/x")
+    found = again.predict(data[0])
+    np.testing.assert_array_equal(found.of("image"), fitted.predict(data[0]).of("image"))
+    with pytest.raises(NeurodecError, match="predicts image, not text"):
+        found.of("text")
 
 
-def test_validation_concepts_are_disjoint_and_shuffling_is_seeded(folder):
-    data = TrialsDataModule(folder / "prepared", folder / "features", validation_fraction=0.25)
-    data.setup("fit")
-    training, validation = data.training.tensors["stimulus"], data.validation.tensors["stimulus"]
+def test_validation_concepts_are_disjoint_and_shuffling_is_seeded(data):
+    batches = TrialBatches(*data, TrainingData(validation_fraction=0.25), ["01"])
+    batches.setup("fit")
+    training, validation = (part["all"].rows["stimulus"] for part in (batches.training, batches.validation))
     assert not set(training.tolist()) & set(validation.tolist())
     assert len(training) + len(validation) == N_STIMULI * N_REPETITIONS
-    batches = [next(iter(data.train_dataloader()))["stimulus"] for _ in range(2)]
-    assert torch.equal(*batches)
-    averaged = TrialsDataModule(
-        folder / "prepared", folder / "features", average_repetitions=True, batch_size=8
-    )
+    drawn = [next(iter(batches.train_dataloader()))["all"]["stimulus"] for _ in range(2)]
+    assert torch.equal(*drawn)
+    averaged = TrialBatches(*data, TrainingData(8, 0.1, average_repetitions=True), ["01"])
     averaged.setup("fit")
-    assert len(averaged.training) == N_STIMULI * 0.9
+    assert len(averaged.training["all"]) == N_STIMULI * 0.9
+
+
+def test_cut_trials_are_gathered_from_the_whole(data):
+    settings = TrainingData(16, ch_names=["c", "a"], tmin=0.2, tmax=0.5)
+    batches = TrialBatches(settings.cut(data[0]), data[1], settings, ["01"])
+    batches.setup("fit")
+    batch = next(iter(batches.val_dataloader()))["all"]
+    gather = batches.validation["all"]
+    whole = data[0].trials.responses[gather.places[:16].numpy()][:, [2, 0], 20:50]
+    np.testing.assert_array_equal(batch["response"], whole)
+    assert np.shares_memory(gather.responses.numpy(), data[0].trials.responses)  # nothing was copied
 
 
 class Mean(nn.Module):
@@ -117,61 +144,88 @@ class Mean(nn.Module):
         return self.layer(x.mean(dim=-1))
 
 
-def test_an_encoder_without_subject_and_times_trains(folder):
-    own = config(folder, 1)
-    own["model"]["encoder"] = {"class_path": f"{__name__}.Mean"}
-    model_folder = fit(own, folder / "run", "x", "last")
+OWN = {"class_path": f"{__name__}.Mean"}
+PACKAGE = {__name__.split(".")[0]}
+
+
+def test_an_encoder_without_subject_and_times_trains(data, tmp_path):
+    fit(data, tmp_path, 1, encoder=OWN, allow=PACKAGE)
     with pytest.raises(NeurodecError, match="--allow"):
-        load_pretrained(model_folder)
-    encoder, _ = load_pretrained(model_folder, allow={__name__.split(".")[0]})
+        load_pretrained(tmp_path / "models/x")
+    encoder, _ = load_pretrained(tmp_path / "models/x", allow=PACKAGE)
     assert encoder.layer.weight.shape == (16, 8)
 
 
 def test_a_model_folder_that_does_not_fit_names_every_tensor(tmp_path):
-    encoder = Mean(4, 2)
-    path = f"{__name__}.Mean"
-    save_pretrained(tmp_path, encoder, {"class_path": path, "init_args": {"n_chans": 5, "n_outputs": 3}}, {})
+    config = {"encoder": {**OWN, "init_args": {"n_chans": 5, "n_outputs": 3}}}
+    save_pretrained(tmp_path, Mean(4, 2), RetrievalObjective(), config)
     with pytest.raises(NeurodecError, match=r"layer\.bias.*layer\.weight"):
-        load_pretrained(tmp_path, allow={__name__.split(".")[0]})
+        load_pretrained(tmp_path, allow=PACKAGE)
 
 
-def test_too_few_trials_for_a_batch_is_told(folder):
-    data = TrialsDataModule(folder / "prepared", folder / "features", batch_size=500)
+def test_too_few_trials_for_a_batch_is_told(data):
     with pytest.raises(NeurodecError, match="batch_size"):
-        data.setup("fit")
+        TrialBatches(*data, TrainingData(500), ["01"]).setup("fit")
 
 
-def test_published_protocol_exports_the_epoch_that_is_best_on_the_test_data(folder, rng):
-    trials = Trials.load(folder / "prepared")
-    split = np.where(trials.table["concept"].isin([f"s{index}" for index in range(10)]), "test", "train")
-    Trials(trials.responses, trials.table.assign(split=split), trials.info).save(folder / "prepared")
-    settings = config(folder, 6)
-    settings["data"]["validate_on_test"] = True
-    model_folder = fit(settings, folder / "run", "x", "published_protocol")
-    log = pd.read_csv(folder / "run" / "checkpoints" / "x" / "metrics.csv")
-    facts = load_pretrained(model_folder)[1]
+def test_another_configuration_is_refused_rather_than_answered_with_an_old_model(data, tmp_path):
+    fit(data, tmp_path, 1)
+    fit(data, tmp_path, 1)
+    with pytest.raises(NeurodecError, match="another configuration"):
+        fit(data, tmp_path, 2)
+
+
+def test_published_protocol_exports_the_epoch_that_is_best_on_the_test_data(data, tmp_path):
+    study, targets = data
+    tested = study.trials.table["concept"].isin([f"s{index}" for index in range(10)]).to_numpy()
+    rows = {"all": np.flatnonzero(~tested)}, {"all": np.flatnonzero(tested)}
+    train, judged = (study.select(part) for part in rows)
+    system(6, selection="published_protocol").fit(train, targets, tmp_path, "x", judged=judged)
+    log = pd.read_csv(tmp_path / "checkpoints/x/metrics.csv")
+    facts = json.loads((tmp_path / "models/x/config.json").read_text())
     assert facts["selection"] == "published_protocol"
     assert facts["epoch"] == int(log["val_top1"].idxmax())
-    data = TrialsDataModule(folder / "prepared", folder / "features", batch_size=32, validate_on_test=True)
-    data.setup("fit")
-    assert len(data.training) == 30 * N_REPETITIONS  # every training concept, none held out
-    assert len(data.validation) == 10  # test stimuli, repetitions averaged
+    batches = TrialBatches(train, targets, TrainingData(32), ["01"], judged=judged)
+    batches.setup("fit")
+    assert len(batches.training["all"]) == 30 * N_REPETITIONS  # every training concept, none held out
+    assert len(batches.validation["all"]) == 10  # test stimuli, repetitions averaged
 
 
 @pytest.mark.parametrize(
-    ("encoder", "sentence"),
+    "encoder",
     [
-        (
-            {"class_path": "torch.nn.Linear", "init_args": {"in_features": 7, "out_features": 16}},
-            "RuntimeError",
-        ),
-        ({"class_path": "torch.nn.Flatten"}, "RuntimeError"),
+        {"class_path": "torch.nn.Linear", "init_args": {"in_features": 7, "out_features": 16}},
+        {"class_path": "torch.nn.Flatten"},
     ],
 )
-def test_an_encoder_that_cannot_take_the_responses_is_told(folder, encoder, sentence):
-    content = config(folder, 1)
-    content["model"]["encoder"] = encoder
+def test_an_encoder_that_cannot_take_the_responses_is_told(data, tmp_path, encoder):
     name = encoder["class_path"].rpartition(".")[2]
-    with pytest.raises(NeurodecError, match=f"The training of {name} stopped .{sentence}") as told:
-        fit(content, folder / "run", "x", "last")
+    with pytest.raises(NeurodecError, match=f"The training of {name} stopped .RuntimeError") as told:
+        fit(data, tmp_path, 1, encoder=encoder)
     assert told.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"class_path": "torch.optim.lr_scheduler.OneCycleLR", "init_args": {"max_lr": 0.01}},
+        {"class_path": "torch.optim.lr_scheduler.CosineAnnealingLR", "init_args": {"T_max": 10}},
+    ],
+)
+def test_a_schedule_is_stepped_after_every_batch(data, tmp_path, schedule):
+    fitted = LightningSystem(
+        ATM,
+        optimizer={"class_path": "torch.optim.SGD", "init_args": {"lr": 0.01}},
+        lr_scheduler=schedule,
+        data=TrainingData(32, 0.2),
+        trainer={"max_epochs": 2, "accelerator": "cpu"},
+    )
+    fitted.fit(*data, tmp_path, "x")
+    state = torch.load(tmp_path / "checkpoints/x/last.ckpt", weights_only=True)
+    assert state["lr_schedulers"][0]["_step_count"] == 2 * (192 // 32) + 1
+
+
+def test_a_users_checkpoint_plugin_is_kept(data, tmp_path):
+    plugin = {"class_path": "lightning.pytorch.plugins.io.TorchCheckpointIO"}
+    fit(data, tmp_path, 1, plugins=[plugin])
+    assert (tmp_path / "checkpoints/x/last.ckpt").exists()

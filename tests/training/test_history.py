@@ -1,32 +1,31 @@
 import numpy as np
 import pandas as pd
 import pytest
-from alignment.test_fit import config, folder  # noqa: F401  a fixture
+from training.test_fit import data, fit  # noqa: F401  a fixture
 
-from neurodec.data import Trials
-from neurodec.training import fit
+from neurodec.data import Study, Trials
 from neurodec.training.history import training_summary
 
 
-def history(path, out, epochs):
-    fit(config(path, epochs), path / out, "x", "validation")
-    return pd.read_csv(path / out / "checkpoints/x/metrics.csv").assign(fold="x")
+def history(data, out, epochs):  # noqa: F811
+    fit(data, out, epochs)
+    return pd.read_csv(out / "checkpoints/x/metrics.csv").assign(fold="x")
 
 
-def test_a_training_that_reads_nothing_is_told(folder, rng):  # noqa: F811
-    learnt = training_summary(history(folder, "learnt", 12))["x"]
+def test_a_training_that_reads_nothing_is_told(data, tmp_path, rng):  # noqa: F811
+    learnt = training_summary(history(data, tmp_path / "learnt", 12))["x"]
     assert learnt["beats_mean_predictor"]
     assert learnt["part"] == "val"
-    trials = Trials.load(folder / "prepared")
+    trials = data[0].trials
     noise = rng.standard_normal(trials.responses.shape).astype(np.float32)
-    Trials(noise, trials.table, trials.info).save(folder / "prepared")
-    noisy = training_summary(history(folder, "noise", 3))["x"]
+    blank = Study.of(Trials(noise, trials.table, trials.info)), data[1]
+    noisy = training_summary(history(blank, tmp_path / "noise", 3))["x"]
     assert not noisy["beats_mean_predictor"]
     assert noisy["best_loss"] == pytest.approx(noisy["loss_of_mean"], rel=0.5)
 
 
-def test_a_model_that_reads_nothing_guesses_among_the_rows_of_a_batch(folder):  # noqa: F811
-    rows = history(folder, "x", 1)
+def test_a_model_that_reads_nothing_guesses_among_the_rows_of_a_batch(data, tmp_path):  # noqa: F811
+    rows = history(data, tmp_path, 1)
     assert rows["train_loss_of_mean"].iloc[0] == pytest.approx(np.log(32), abs=1e-5)
 
 

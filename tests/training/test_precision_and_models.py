@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from alignment.test_fit import config, folder  # noqa: F401  a fixture
 from command_line import arguments, refused, write_recipe
 from safetensors.torch import load_file
 from small_studies import STUDIES
+from training.test_fit import data, fit  # noqa: F401  a fixture
 
 from neurodec.cli import main
-from neurodec.training import embed, fit, load_pretrained
+from neurodec.training import load_pretrained
 
 MODELS = (
     "EEGNet",
@@ -28,43 +28,38 @@ MODELS = (
 @pytest.mark.parametrize(
     "precision", ["bf16-mixed", "16-mixed", "16-true", "bf16-true", "64-true", "32-true", "bf16", 64, 32, 16]
 )
-def test_every_precision_trains_as_single_does(folder, precision, recwarn):  # noqa: F811
-    single = fit(config(folder, 2), folder / "single", "x", "validation")
-    found = fit(config(folder, 2, precision=precision), folder / "other", "x", "validation")
-    weights = load_file(found / "model.safetensors")
+def test_every_precision_trains_as_single_does(data, tmp_path, precision, recwarn):  # noqa: F811
+    single = fit(data, tmp_path / "single", 2)
+    found = fit(data, tmp_path / "other", 2, precision=precision)
+    weights = load_file(tmp_path / "other/models/x/model.safetensors")
     assert {value.dtype for value in weights.values()} <= {torch.float32, torch.int64}
     logs = [
-        pd.read_csv(folder / run / "checkpoints/x/metrics.csv")["val_loss"] for run in ("single", "other")
+        pd.read_csv(tmp_path / run / "checkpoints/x/metrics.csv")["val_loss"] for run in ("single", "other")
     ]
     np.testing.assert_allclose(logs[1], logs[0], rtol=0.02)
-    responses = np.load(folder / "prepared/responses.npy")[:20]
-    subjects = np.zeros(20, dtype=int)
-    one, other = (embed(load_pretrained(path)[0], responses, subjects) for path in (single, found))
+    few = data[0].select({"all": np.arange(20)})
+    one, other = (system.predict(few).of("image") for system in (single, found))
     cosine = (one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
     assert cosine.min() > 0.98
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_models_of_braindecode(folder, name):  # noqa: F811
+def test_models_of_braindecode(data, tmp_path, name):  # noqa: F811
     pytest.importorskip("braindecode", reason="braindecode brings the models")
-    encoder = {"class_path": f"braindecode.models.{name}"}
-    content = config(folder, 1)
-    content["model"]["encoder"] = encoder
-    model, facts = load_pretrained(fit(content, folder / "run", "x", "last"))
-    z = embed(model, np.load(folder / "prepared/responses.npy")[:3], np.zeros(3, dtype=int))
+    fitted = fit(data, tmp_path, 1, encoder={"class_path": f"braindecode.models.{name}"}, selection="last")
+    z = fitted.predict(data[0].select({"all": np.arange(3)})).of("image")
     assert z.shape == (3, 16)
     assert np.isfinite(z).all()
-    assert facts["encoder"]["class_path"] == f"braindecode.models.{name}"
+    assert load_pretrained(tmp_path / "models/x")[1]["encoder"]["class_path"] == f"braindecode.models.{name}"
 
 
-def test_a_class_as_an_argument_comes_back_as_that_class(folder):  # noqa: F811
+def test_a_class_as_an_argument_comes_back_as_that_class(data, tmp_path):  # noqa: F811
     pytest.importorskip("braindecode", reason="braindecode brings the models")
-    content = config(folder, 1)
-    arguments_ = {"activation": "torch.nn.Tanh"}
-    content["model"]["encoder"] = {"class_path": "braindecode.models.EEGNet", "init_args": arguments_}
-    model, facts = load_pretrained(fit(content, folder / "run", "x", "last"))
+    encoder = {"class_path": "braindecode.models.EEGNet", "init_args": {"activation": "torch.nn.Tanh"}}
+    fit(data, tmp_path, 1, encoder=encoder)
+    model, facts = load_pretrained(tmp_path / "models/x")
     assert any(isinstance(part, torch.nn.Tanh) for part in model.modules())
-    assert facts["encoder"]["init_args"]["activation"] == "torch.nn.modules.activation.Tanh"
+    assert facts["encoder"]["init_args"]["activation"].endswith("Tanh")
 
 
 def test_a_model_of_braindecode_in_a_recipe(tmp_path, capsys, monkeypatch):
@@ -75,21 +70,16 @@ def test_a_model_of_braindecode_in_a_recipe(tmp_path, capsys, monkeypatch):
     STUDIES["arrays"][0](root)
     sections = {
         "protocol": "joint",
-        "features": {"model": "neurodec/tiny-clip"},
+        "targets": {"image": {"class_path": "neurodec.features.OpenClip"}},
         "data": {"batch_size": 8},
-        "model": {
-            "encoder": {
-                "class_path": "braindecode.models.EEGNet",
-                "init_args": {"activation": "torch.nn.ELU"},
-            }
-        },
+        "encoder": {"class_path": "braindecode.models.EEGNet", "init_args": {"activation": "torch.nn.ELU"}},
         "trainer": {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False},
         "evaluation": {"class_path": "neurodec.evaluation.Retrieval", "init_args": {"n_permutations": 50}},
     }
     write_recipe(tmp_path / "recipe.yaml", "arrays", **sections)
     assert main(arguments("run", root)) == 0
     assert main(arguments("run", root)) == 0  # the stamps of what is done hold
-    sections["model"]["encoder"]["init_args"]["activation"] = "subprocess.Popen"
+    sections["encoder"]["init_args"]["activation"] = "subprocess.Popen"
     recipe = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**recipe, **sections}))
     assert "subprocess.Popen is outside the allowed packages" in refused(capsys, arguments("run", root))

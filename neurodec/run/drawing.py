@@ -1,0 +1,128 @@
+"""The stage ``reconstruct`` of a run: which prior, which decoder, which pictures, and where they go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from neurodec.data.predictions import Predictions
+from neurodec.decoder import NeuralDecoder, Prior, build_decoder, build_prior
+from neurodec.evaluation import Retrieval
+from neurodec.features import Features
+from neurodec.files import key_of, write_table
+from neurodec.priors import load_prior
+from neurodec.run.folds import Fold
+from neurodec.run.reconstruct import Seen, reconstruct, score
+
+if TYPE_CHECKING:
+    from neurodec.run.stages import Run
+
+
+class Drawing:
+    """Draws and scores the pictures of a run.
+
+    Parameters
+    ----------
+    run : Run
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.settings = run, run.objects.reconstruction
+        self.sections = run.recipe.as_dict()
+
+    def draw(self, folds: list[Fold]) -> None:
+        """Draw the pictures of every fold whose configuration has changed, or that lacks some."""
+        for fold in folds:
+            stamp, key = f"reconstruct {fold.name}", self._key(fold)
+            folder = self.run.out / "images" / "reconstructed" / fold.name
+            if self.run.stamps[stamp] == key and (folder / "pictures.csv").exists():
+                continue
+            system = self.run.system(fold)
+            embedder = self.run.objects.targets[system.head]
+            reconstruct(
+                self._decoder(fold), self._seen(fold, system.head), self.settings, embedder, folder, key
+            )
+            self.run.stamps[stamp] = key
+
+    def score(self, folds: list[Fold], found: dict[str, Any]) -> None:
+        """Add the scores of the pictures to the results, and write ``OUT/reconstructed.csv``."""
+        folders = [self.run.out / "images" / "reconstructed" / fold.name for fold in folds]
+        section, table = score(folders, self.settings)
+        found["reconstruction"] = section
+        metrics = ("pixcorr", "ssim", "two_way", "ci95", "n_images")
+        shuffled = found.setdefault("controls", {}).setdefault("shuffled", {})
+        shuffled |= {name: section["controls"]["shuffled"][name] for name in metrics}
+        write_table(self.run.out / "reconstructed.csv", table)
+
+    def _key(self, fold: Fold) -> str:
+        names = ("prior", "decoder", "reconstruction", "evaluation")
+        return key_of([[self.sections.get(name) for name in names], self.run.stamps["fit"], fold.name])
+
+    def _decoder(self, fold: Fold) -> NeuralDecoder:
+        """Load system, prior and decoder of a fold; the prior is fitted first where it was not."""
+        folder, run = self.run.out / "decoders" / fold.name, self.run
+        stamp, key = f"prior {fold.name}", key_of([self.sections.get("prior"), run.stamps["fit"]])
+        known = run.stamps[stamp] == key and folder.exists()
+        prior = load_prior(folder / "prior") if known else self._fit_prior(fold)
+        own = {
+            "decoder": self.sections["decoder"],
+            "sampling": self.settings.sampling,
+            "conditions": self.settings.conditions,
+        }
+        drawer = build_decoder(self.sections["decoder"], run.allow)
+        decoder = NeuralDecoder(run.system(fold), prior, drawer, own)
+        decoder.save_pretrained(folder)
+        run.stamps[stamp] = key
+        if torch.cuda.is_available():
+            decoder.prior.to("cuda")
+        return decoder
+
+    def _fit_prior(self, fold: Fold) -> Prior:
+        run, system = self.run, self.run.system(fold)
+        train, features = run.study.part("train", fold.train), run.features[system.head]
+        found = system.predict(train)
+        prior = build_prior(self.sections.get("prior") or {"class_path": "neurodec.priors.IdentityPrior"})
+        return prior.fit(
+            found.of(system.head),
+            features.of(found.table["stimulus"]),
+            found.table["concept"].to_numpy(),
+            embedding_space=features.embedding_space,
+            checkpoints=run.out / "checkpoints" / f"{fold.name}-prior",
+        )
+
+    def _seen(self, fold: Fold, head: str) -> Seen:
+        run = self.run
+        retrieval = next(one for one in run.objects.evaluation.values() if isinstance(one, Retrieval))
+        test, predictions = run.study.part("test", fold.test), run.predictions(fold)
+        n_images, conditions = self.settings.n_images, self.settings.conditions
+        z, table = retrieval.rows(predictions, test, head)
+        others = {
+            name: _averaged(retrieval, predictions, test, own)[:n_images] for name, own in conditions.items()
+        }
+        z, table = z[:n_images], table[:n_images].reset_index(drop=True)
+        stimuli = run.study.stimuli
+        files = stimuli.set_index("stimulus")["image"].map(lambda image: run.root / image)
+        shown = stimuli["stimulus"][stimuli["split"] == "train"].tolist()
+        features = run.features[head]
+        return Seen(
+            z,
+            table[["subject", "stimulus", "concept"]],
+            features.of(table["stimulus"]),
+            files[table["stimulus"]].tolist(),
+            Features(features.of(shown), shown, features.info),
+            files[shown].tolist(),
+            others,
+            {name: run.features[own].of(table["stimulus"]) for name, own in conditions.items()},
+            {name: run.features[own].of(shown).mean(axis=0) for name, own in conditions.items()},
+        )
+
+
+def _averaged(retrieval: Retrieval, predictions: dict[str, Predictions], test: Any, head: str) -> np.ndarray:
+    """Return a head's predictions averaged over repetitions, without scaling them to unit length as embeddings are."""
+    if retrieval.averaging == "response":
+        return retrieval.rows(predictions, test, head)[0]
+    found = predictions["single"]
+    groups = found.table.groupby(["subject", "split", "stimulus"], sort=False).indices
+    return np.stack([found.of(head)[rows].mean(axis=0) for rows in groups.values()])

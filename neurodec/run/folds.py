@@ -1,0 +1,70 @@
+"""The fits of a protocol: who is trained on, who is tested, and who is new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from neurodec.errors import NeurodecError
+
+Protocol = Literal["within_subject", "leave_one_subject_out", "joint", "new_subject"]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fit.
+
+    Parameters
+    ----------
+    name : str
+        Of its folders.
+    train, test : list of str
+        Subjects whose training trials are learnt from, and whose test trials are scored.
+    seed : int
+    new : list of str
+        Those of `train` to whom a trained system is adapted.
+    """
+
+    name: str
+    train: list[str]
+    test: list[str]
+    seed: int
+    new: tuple[str, ...] = ()
+
+
+def folds_of(protocol: Protocol, subjects: list[str], seeds: Sequence[int]) -> list[Fold]:
+    """Return the fits of a protocol, seed after seed.
+
+    Parameters
+    ----------
+    protocol : {"within_subject", "leave_one_subject_out", "joint", "new_subject"}
+        One fit per subject; one per left-out subject, of whom nothing is learnt; one for all; or one per subject whose
+        training trials only the stages of training see that are on new subjects.
+    subjects : list of str
+    seeds : sequence of int
+        With several, the names of folds end in them.
+
+    Raises
+    ------
+    NeurodecError
+        If a subject is to be left out and there is only one.
+    """
+    if protocol in ("leave_one_subject_out", "new_subject") and len(subjects) < 2:
+        raise NeurodecError(f"{protocol} needs at least two subjects; add one or use within_subject.")
+    found = []
+    for seed in seeds:
+        end = f"-seed{seed}" if len(seeds) > 1 else ""
+        if protocol == "joint":
+            found.append(Fold(f"joint{end}", subjects, subjects, seed))
+            continue
+        for subject in subjects:
+            others = [name for name in subjects if name != subject]
+            found.append(
+                {
+                    "within_subject": Fold(f"sub-{subject}{end}", [subject], [subject], seed),
+                    "leave_one_subject_out": Fold(f"without-{subject}{end}", others, [subject], seed),
+                    "new_subject": Fold(f"new-{subject}{end}", subjects, [subject], seed, (subject,)),
+                }[protocol]
+            )
+    return found

@@ -1,0 +1,76 @@
+"""What may be done to the responses of a training batch. Chance follows from the step's seed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Augmentation(nn.Module):
+    """Changes responses (B, n_chans, n_times) or (B, n_voxels) in training."""
+
+
+class Noise(Augmentation):
+    """Add Gaussian noise.
+
+    Parameters
+    ----------
+    std : float
+        In units of the responses.
+    """
+
+    def __init__(self, std: float = 0.1) -> None:
+        super().__init__()
+        self.std = std
+
+    def forward(self, response: Tensor) -> Tensor:
+        """Return noisy responses."""
+        return response + self.std * torch.randn_like(response)
+
+
+class Smooth(Augmentation):
+    """Smooth some channels with a moving average, as NeuroBridge does (AAAI 2026), drawn anew in every step.
+
+    Parameters
+    ----------
+    probability : float
+        Of every channel of every trial.
+    n_samples : int
+        Width of the average, odd; at the ends it covers the samples that there are.
+    """
+
+    def __init__(self, probability: float = 0.3, n_samples: int = 5) -> None:
+        super().__init__()
+        self.probability, self.n_samples = probability, n_samples
+
+    def forward(self, response: Tensor) -> Tensor:
+        """Return responses (B, n_chans, n_times), some channels smoothed."""
+        chosen = torch.rand(response.shape[:2], device=response.device) < self.probability
+        return torch.where(chosen[..., None], moving_average(response, self.n_samples), response)
+
+
+class DropChannels(Augmentation):
+    """Set channels or voxels to zero.
+
+    Parameters
+    ----------
+    probability : float
+        Of every channel of every trial.
+    """
+
+    def __init__(self, probability: float = 0.1) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, response: Tensor) -> Tensor:
+        """Return responses with some channels at zero."""
+        kept = torch.rand(response.shape[:2], device=response.device) >= self.probability
+        return response * kept.reshape(*kept.shape, *[1] * (response.ndim - 2))
+
+
+def moving_average(response: Tensor, n_samples: int) -> Tensor:
+    """Return the centred moving average over time (last axis); at the ends over the samples that there are."""
+    flat = response.reshape(-1, 1, response.shape[-1])
+    half = n_samples // 2
+    return F.avg_pool1d(flat, n_samples, 1, half, count_include_pad=False).reshape(response.shape)

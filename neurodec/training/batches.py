@@ -1,0 +1,354 @@
+"""Training batches: trials of every space and their targets, gathered by index."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from neurodec.data import Study, Trials, validation_concepts
+from neurodec.data.responses import Selection, View
+from neurodec.errors import NeurodecError
+from neurodec.features import Features
+from neurodec.training.augmentations import Augmentation
+
+Batch = dict[str, Any]
+"""`response`, `subject` (B,), `stimulus` (B,), `space` (B,) and one entry per target."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The `data:` section of a recipe: what a step of training sees.
+
+    Parameters
+    ----------
+    batch_size : int
+        Trials per step, over all processes and spaces: with several processes each takes its share, and a contrastive
+        loss still sees all of them. `trainer.accumulate_grad_batches` adds up the gradients of several such batches.
+    validation_fraction : float
+        Share of the training concepts held out, so that selection judges unseen concepts; 0 trains on all.
+    average_repetitions : bool
+        Train on the mean over repetitions instead of single trials.
+    ch_names : list of str, optional
+        Channels to use; all by default.
+    tmin, tmax : float, optional
+        Window to use (s).
+    hide_subject : float
+        Share of the training rows whose subject the encoder is not told (-1), so that it also learns to read people it
+        has never met.
+    augmentations : list of Augmentation
+        What is done to the responses of a batch, in training only.
+    """
+
+    batch_size: int = 64
+    validation_fraction: float = 0.1
+    average_repetitions: bool = False
+    ch_names: list[str] | None = None
+    tmin: float | None = None
+    tmax: float | None = None
+    hide_subject: float = 0.1
+    augmentations: list[Augmentation] = field(default_factory=list)
+
+    def cut(self, study: Study) -> Study:
+        """Return a view of the channels and the window that are used."""
+        return study.cut(self.ch_names, self.tmin, self.tmax)
+
+
+class TrialBatches(L.LightningDataModule):
+    """Training and validation trials of a study.
+
+    Parameters
+    ----------
+    study : Study
+        Training trials, cut to the channels and the window that are used.
+    targets : dict of Features
+        By name; every stimulus has a row in each.
+    settings : TrainingData
+    subjects : list of str
+        The encoder's subject ids are places in this list; others are -1.
+    seed : int
+        Of the validation draw and of the shuffling.
+    judged : Study, optional
+        Trials that epochs are judged on in place of held-out concepts: the averaged *test* trials of published code.
+
+    Notes
+    -----
+    A batch is one gather by index per space, never a per-trial collation: from the GPU's memory where targets, or
+    targets and responses, fit in half of what is free there, otherwise from the memory map, so that recordings larger
+    than memory train too. With several spaces every step takes equally many trials of each; the largest space is seen
+    once per epoch, smaller ones begin again.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        targets: dict[str, Features],
+        settings: TrainingData,
+        subjects: list[str],
+        seed: int = 42,
+        judged: Study | None = None,
+    ) -> None:
+        super().__init__()
+        self.study, self.targets, self.settings = study, targets, settings
+        self.subjects, self.seed, self.judged = subjects, seed, judged
+        self.spaces = list(study.spaces)
+
+    def setup(self, stage: str) -> None:
+        """Split the training trials by concept and lay them out for gathering."""
+        concepts = self.study.table["concept"]
+        fraction = 0.0 if self.judged is not None else self.settings.validation_fraction
+        held_out = validation_concepts(concepts, fraction, self.seed)
+        training, validation = {}, {}
+        for name, trials in self.study.spaces.items():
+            out = trials.table["concept"].isin(held_out).to_numpy()
+            training[name], validation[name] = np.flatnonzero(~out), np.flatnonzero(out)
+        average = self.settings.average_repetitions
+        self.training = self._gathers(self.study.select(training), average)
+        if self.judged is not None:
+            self.validation = self._gathers(self.judged.average(), False)
+        else:
+            self.validation = self._gathers(self.study.select(validation), average)
+        missing = [name for name in self.spaces if name not in self.training]
+        small = [name for name, gather in self.training.items() if len(gather) < self.share]
+        if missing or small:
+            n_trials = 0 if missing else len(self.training[small[0]])
+            raise NeurodecError(
+                f"{n_trials} training trials do not fill a batch of {self.share}; lower data.batch_size."
+            )
+
+    @property
+    def share(self) -> int:
+        """Trials of one space in a step, over all processes."""
+        return max(1, self.settings.batch_size // len(self.spaces))
+
+    def _gathers(self, study: Study, average: bool) -> dict[str, Gather]:
+        study = study.average().in_memory() if average else study
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        return {name: self._gather(name, trials).to(device) for name, trials in study.spaces.items()}
+
+    def _gather(self, space: str, trials: Trials) -> Gather:
+        places = {subject: place for place, subject in enumerate(self.subjects)}
+        first = next(iter(self.targets.values()))
+        number = self.spaces.index(space) if space in self.spaces else -1
+        rows = {
+            "subject": torch.tensor([places.get(subject, -1) for subject in trials.table["subject"]]),
+            "stimulus": torch.from_numpy(first.rows(trials.table["stimulus"])),
+            "space": torch.full((len(trials),), number),
+        }
+        tables = {}
+        for name, features in self.targets.items():
+            order = features.rows(first.stimuli)
+            aligned = np.array_equal(order, np.arange(len(order)))
+            tables[name] = as_tensor(features.values if aligned else features.values[order])
+        return Gather(*source_of(trials.responses), rows, tables)
+
+    def train_dataloader(self) -> DataLoader:
+        """Return shuffled steps; their order follows from the seed and the epoch.
+
+        Raises
+        ------
+        NeurodecError
+            If the processes cannot share a batch evenly.
+        """
+        rank, n_processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if self.share % n_processes:
+            raise NeurodecError(
+                f"A batch of {self.share} trials cannot be shared evenly by {n_processes} processes; change "
+                "data.batch_size or trainer.devices."
+            )
+        steps = Steps(
+            self.training,
+            self.share,
+            self.seed,
+            lambda: self.trainer.current_epoch if self.trainer else 0,
+            rank,
+            n_processes,
+        )
+        return DataLoader(steps, batch_size=None)
+
+    def val_dataloader(self) -> DataLoader | list:
+        """Return the held-out concepts in order, all of them in every process, or nothing."""
+        if not self.validation:
+            return []
+        return DataLoader(InOrder(self.validation, self.settings.batch_size), batch_size=None)
+
+
+class Steps(IterableDataset):
+    """Steps of one epoch: from every space its share of trials, in an order that follows from seed and epoch alone.
+
+    A resumed run sees the same batches, and so do several processes, each of which takes its part of every share.
+    """
+
+    def __init__(
+        self,
+        gathers: dict[str, Gather],
+        share: int,
+        seed: int,
+        epoch: Callable[[], int],
+        rank: int = 0,
+        n_processes: int = 1,
+    ) -> None:
+        self.gathers, self.share, self.seed, self.epoch = gathers, share, seed, epoch
+        self.rank, self.micro = rank, share // n_processes
+
+    def __len__(self) -> int:
+        return max(len(gather) // self.share for gather in self.gathers.values())
+
+    def __iter__(self) -> Iterator[dict[str, Batch]]:
+        orders = {}
+        for number, (name, gather) in enumerate(self.gathers.items()):
+            whole = len(gather) // self.share * self.share
+            rounds = -(-len(self) * self.share // whole)
+            drawn = []
+            for turn in range(rounds):
+                key = [self.seed, self.epoch()] + ([number, turn] if number or turn else [])
+                drawn.append(np.random.default_rng(key).permutation(len(gather))[:whole])
+            orders[name] = np.concatenate(drawn)
+        for step in range(len(self)):
+            first = step * self.share + self.rank * self.micro
+            yield {
+                name: gather.batch(orders[name][first : first + self.micro])
+                for name, gather in self.gathers.items()
+            }
+
+
+class InOrder(IterableDataset):
+    """All rows of every space, a batch of one space at a time."""
+
+    def __init__(self, gathers: dict[str, Gather], batch_size: int) -> None:
+        self.gathers, self.batch_size = gathers, batch_size
+
+    def __len__(self) -> int:
+        return sum(-(-len(gather) // self.batch_size) for gather in self.gathers.values())
+
+    def __iter__(self) -> Iterator[dict[str, Batch]]:
+        for name, gather in self.gathers.items():
+            for start in range(0, len(gather), self.batch_size):
+                yield {name: gather.batch(np.arange(start, min(start + self.batch_size, len(gather))))}
+
+
+class Gather:
+    """Some rows of the responses of one space, what belongs to each, and the tables that their `stimulus` points into.
+
+    Parameters
+    ----------
+    responses : Tensor, shape (n_trials, ...)
+        May be backed by a memory map.
+    places : Tensor, shape (n,), int64
+        The trials that take part.
+    chans : Tensor of int64, optional
+        Channels (or voxels) to take.
+    rows : dict of Tensor, shape (n, ...)
+        One row per trial that takes part; `stimulus` among them.
+    tables : dict of Tensor
+        First axis is the stimulus.
+    """
+
+    def __init__(
+        self,
+        responses: Tensor,
+        places: Tensor,
+        chans: Tensor | None,
+        rows: dict[str, Tensor],
+        tables: dict[str, Tensor],
+    ) -> None:
+        self.responses, self.places, self.chans, self.rows, self.tables = (
+            responses,
+            places,
+            chans,
+            rows,
+            tables,
+        )
+        self._buffers = {name: Buffers() for name in ("response", *tables)}
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def batch(self, wanted: np.ndarray) -> Batch:
+        """Return a batch by one gather per tensor."""
+        index = torch.from_numpy(wanted).to(self.places.device)
+        batch = {name: values[index] for name, values in self.rows.items()}
+        batch |= {name: self._take(name, table, batch["stimulus"]) for name, table in self.tables.items()}
+        response = self._take("response", self.responses, self.places[index])
+        return {"response": response if self.chans is None else response[:, self.chans], **batch}
+
+    def _take(self, name: str, source: Tensor, rows: Tensor) -> Tensor:
+        rows = rows.to(source.device)
+        if rows.is_cuda:
+            return source.index_select(0, rows).float()
+        if source.dtype != torch.float32:
+            return source.index_select(0, rows).float()
+        out = self._buffers[name].lend((len(rows), *source.shape[1:]))
+        return torch.index_select(source, 0, rows, out=out)
+
+    def to(self, device: torch.device) -> Gather:
+        """Move to a GPU what half of its free memory holds: the targets, then the responses too; otherwise stay."""
+        if device.type != "cuda":
+            return self
+        room = free_memory(device) / 2
+        targets = sum(table.numel() * table.element_size() for table in self.tables.values())
+        responses = len(self) * self.responses[0].numel() * self.responses.element_size()
+        if targets > room:
+            return self
+        tables = {name: table.to(device) for name, table in self.tables.items()}
+        if targets + responses > room:
+            return Gather(self.responses, self.places, self.chans, self.rows, tables)
+        rows = {name: values.to(device) for name, values in self.rows.items()}
+        whole = torch.empty((len(self), *self.responses.shape[1:]), dtype=self.responses.dtype, device=device)
+        for start in range(0, len(self), 1024):
+            stop = min(start + 1024, len(self))
+            whole[start:stop] = self.responses[self.places[start:stop]].to(device)
+        chans = None if self.chans is None else self.chans.to(device)
+        return Gather(whole, torch.arange(len(self), device=device), chans, rows, tables)
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that a GPU can still hold; blocks that torch keeps for later count as free."""
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
+
+
+class Buffers:
+    """Lends float32 tensors and takes them back once nothing refers to them any more.
+
+    A batch of tens of megabytes is otherwise mapped and unmapped by the allocator every time, and touching fresh
+    pages costs several times the copy itself.
+    """
+
+    def __init__(self) -> None:
+        self._lent: list[tuple[np.ndarray, weakref.ref]] = []
+
+    def lend(self, shape: tuple[int, ...]) -> Tensor:
+        """Return an uninitialised tensor of this shape."""
+        free = [place for place, (_, lent) in enumerate(self._lent) if lent() is None]
+        memory = self._lent.pop(free[0])[0] if free else None
+        if memory is None or memory.shape != shape:
+            memory = np.empty(shape, dtype=np.float32)
+        view = memory[:]  # the tensor's storage keeps this view alive, through autograd and further views too
+        self._lent.append((memory, weakref.ref(view)))
+        return torch.from_numpy(view)
+
+
+def source_of(responses: np.ndarray | View) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the tensor beneath responses, the rows to take from it, and the channels if not all."""
+    if isinstance(responses, Selection) and isinstance(responses.source, np.ndarray):
+        whole = as_tensor(responses.source)
+        whole = whole if responses.times is None else whole[..., responses.times]
+        chans = None if responses.chans is None else torch.from_numpy(np.asarray(responses.chans))
+        return whole, torch.from_numpy(np.asarray(responses.rows)), chans
+    return as_tensor(np.asarray(responses)), torch.arange(len(responses)), None
+
+
+def as_tensor(values: np.ndarray) -> Tensor:
+    """View an array as a tensor; a read-only memory map is fine, because nobody writes to it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(np.asarray(values))

@@ -1,0 +1,350 @@
+"""The system of all encoders that are trained in batches: encoder, objective, optimiser and Lightning's Trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neurodec.class_paths import build
+from neurodec.data import Study
+from neurodec.data.predictions import Predictions
+from neurodec.encoders.published import read_checkpoint
+from neurodec.errors import NeurodecError
+from neurodec.features import Features
+from neurodec.files import key_of, read_json
+from neurodec.training.batches import TrainingData, TrialBatches
+from neurodec.training.fit import Selection, chosen_weights, train
+from neurodec.training.module import EncoderModule, LRSchedulerCallable, OptimizerCallable
+from neurodec.training.objectives import Objective
+from neurodec.training.pretrained import (
+    build_encoder,
+    embed,
+    load_objective,
+    load_pretrained,
+    save_pretrained,
+)
+from neurodec.training.system import System, as_trained, facts_of
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of several trainings that follow each other: on whom, from where, and what is trained.
+
+    Parameters
+    ----------
+    name : str
+        Later stages start from it by this name.
+    on : {"all", "others", "new"}
+        Whose trials: of every subject, of those that the system is first trained on, or of the new ones.
+    start : str, optional
+        Name of an earlier stage, or a folder that a fit wrote.
+    fresh : list of str
+        Patterns (``encoder.embedder.*``) of parameters that `start` need not have, or that begin anew. ``{new}`` stands
+        for every new subject's space.
+    trained : list of str
+        Patterns of parameters that are trained; all others are frozen. All are trained by default.
+    max_epochs : int, optional
+        In place of the trainer's.
+    n_trials : int, optional
+        The first so many training trials of every new subject, as if there were no more.
+    """
+
+    name: str
+    on: Literal["all", "others", "new"] = "all"
+    start: str | None = None
+    fresh: list[str] = field(default_factory=list)
+    trained: list[str] = field(default_factory=lambda: ["*"])
+    max_epochs: int | None = None
+    n_trials: int | None = None
+
+
+class LightningSystem(System):
+    """Any encoder, trained with any objective.
+
+    Parameters
+    ----------
+    encoder, objective : dict
+        `class_path` and `init_args`; sizes of the data are filled in where the encoder's constructor takes them:
+        `n_chans`, `n_times`, `n_outputs`, `n_subjects`, `sfreq`, `spaces` (name to number of channels or voxels) and
+        `heads` (target to shape).
+    optimizer : dict
+        Of the optimiser; AdamW with a rate of 3e-4 by default.
+    lr_scheduler : dict, optional
+        Of the schedule, stepped after every batch.
+    data : TrainingData, optional
+    trainer : dict
+        Arguments of `lightning.Trainer`.
+    stages : sequence of Stage
+        One training on everybody by default.
+    selection : {"validation", "last", "published_protocol"}
+        Which epoch is taken; see `neurodec.training.fit.train`.
+    seed : int
+    allow : set of str
+        Further packages whose classes may be named.
+    """
+
+    def __init__(
+        self,
+        encoder: dict[str, Any],
+        objective: dict[str, Any] | None = None,
+        optimizer: dict[str, Any] | None = None,
+        lr_scheduler: dict[str, Any] | None = None,
+        data: TrainingData | None = None,
+        trainer: dict[str, Any] | None = None,
+        stages: Sequence[Stage] = (),
+        selection: Selection = "validation",
+        seed: int = 42,
+        allow: frozenset[str] | set[str] = frozenset(),
+    ) -> None:
+        self._encoder = encoder
+        self._objective = objective or {"class_path": "neurodec.training.RetrievalObjective"}
+        self._optimizer = optimizer or {"class_path": "torch.optim.AdamW", "init_args": {"lr": 3e-4}}
+        self._lr_scheduler, self._data, self._trainer = lr_scheduler, data or TrainingData(), trainer or {}
+        self._stages, self._selection, self._seed, self._allow = list(stages), selection, seed, allow
+
+    def fit(
+        self,
+        study: Study,
+        targets: dict[str, Features],
+        out: Path,
+        name: str,
+        *,
+        new: Sequence[str] = (),
+        judged: Study | None = None,
+    ) -> None:
+        """Train stage after stage; see `System.fit`. Finished stages are kept, a broken one goes on."""
+        whole, key = self._data.cut(study), self._key(study, targets, new, judged)
+        judged = None if judged is None else self._data.cut(judged)
+        stages = self._stages or [Stage("")]
+        last = stages[-1].name
+        for stage in stages:
+            folder = out / "models" / (name if stage.name == last else f"{name}.{stage.name}")
+            if (folder / "config.json").exists():
+                _require_same(folder, key)
+            else:
+                checkpoints = out / "checkpoints" / name / stage.name
+                self._run(stage, whole, targets, folder, checkpoints, name, list(new), judged, key)
+        final = out / "models" / name
+        if (final / "config.json").exists():  # rank 0 may still be writing it
+            self._take(final, self._allow)
+
+    def _run(
+        self,
+        stage: Stage,
+        study: Study,
+        targets: dict[str, Features],
+        folder: Path,
+        checkpoints: Path,
+        name: str,
+        new: list[str],
+        judged: Study | None,
+        key: str,
+    ) -> None:
+        study_of_stage = _subjects_of(stage, study, new)
+        subjects = study.subjects
+        L.seed_everything(self._seed, workers=True, verbose=False)
+        objective_of = build(Objective, self._objective, "objective", self._allow)
+        needed = _needed(targets, objective_of, self._objective["class_path"])
+        sizes = sizes_of(study_of_stage, needed, objective_of.head, subjects)
+        encoder, encoder_config = build_encoder(self._encoder, sizes, self._allow)
+        module = EncoderModule(
+            encoder,
+            objective_of,
+            build(OptimizerCallable, self._optimizer, "optimizer", self._allow),
+            self._lr_scheduler
+            and build(LRSchedulerCallable, self._lr_scheduler, "lr_scheduler", self._allow),
+            self._data.augmentations,
+            self._data.hide_subject,
+            list(study_of_stage.spaces),
+            self._seed,
+        )
+        spaces_of_new = [
+            space for space, trials in study.spaces.items() if set(trials.table["subject"]) <= set(new)
+        ]
+        if stage.start is not None:
+            earlier = folder.parent / f"{name}.{stage.start}"
+            start = earlier if (earlier / "config.json").exists() else Path(stage.start)
+            _start_from(module, start, _filled(stage.fresh, spaces_of_new), stage.name)
+        _freeze(module, _filled(stage.trained, spaces_of_new), stage.name)
+        data = TrialBatches(study_of_stage, needed, self._data, subjects, self._seed, judged)
+        trainer_settings = dict(self._trainer)
+        if stage.max_epochs is not None:
+            trainer_settings["max_epochs"] = stage.max_epochs
+        trainer, chosen = train(module, data, trainer_settings, checkpoints, self._selection)
+        if trainer.is_global_zero:
+            state, epoch = chosen_weights(chosen)
+            module.load_state_dict(state)
+            config = {
+                "system": "neurodec.training.LightningSystem",
+                "encoder": encoder_config,
+                "objective": self._objective,
+                "embedding_spaces": {target: own.embedding_space for target, own in needed.items()},
+                "subjects": subjects,
+                **facts_of(study_of_stage),
+                "epoch": epoch,
+                "key": key,
+                "selection": self._selection if chosen.name != "last.ckpt" else "last",
+            }
+            save_pretrained(folder, module.encoder, module.objective, config)
+        trainer.strategy.barrier()  # the next stage starts from this one
+
+    def _key(
+        self, study: Study, targets: dict[str, Features], new: Sequence[str], judged: Study | None
+    ) -> str:
+        """Return what the result follows from: parameters, and which trials and targets, not their values."""
+        parts = [self._encoder, self._objective, self._optimizer, self._lr_scheduler, self._trainer]
+        rows = {name: [len(trials), trials.responses.shape] for name, trials in study.spaces.items()}
+        known = {name: features.info.get("key") for name, features in targets.items()}
+        options = [self._selection, self._seed, list(new), judged is not None]
+        return key_of([parts, self._data, self._stages, rows, study.subjects, known, options])
+
+    def _take(self, folder: str | Path, allow: frozenset[str] | set[str]) -> None:
+        self.encoder, self.config = load_pretrained(folder, allow)
+        self.objective = load_objective(folder, self.config, allow)
+        self.head = self.objective.head
+
+    def predict(self, study: Study) -> Predictions:
+        """Predict every trial; see `System.predict`."""
+        places = {subject: place for place, subject in enumerate(self.config["subjects"])}
+        parts = []
+        for space, trials in as_trained(study, self.config).spaces.items():
+            ids = np.array([places.get(name, -1) for name in trials.table["subject"]])
+            heads = embed(self.encoder, trials.responses, ids, space=space, head=self.head)
+            parts.append(Predictions(heads, trials.table.assign(space=space)))
+        return Predictions.concatenate(parts)
+
+    @torch.no_grad()
+    def project(self, name: str, values: np.ndarray) -> np.ndarray:
+        """Return targets as the objective compares them; see `System.project`."""
+        device = next((tensor.device for tensor in self.objective.parameters()), torch.device("cpu"))
+        rows = torch.as_tensor(np.array(values, dtype=np.float32), device=device)
+        return self.objective.project(name, rows).float().cpu().numpy()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``config.json`` and the weights of encoder and objective."""
+        save_pretrained(folder, self.encoder, self.objective, self.config)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, allow: frozenset[str] | set[str] = frozenset()
+    ) -> LightningSystem:
+        """Read a folder that `fit` wrote.
+
+        Raises
+        ------
+        NeurodecError
+            If a file is missing or damaged, or names a class that is not allowed.
+        """
+        system = cls({})
+        system._take(folder, allow)
+        return system
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of the encoder's parameters."""
+        return sum(parameter.numel() for parameter in self.encoder.parameters())
+
+
+def _require_same(folder: Path, key: str) -> None:
+    if read_json(folder / "config.json").get("key") != key:
+        raise NeurodecError(
+            f"{folder} holds a training with another configuration; choose another folder, or delete it and its "
+            "checkpoints."
+        )
+
+
+def sizes_of(
+    study: Study, targets: dict[str, Features], head: str, subjects: Sequence[str]
+) -> dict[str, Any]:
+    """Return what an encoder's constructor may ask for; see `LightningSystem`."""
+    shapes = {name: list(features.values.shape[1:]) for name, features in targets.items()}
+    spaces = {name: trials.responses.shape[1] for name, trials in study.spaces.items()}
+    first = next(iter(study.spaces.values()))
+    main = shapes.get(head) or next(iter(shapes.values()))
+    return {
+        "n_chans": max(spaces.values()),
+        "n_times": first.responses.shape[-1],
+        "n_outputs": int(np.prod(main)),
+        "n_subjects": len(subjects),
+        "sfreq": first.info.get("sfreq"),
+        "spaces": spaces,
+        "heads": shapes,
+    }
+
+
+def _needed(targets: dict[str, Features], objective: Objective, name: str) -> dict[str, Features]:
+    missing = [target for target in objective.needs if target not in targets]
+    if missing:
+        raise NeurodecError(
+            f"{name} needs the target {missing[0]}, and the recipe has {', '.join(targets) or 'none'}; add it to "
+            "`targets`, or tell the objective the name of another."
+        )
+    return {target: targets[target] for target in objective.needs}
+
+
+def _subjects_of(stage: Stage, study: Study, new: list[str]) -> Study:
+    """Return the trials that a stage is trained on."""
+    others = [subject for subject in study.subjects if subject not in new]
+    if not new and stage.on == "new":
+        raise NeurodecError(
+            f"Stage {stage.name} is on new subjects, and there are none; take protocol: new_subject."
+        )
+    if stage.n_trials is not None:
+        rows = {}
+        for space, trials in study.spaces.items():
+            order = trials.table.groupby("subject").cumcount()
+            keep = ~trials.table["subject"].isin(new) | (order < stage.n_trials)
+            rows[space] = np.flatnonzero(keep)
+        study = study.select(rows)
+    return study.part(subjects={"all": None, "others": others, "new": new}[stage.on])
+
+
+def _filled(patterns: list[str], spaces: list[str]) -> list[str]:
+    return [
+        pattern.replace("{new}", space)
+        for pattern in patterns
+        for space in (spaces if "{new}" in pattern else [""])
+    ]
+
+
+def _start_from(module: EncoderModule, folder: Path, fresh: list[str], stage: str) -> None:
+    """Take the weights of an earlier training; every one must fit, but for those that begin anew."""
+    found: dict[str, Tensor] = {}
+    for part, file in (("encoder", "model.safetensors"), ("objective", "objective.safetensors")):
+        found |= {f"{part}.{name}": value for name, value in read_checkpoint(folder / file).items()}
+    own = module.state_dict()
+    anew = {name for name in own if any(fnmatch(name, pattern) for pattern in fresh)}
+    unfit = [
+        name
+        for name in own
+        if name not in anew and (name not in found or found[name].shape != own[name].shape)
+    ]
+    if unfit:
+        raise NeurodecError(
+            f"Stage {stage} starts from {folder}, which lacks {unfit[0]} or has it in another size ({len(unfit)} "
+            "tensors in all); name what begins anew in `fresh`."
+        )
+    module.load_state_dict({name: found[name] for name in own if name not in anew}, strict=False)
+
+
+def _freeze(module: nn.Module, trained: list[str], stage: str) -> None:
+    """Freeze all parameters that no pattern names; those that never train stay so."""
+    n_trained = 0
+    for name, parameter in module.named_parameters():
+        if not any(fnmatch(name, pattern) for pattern in trained):
+            parameter.requires_grad_(False)
+        n_trained += parameter.requires_grad
+    if not n_trained:
+        names = [name for name, _ in module.named_parameters()][:3]
+        raise NeurodecError(
+            f"Stage {stage or 'one'} trains no parameter, since `trained` names none of {', '.join(names)}, ...; "
+            "correct its patterns."
+        )
