@@ -17,8 +17,9 @@ from neurodec.errors import NeurodecError
 
 STAGES = {
     "prepare": "read the raw recording into the prepared store",
-    "features": "compute (or find in the cache) the CLIP features of the stimuli",
-    "fit": "train the encoder; goes on from the last checkpoint",
+    "targets": "compute (or find in the cache) what the system learns of the stimuli",
+    "fit": "fit the system; goes on from the last checkpoint",
+    "predict": "predict the targets of every test trial, once",
     "retrieve": "find the seen stimulus among the gallery for every test trial",
     "reconstruct": "draw the seen pictures from the brain embeddings, with controls and ceilings",
     "evaluate": "score with chance, intervals, controls and the ridge baseline",
@@ -35,11 +36,17 @@ SIMULATED_SIZES = (
     "test_repetitions",
 )
 
+SYSTEMS = {
+    "eeg": ("atm", "nice", "neurobridge"),
+    "meg": ("atm", "nice", "neurobridge"),
+    "fmri": ("mindbridge", "brain_diffuser"),
+}
+
 EXAMPLES = """examples:
   neurodec demo --out demo
   neurodec run configs/haxby/linear.yaml --data-root DIR --out OUT
   neurodec run my_recording.yaml --data-root . --out results --trainer.max_epochs 20
-  neurodec fit configs/atm/things-eeg2.yaml --data-root DIR --out OUT --model.lr 1e-4
+  neurodec fit configs/atm/things-eeg2.yaml --data-root DIR --out OUT --optimizer.init_args.lr 1e-4
 """
 
 _DEBUG = "show the traceback beneath an error's sentence"
@@ -53,9 +60,10 @@ OBSTACLES = {
 }
 
 RECIPE_HELP = """Any key of the recipe can be overridden by its dotted name:
-  --trainer.max_epochs 20  --model.encoder.init_args.n_heads 5  --evaluation.init_args.n_permutations 1000
+  --trainer.max_epochs 20  --encoder.init_args.n_heads 5  --evaluation.init_args.n_permutations 1000
 Running again resumes what was interrupted and skips what is done. OUT then holds report.html, results.json,
-config.yaml (replays the run), metrics.csv, checkpoints/, models/ and images/."""
+config.yaml (replays the run), metrics.csv, predictions/, checkpoints/, models/ and images/.
+Several processes: --trainer.devices 2 --trainer.strategy ddp, or torchrun or srun in front of the command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_recipe_verb(verbs, stage, summary, _run_stage)
     _add_demo(verbs)
     _add_simulate(verbs)
+    _add_compare(verbs)
     return parser
 
 
@@ -159,6 +168,26 @@ Sizes that can be changed: --n_subjects, --n_train_concepts, --images_per_concep
         parser.add_argument(f"--{name}", type=int, help=argparse.SUPPRESS)
 
 
+def _add_compare(verbs: argparse._SubParsersAction) -> None:
+    summary = "print the scores of several runs as one table, and draw them"
+    example = "example:\n  neurodec compare sim-eeg-atm sim-eeg-nice --out comparison"
+    parser = _verb(verbs, "compare", summary, _compare, example)
+    parser.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="folder of a run, with its results.json"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("comparison"), help="folder to write, ./comparison by default"
+    )
+
+
+def _compare(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    from neurodec.run.compare import compare
+
+    table = compare(arguments.runs, arguments.out)
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    print(f"figure: {arguments.out / 'comparison.png'}")
+
+
 def _add_allow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow",
@@ -170,6 +199,7 @@ def _add_allow(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    from neurodec.run.processes import Processes
     from neurodec.run.stages import run_recipe
 
     run_recipe(
@@ -180,7 +210,8 @@ def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
         allow=arguments.allow,
         allow_outside=arguments.allow_outside,
     )
-    print(f"report: {arguments.out / 'report.html'}")
+    if Processes().first:
+        print(f"report: {arguments.out / 'report.html'}")
 
 
 def _run_stage(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -214,4 +245,7 @@ def _simulate(arguments: argparse.Namespace, overrides: list[str]) -> None:
     size = {name: getattr(arguments, name) for name in SIMULATED_SIZES}
     size = {name: count for name, count in size.items() if count is not None}
     root = simulate(arguments.data_root, arguments.modality, arguments.seed, **size)
-    print(f"simulated {arguments.modality} in {root}")
+    print(f"simulated {arguments.modality} in {root}; decode it with")
+    for system in SYSTEMS[arguments.modality]:
+        recipe = f"configs/{system}/simulated-{arguments.modality}.yaml"
+        print(f"  neurodec run {recipe} --data-root {root} --out {root}-{system}")

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import parity_encoders
 import parity_metrics
 import parity_priors
 import torch
@@ -93,6 +94,7 @@ FAMILIES: dict[str, Callable[[dict, ModuleType], Outputs]] = {
     "atms": atms,
     "atms-losses": atms_losses,
     "mvnn": mvnn,
+    **parity_encoders.FAMILIES,
     **parity_priors.FAMILIES,
     **parity_metrics.FAMILIES,
 }

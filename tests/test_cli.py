@@ -19,6 +19,7 @@ from small_studies import STUDIES, session_file
 
 from neurodec.cli import STAGES, main
 from neurodec.encoders import ATM
+from neurodec.training import RetrievalObjective
 from neurodec.training.pretrained import load_pretrained, save_pretrained
 
 
@@ -60,9 +61,9 @@ def mount(options, folder):
     ("how", "size", "file"),
     [
         ("disk", 30_000, ".parts/anna"),
-        ("disk", 150_000, "responses.npy"),
+        ("disk", 150_000, "all/responses.npy"),
         ("limit", 30_000, ".parts/anna"),
-        ("limit", 70_000, "responses.npy"),
+        ("limit", 70_000, "all/responses.npy"),
     ],
 )
 def test_a_full_disk_is_told_and_the_same_command_goes_on(root, capsys, how, size, file):
@@ -74,11 +75,11 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(root, capsys, how, siz
         assert f"out/prepared/{file}" in error
         assert ("No space left on device" if how == "disk" else "File too large") in error
         assert "free some space" in error
-        assert not (root.parent / "out/prepared/info.json").exists()
+        assert not (root.parent / "out/prepared/study.json").exists()
         assert not partials(root.parent)
         enlarge()
         assert main(arguments("prepare", root)) == 0
-        for name in ("responses.npy", "trials.csv"):
+        for name in ("all/responses.npy", "all/trials.csv"):
             whole = (root.parent / "whole/prepared" / name).read_bytes()
             assert (root.parent / "out/prepared" / name).read_bytes() == whole
 
@@ -108,9 +109,9 @@ def test_a_file_in_the_way(root, capsys):
 
 SECTIONS = {
     "protocol": "joint",
-    "features": {"model": "neurodec/tiny-clip"},
+    "targets": {"image": {"class_path": "neurodec.features.OpenClip"}},
     "data": {"batch_size": 8},
-    "model": {"encoder": {"class_path": "neurodec.encoders.ATM", "init_args": {"d_ff": 16}}},
+    "encoder": {"class_path": "neurodec.encoders.ATM", "init_args": {"d_ff": 16}},
     "trainer": {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False},
     "evaluation": {"class_path": "neurodec.evaluation.Retrieval", "init_args": {"n_permutations": 50}},
 }
@@ -125,7 +126,7 @@ def trained(tmp_path_factory):
     write_recipe(root.parent / "recipe.yaml", "arrays", **SECTIONS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NEURODEC_CACHE", str(root.parent / "cache"))
-        for verb in ("prepare", "features", "fit"):
+        for verb in ("prepare", "targets", "fit"):
             assert main(arguments(verb, root)) == 0
     return root
 
@@ -145,7 +146,7 @@ def test_a_checkpoint_of_other_sizes_names_every_key_and_is_not_loaded(again, ca
     root, out = again
     encoder, config = load_pretrained(out / "models/joint")
     other = ATM(**{**config["encoder"]["init_args"], "d_ff": 24, "n_chans": 5})
-    save_pretrained(tmp_path / "other", other, {}, {})
+    save_pretrained(tmp_path / "other", other, RetrievalObjective(), {})
     shutil.copy(tmp_path / "other/model.safetensors", out / "models/joint/model.safetensors")
     error = refused(capsys, on_copy("retrieve", root, out))
     own, foreign = encoder.state_dict(), load_file(tmp_path / "other/model.safetensors")
@@ -175,9 +176,10 @@ def test_a_cut_checkpoint_and_an_absent_one(again, capsys):
 
 def test_fewer_repetitions_than_asked_for(again, capsys):
     root, out = again
-    error = refused(capsys, on_copy("retrieve", root, out, "--evaluation.init_args.n_repetitions", "3"))
+    error = refused(capsys, on_copy("predict", root, out, "--evaluation.init_args.n_repetitions", "3"))
     assert "Subject anna saw test00 2 times, fewer than the 3 repetitions asked for" in error
     assert "`n_repetitions`" in error
+    assert "run the stage predict first" in refused(capsys, on_copy("retrieve", root, out))
     assert not (out / "retrieved.csv").exists()
 
 
@@ -202,13 +204,13 @@ def test_a_disk_that_fills_while_training(again, capsys):
         ({"modle": None}, ["has the key modle, which does not exist"]),
         ({"data": {"batchsize": 8}}, ["batchsize"]),
         ({"dataset": {}}, ["dataset"]),
-        ({"model": {}}, ["model.encoder"]),
-        ({"model": {"encoder": {"class_path": "neurodec.encoders.ATM", "init_args": {"d_f": 1}}}}, ["d_f"]),
+        ({"encoder": {}}, ["encoder"]),
+        ({"encoder": {"class_path": "neurodec.encoders.ATM", "init_args": {"d_f": 1}}}, ["d_f"]),
         (
             {"dataset": {**STUDIES["fif"][1], "init_args": {"files": "x", "preprocessing": {"h_frq": 40}}}},
             ["h_frq"],
         ),
-        ({"model": {"encoder": {"class_path": "strange.Net"}}}, ["strange.Net", "--allow strange"]),
+        ({"encoder": {"class_path": "strange.Net"}}, ["strange.Net", "--allow strange"]),
         ({"dataset": {"class_path": "neurodec.encoders.ATM"}}, ["neurodec.encoders.ATM", "Dataset"]),
         ({"dataset": {"class_path": "neurodec.data.Nothing"}}, ["neurodec.data.Nothing"]),
         ({"trainer": {"max_epochs": "many"}}, ["trainer.max_epochs", "many"]),
@@ -227,10 +229,10 @@ def test_a_bad_recipe_is_refused_before_anything_is_written(root, capsys, change
 @pytest.mark.parametrize(
     "changes",
     [
-        {"model": {"encoder": {"class_path": "stranger.lower_case"}}},
-        {"model": {"encoder": "stranger.Net"}},
-        {"model": {"encoder": '{"class_path": "stranger.Net"}'}},
-        {"model": "part.yaml"},
+        {"encoder": {"class_path": "stranger.lower_case"}},
+        {"encoder": "stranger.Net"},
+        {"encoder": '{"class_path": "stranger.Net"}'},
+        {"encoder": "part.yaml"},
         {"dataset": "part.yaml"},
         {
             "evaluation": {
@@ -255,7 +257,7 @@ def test_no_code_of_another_package_runs(root, capsys, monkeypatch, changes):
 
 
 @pytest.mark.parametrize("value", [None, [1], "abc"])
-@pytest.mark.parametrize("section", ["dataset", "features", "data", "model", "trainer", "evaluation"])
+@pytest.mark.parametrize("section", ["dataset", "targets", "data", "encoder", "trainer", "evaluation"])
 def test_a_section_without_keys(root, capsys, section, value):
     recipe = write_recipe(root.parent / "recipe.yaml", "arrays", **SECTIONS)
     recipe.write_text(yaml.safe_dump({**yaml.safe_load(recipe.read_text()), section: value}))
@@ -266,7 +268,7 @@ def test_a_section_without_keys(root, capsys, section, value):
     "flags",
     [
         ["--trainer.max_epoch", "3"],
-        ["--model", "part.yaml"],
+        ["--encoder", "part.yaml"],
         ["--nothing", "3"],
         ["--data.batchsize", "3"],
         ["stray"],

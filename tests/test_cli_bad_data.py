@@ -275,7 +275,7 @@ def test_bad_data_is_one_sentence_and_leaves_nothing_half_written(root, capsys, 
     error = refused(capsys, arguments("prepare", root))
     for word in words:
         assert word in error
-    assert not (root.parent / "out/prepared/info.json").exists()
+    assert not (root.parent / "out/prepared/study.json").exists()
     assert not partials(root.parent)
 
 
@@ -295,7 +295,7 @@ def test_the_same_studies_unspoilt_are_prepared(root, study):
     STUDIES[study][0](root)
     write_recipe(root.parent / "recipe.yaml", study)
     assert main(arguments("prepare", root)) == 0
-    assert (root.parent / "out/prepared/info.json").exists()
+    assert (root.parent / "out/prepared/study.json").exists()
 
 
 def test_a_refused_preparation_goes_on_once_the_input_is_mended(root, capsys):
@@ -308,7 +308,7 @@ def test_a_refused_preparation_goes_on_once_the_input_is_mended(root, capsys):
     refused(capsys, arguments("prepare", root))
     assert (root.parent / "out/prepared/.parts/sub-7_ses-01_run-1").is_dir()
     (root / RUN_2).write_bytes(whole)
-    for name in ("responses.npy", "trials.csv"):
+    for name in ("all/responses.npy", "all/trials.csv"):
         assert main(arguments("prepare", root)) == 0
         assert (root.parent / "out/prepared" / name).read_bytes() == (
             root.parent / "whole/prepared" / name
@@ -319,7 +319,7 @@ def test_a_prepared_folder_of_another_configuration_or_other_files(root, capsys)
     STUDIES["arrays"][0](root)
     write_recipe(root.parent / "recipe.yaml", "arrays")
     assert main(arguments("prepare", root)) == 0
-    before = (root.parent / "out/prepared/responses.npy").read_bytes()
+    before = (root.parent / "out/prepared/all/responses.npy").read_bytes()
     write_recipe(root.parent / "recipe.yaml", "arrays", {"sfreq": 200.0})
     error = refused(capsys, arguments("prepare", root))
     assert "out/prepared was prepared with another configuration (sfreq was 100.0, now 200.0)" in error
@@ -327,20 +327,24 @@ def test_a_prepared_folder_of_another_configuration_or_other_files(root, capsys)
     write_recipe(root.parent / "recipe.yaml", "arrays")
     (root / "anna.npz").unlink()
     assert "(anna.npz was added, removed or changed since)" in refused(capsys, arguments("prepare", root))
-    assert (root.parent / "out/prepared/responses.npy").read_bytes() == before
+    assert (root.parent / "out/prepared/all/responses.npy").read_bytes() == before
 
 
 def test_a_damaged_picture_is_named_by_features(root, capsys, monkeypatch):
     monkeypatch.setenv("NEURODEC_CACHE", str(root.parent / "cache"))
     STUDIES["arrays"][0](root)
-    model = {"encoder": {"class_path": "neurodec.encoders.ATM"}}
-    sections = {"features": {"model": "neurodec/tiny-clip"}, "data": {"batch_size": 8}, "model": model}
+    encoder = {"class_path": "neurodec.encoders.ATM"}
+    sections = {
+        "targets": {"image": {"class_path": "neurodec.features.OpenClip"}},
+        "data": {"batch_size": 8},
+        "encoder": encoder,
+    }
     write_recipe(root.parent / "recipe.yaml", "arrays", **sections)
-    assert "run the stage that writes it first" in refused(capsys, arguments("features", root))
+    assert "run the stage that writes it first" in refused(capsys, arguments("targets", root))
     assert main(arguments("prepare", root)) == 0
     cut("pictures/test03.png")(root)
-    assert "pictures/test03.png cannot be read" in refused(capsys, arguments("features", root))
+    assert "pictures/test03.png cannot be read" in refused(capsys, arguments("targets", root))
     (root / "pictures/test03.png").unlink()
-    assert "picture of stimulus 'test03' does not exist" in refused(capsys, arguments("features", root))
-    assert not list((root.parent / "out").glob("features*"))
+    assert "picture of stimulus 'test03' does not exist" in refused(capsys, arguments("targets", root))
+    assert not list((root.parent / "out").glob("targets*"))
     assert not partials(root.parent)

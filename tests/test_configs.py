@@ -33,4 +33,4 @@ def test_the_recipe_of_the_readme_is_valid(tmp_path):
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
     _, recipe = load_recipe(tmp_path / "mine.yaml")
     assert recipe.dataset.init_args.preprocessing.whiten == "mvnn-epochs"
-    assert recipe.model.encoder.class_path == "neurodec.encoders.ATM"
+    assert recipe.encoder.class_path == "neurodec.encoders.ATM"

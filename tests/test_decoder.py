@@ -15,6 +15,7 @@ from neurodec.decoders import GuidedDiffusion
 from neurodec.encoders import ATM
 from neurodec.errors import NeurodecError
 from neurodec.priors import LinearPrior
+from neurodec.training import LightningSystem
 
 CHANS = ["P7", "P3", "Pz", "P4", "P8", "O1", "Oz", "O2"]
 SAMPLING = {"n_steps": 2, "guidance": 1.5, "prior_n_steps": 2, "prior_guidance": 1.0}
@@ -41,7 +42,7 @@ def decoder():
         "decoder": {"class_path": "neurodec.decoders.GuidedDiffusion", "init_args": {}},
         "sampling": SAMPLING,
     }
-    return NeuralDecoder(encoder, prior, GuidedDiffusion(), config)
+    return NeuralDecoder(LightningSystem.of(encoder, config), prior, GuidedDiffusion(), config)
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_voxels_come_from_an_image(decoder, rng):
     volumes = rng.normal(size=(3, 2, 2, 5)).astype(np.float32)
     voxels = torch.nn.Sequential(torch.nn.Linear(4, 16))
     config = {**decoder.config, "mask_shape": [3, 2, 2], "voxel_indices": [1, 4, 7, 11], "subjects": ["01"]}
-    fmri = NeuralDecoder(voxels, decoder.prior, decoder.decoder, config)
+    fmri = NeuralDecoder(LightningSystem.of(voxels, config), decoder.prior, decoder.decoder, config)
     flat = volumes.reshape(12, 5)[[1, 4, 7, 11]].T
     with pytest.warns(UserWarning, match="does not say where its voxels lie"):
         fmri.embed(nibabel.Nifti1Image(volumes, np.eye(4)))
@@ -115,7 +116,8 @@ def voxels(decoder):
     torch.manual_seed(0)
     config = {**decoder.config, "mask_shape": [3, 2, 2], "voxel_indices": [1, 4, 7, 11], "subjects": ["01"]}
     network = torch.nn.Sequential(torch.nn.Linear(4, 16))
-    return NeuralDecoder(network, decoder.prior, decoder.decoder, {**config, "affine": AFFINE.tolist()})
+    config = {**config, "affine": AFFINE.tolist()}
+    return NeuralDecoder(LightningSystem.of(network, config), decoder.prior, decoder.decoder, config)
 
 
 def test_an_image_may_be_oriented_otherwise(voxels, rng):
@@ -158,7 +160,10 @@ def test_trials_of_more_voxels_give_those_of_the_training(voxels, rng):
 
 
 def test_a_rate_that_went_through_a_file_is_the_same_rate(decoder, responses, tmp_path):
-    odd = NeuralDecoder(decoder.encoder, decoder.prior, decoder.decoder, {**decoder.config, "sfreq": 199.8})
+    config = {**decoder.config, "sfreq": 199.8}
+    odd = NeuralDecoder(
+        LightningSystem.of(decoder.system.encoder, config), decoder.prior, decoder.decoder, config
+    )
     epochs = mne.EpochsArray(responses, mne.create_info(CHANS, 199.8, "eeg"), verbose="error")
     epochs.save(tmp_path / "x-epo.fif", verbose="error")
     back = mne.read_epochs(tmp_path / "x-epo.fif", verbose="error")
@@ -196,7 +201,7 @@ def test_what_does_not_fit_is_told(decoder, responses):
         decoder.embed(epochs)
     foreign = LinearPrior().fit(np.eye(12, 16), np.eye(12, 128), embedding_space="elsewhere")
     with pytest.raises(NeurodecError, match=r"elsewhere.*neurodec/tiny-clip"):
-        NeuralDecoder(decoder.encoder, foreign, decoder.decoder, decoder.config)
+        NeuralDecoder(decoder.system, foreign, decoder.decoder, decoder.config)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +209,7 @@ def test_what_does_not_fit_is_told(decoder, responses):
     [
         ("pipeline.json", {"decoder": {"class_path": "os.Strange"}}, "--allow os"),
         ("pipeline.json", {"decoder": {"class_path": "torch.load"}}, "torch.load is no class"),
-        ("encoder/config.json", {"encoder": {"class_path": "os.Strange"}}, "--allow os"),
+        ("system/config.json", {"encoder": {"class_path": "os.Strange"}}, "--allow os"),
         ("prior/config.json", {"class_path": "os.Strange"}, "os.Strange"),
     ],
 )

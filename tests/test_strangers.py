@@ -39,15 +39,15 @@ def logger(name, **arguments_):
 
 
 def encoder(**arguments_):
-    return {"model": {"encoder": {"class_path": "neurodec.encoders.ATM", "init_args": arguments_}}}
+    return {"encoder": {"class_path": "neurodec.encoders.ATM", "init_args": arguments_}}
 
 
 TRICKS = {
     "process in encoder arguments": encoder(d_ff=POPEN),
-    "process as encoder": {"model": {"encoder": POPEN}},
-    "shell as encoder": {"model": {"encoder": SYSTEM}},
-    "unpickling as encoder": {"model": {"encoder": LOAD}},
-    "process as text": {"model": {"encoder": json.dumps(POPEN)}},
+    "process as encoder": {"encoder": POPEN},
+    "shell as encoder": {"encoder": SYSTEM},
+    "unpickling as encoder": {"encoder": LOAD},
+    "process as text": {"encoder": json.dumps(POPEN)},
     "process in console arguments": callback("RichProgressBar", console_kwargs={"file": POPEN}),
     "process in theme": callback("RichProgressBar", theme=POPEN),
     "process in tags": logger("MLFlowLogger", tags={"a": POPEN}),
@@ -91,14 +91,12 @@ TRICKS = {
     "evaluation's argument": {
         "evaluation": {"class_path": "neurodec.evaluation.Retrieval", "init_args": {"n_permutations": POPEN}}
     },
-    "a stranger's module": {"model": {"encoder": {"class_path": "stranger.Net"}}},
+    "a stranger's module": {"encoder": {"class_path": "stranger.Net"}},
     "a stranger's function": callback("LambdaCallback", on_fit_start="stranger.run"),
-    "a stranger in a file": {"model": {"encoder": "part.yaml"}},
-    "keyword arguments": {
-        "model": {"encoder": {"class_path": "neurodec.encoders.ATM", "dict_kwargs": {"x": POPEN}}}
-    },
-    "features": {"features": {"model": POPEN}},
-    "features of another kind": {"features": {"class_path": "neurodec.data.MuseCSV"}},
+    "a stranger in a file": {"encoder": "part.yaml"},
+    "keyword arguments": {"encoder": {"class_path": "neurodec.encoders.ATM", "dict_kwargs": {"x": POPEN}}},
+    "features": {"targets": {"image": POPEN}},
+    "features of another kind": {"targets": {"image": {"class_path": "neurodec.data.MuseCSV"}}},
     "absurd depth": {"data": {"batch_size": json.loads("[" * 200 + "1" + "]" * 200)}},
 }
 
@@ -121,7 +119,7 @@ def changed(root, changes):
     path = root.parent / "recipe.yaml"
     content = yaml.safe_load(path.read_text())
     for name, section in changes.items():
-        merged = {**content.get(name, {}), **section} if name in ("trainer", "data", "model") else section
+        merged = {**content.get(name, {}), **section} if name in ("trainer", "data") else section
         content[name] = merged
     path.write_text(yaml.safe_dump(content))
 
@@ -137,9 +135,9 @@ def test_no_recipe_runs_code(study, capsys, trick):
 @pytest.mark.parametrize(
     "flags",
     [
-        ["--model.encoder", "stranger.Net"],
-        ["--model.encoder.class_path", "torch.utils.cpp_extension.subprocess.Popen"],
-        ["--model.encoder.init_args.d_ff", json.dumps(POPEN)],
+        ["--encoder", "stranger.Net"],
+        ["--encoder.class_path", "torch.utils.cpp_extension.subprocess.Popen"],
+        ["--encoder.init_args.d_ff", json.dumps(POPEN)],
         [f"--trainer.callbacks={json.dumps([POPEN])}"],
         ["--trainer.callbacks+", json.dumps(POPEN)],
         [
@@ -173,7 +171,7 @@ def test_no_flag_runs_code(study, capsys, flags):
         {"trainer": {"callbacks": {"class_path": f"{CALLBACKS}.Timer"}}},
         {"trainer": {"strategy": "auto", "profiler": "simple"}},
         {"trainer": {"logger": {"class_path": f"{LOGGERS}.CSVLogger", "init_args": {"save_dir": "logs"}}}},
-        {"model": {"encoder": "neurodec.encoders.ATM"}},
+        {"encoder": "neurodec.encoders.ATM"},
         {"name": "torch.load", "seed": 3},
     ],
 )
@@ -284,8 +282,8 @@ def test_a_clip_folder_brings_no_code(tmp_path):
         ),
         (["--trainer.accelerator", "cuda"], ["trainer.accelerator is cuda"]),
         (["--trainer.accelerator", "abacus"], ["no accelerator abacus", "cpu"]),
-        (["--features.device", "cuda"], ["features.device is cuda", "leave it out"]),
-        (["--features.device", "banana"], ["features.device is banana"]),
+        (["--targets.image.init_args.device", "cuda"], ["targets.image.device is cuda", "leave it out"]),
+        (["--targets.image.init_args.device", "banana"], ["targets.image.device is banana"]),
         (
             ["--trainer.logger", f"{LOGGERS}.WandbLogger"],
             ["WandbLogger needs the package wandb", "pip install wandb"],
@@ -320,7 +318,7 @@ def test_loggers_write_below_out(study, monkeypatch):
     monkeypatch.setenv("NEURODEC_CACHE", str(study.parent / "cache"))
     flags = ["--trainer.logger", f"{LOGGERS}.CSVLogger", "--trainer.logger.save_dir", "logs"]
     before = {path.name for path in study.parent.iterdir()}
-    for verb in ("prepare", "features", "fit"):
+    for verb in ("prepare", "targets", "fit"):
         assert main([*arguments(verb, study), *flags]) == 0
     assert list((study.parent / "out/logs").rglob("metrics.csv"))
     assert {path.name for path in study.parent.iterdir()} - before <= {"out", "cache"}
@@ -340,22 +338,34 @@ def test_debug_shows_what_lies_beneath(study, capsys):
     refused(capsys, arguments("prepare", study))
 
 
-def test_bare_names_as_models_are_told_what_to_write(study, capsys):
+def test_bare_names_as_encoders_are_told_what_to_write(study, capsys):
     recipe = yaml.safe_load((study.parent / "recipe.yaml").read_text())
-    for model, words in (
-        ("ATM", "{encoder: {class_path: neurodec.encoders.ATM}}"),
-        ("Ridge", "it runs beside every encoder as the baseline"),
-        ({"encoder": "Ridge"}, "neurodec.evaluation.Classification"),
-        ({"encoder": {"class_path": "neurodec.encoders.Ridge"}}, "leave `model` out"),
+    for section, words in (
+        ({"encoder": "ATM"}, "encoder: {class_path: neurodec.encoders.ATM}"),
+        ({"encoder": "Ridge"}, "system: {class_path: neurodec.training.RidgeSystem}"),
+        (
+            {"encoder": {"class_path": "neurodec.encoders.Ridge"}},
+            "system: {class_path: neurodec.training.RidgeSystem}",
+        ),
+        (
+            {"model": {"encoder": {"class_path": "neurodec.encoders.ATM"}}},
+            "section `model` of former versions; write",
+        ),
+        (
+            {"features": {"model": "neurodec/tiny-clip"}},
+            "targets: {image: {class_path: neurodec.features.OpenClip}}",
+        ),
     ):
-        (study.parent / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "model": model}))
+        (study.parent / "recipe.yaml").write_text(yaml.safe_dump({**recipe, **section}))
         assert words in refused(capsys, arguments("run", study))
 
 
 def test_seeds_of_numbers_are_numbers(study):
     """A recipe's values keep their types through the check."""
-    _, recipe = load_recipe(study.parent / "recipe.yaml", ["--model.lr", "1e-4", "--trainer.max_epochs=7"])
-    assert recipe.model.lr == pytest.approx(1e-4)
+    _, recipe = load_recipe(
+        study.parent / "recipe.yaml", ["--optimizer.init_args.lr", "1e-4", "--trainer.max_epochs=7"]
+    )
+    assert recipe.optimizer.init_args.lr == pytest.approx(1e-4)
     assert recipe.trainer.max_epochs == 7
     assert np.isscalar(recipe.seed)
 

@@ -2,6 +2,9 @@
 
 from neurodec.encoders.atm import ATM
 from neurodec.encoders.atm_low_level import ATMLowLevel
+from neurodec.encoders.mindbridge import MindBridge
+from neurodec.encoders.neurobridge import NeuroBridge
+from neurodec.encoders.nice import NICE
 from neurodec.linear import Ridge, RidgeClassifier
 
-__all__ = ["ATM", "ATMLowLevel", "Ridge", "RidgeClassifier"]
+__all__ = ["ATM", "NICE", "ATMLowLevel", "MindBridge", "NeuroBridge", "Ridge", "RidgeClassifier"]

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neurodec.encoders.published import read_checkpoint, take_exactly
+from neurodec.encoders.shallow_conv import N_FILTERS, Projector, ShallowConv, dense, n_positions_of
 from neurodec.errors import NeurodecError
 
-N_FILTERS, KERNEL, POOL, STRIDE = 40, 25, 51, 5
 # Tensors of the authors' files that no published forward pass reads.
 _UNUSED = (
     "logit_scale",
@@ -83,11 +83,7 @@ class ATM(nn.Module):
     ) -> None:
         super().__init__()
         d_model = d_model or n_times
-        n_positions = (d_model - KERNEL + 1 - POOL) // STRIDE + 1
-        if n_positions < 1:
-            raise NeurodecError(
-                f"ATM needs windows of at least 75 samples, these have {d_model}; lengthen the epochs."
-            )
+        n_positions = n_positions_of(d_model, "ATM")
         self.n_subjects, self.revision = n_subjects, revision
         self.value = ValueEmbedding(n_times, d_model, n_subjects if per_subject else 1)
         self.register_buffer("positions", sinusoid(n_chans, d_model), persistent=False)
@@ -240,42 +236,6 @@ class Layer(nn.Module):
         return self.norm2(tokens + self.dropout(self.down(hidden)))
 
 
-class ShallowConv(nn.Module):
-    """Temporal convolution, pooling and spatial convolution as matrix products on sliding windows."""
-
-    def __init__(self, n_chans: int, dropout: float) -> None:
-        super().__init__()
-        self.temporal = nn.Linear(KERNEL, N_FILTERS)
-        self.norm1, self.norm2 = nn.BatchNorm1d(N_FILTERS), nn.BatchNorm1d(N_FILTERS)
-        self.spatial = nn.Linear(n_chans * N_FILTERS, N_FILTERS)
-        self.mix = nn.Linear(N_FILTERS, N_FILTERS)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return (B, n_positions * 40), position by position."""
-        smooth = F.avg_pool1d(tokens, POOL, stride=1)
-        windows = smooth.unfold(-1, KERNEL, STRIDE).transpose(1, 2)  # (B, P, C, 25)
-        batch, n_positions, n_chans, _ = windows.shape
-        maps = self.temporal(windows.reshape(-1, KERNEL))  # (B P C, 40)
-        maps = F.elu(self.norm1(maps)).view(batch * n_positions, n_chans * N_FILTERS)
-        maps = self.dropout(F.elu(self.norm2(self.spatial(maps))))
-        return self.mix(maps).view(batch, n_positions * N_FILTERS)
-
-
-class Projector(nn.Module):
-    """Linear, one residual GELU block, LayerNorm."""
-
-    def __init__(self, n_inputs: int, n_outputs: int, dropout: float) -> None:
-        super().__init__()
-        self.first, self.second = nn.Linear(n_inputs, n_outputs), nn.Linear(n_outputs, n_outputs)
-        self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(n_outputs)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return (B, n_outputs)."""
-        hidden = self.first(features)
-        return self.norm(hidden + self.dropout(self.second(F.gelu(hidden))))
-
-
 def sinusoid(length: int, width: int) -> Tensor:
     """Return the position code (length, width): sine on even, cosine on odd columns, base 10000."""
     phase = torch.arange(length)[:, None] * torch.exp(
@@ -301,13 +261,9 @@ def translate(state: dict[str, Tensor]) -> dict[str, Tensor]:
             ours[f"value.{part}"] = torch.stack([state.pop(name) for name in names])
     ours |= {_our_name(name): value for name, value in state.items()}
     for name, value in ours.items():
-        if name.endswith(("up.weight", "down.weight", "mix.weight", "temporal.weight")):
-            ours[name] = value.flatten(1)  # 1x1 and 1x25 convolutions
-        elif name == "conv.spatial.weight":
-            ours[name] = (
-                value.squeeze(-1).transpose(1, 2).flatten(1)
-            )  # (40, filter, chan) -> (40, chan filter)
-    return ours
+        if name.endswith(("up.weight", "down.weight")):
+            ours[name] = value.flatten(1)  # 1x1 convolutions
+    return dense(ours)
 
 
 _RENAMES = {

@@ -41,6 +41,8 @@ class Retrieval(Evaluation):
     gallery : {"stimulus", "concept_centre"}
         Candidates: the very stimuli (ATM, NeuroBridge), or for each test concept the mean of its *other* images
         (NICE), which are the rows with split "gallery" of the stimulus table.
+    head : str, optional
+        Which of the system's predictions is compared with the target of its name; the system's own choice by default.
     candidates_from : str, optional
         Name of the target that candidates are taken from, where it is not the one that was trained on.
     leakage : {"concept", "stimulus", "recording", "none"}
@@ -67,6 +69,7 @@ class Retrieval(Evaluation):
     """
 
     gallery: Literal["stimulus", "concept_centre"] = "stimulus"
+    head: str | None = None
     candidates_from: str | None = None
     leakage: Level = "concept"
     k_way: list[int] = field(default_factory=lambda: list(K_WAY))
@@ -180,11 +183,15 @@ class Retrieval(Evaluation):
         self, predictions: dict[str, Predictions], test: Study, head: str
     ) -> tuple[np.ndarray, pd.DataFrame]:
         """Return what a head predicts of every test stimulus, averaged as asked for, and the table of the rows."""
+        name = "single" if self.averaging == "embedding" else self._averaged
+        if name not in predictions:
+            raise NeurodecError(f"There are no predictions of {name} trials; run the stage predict first.")
+        found = predictions[name]
         if self.averaging == "response":
-            found = predictions[self._averaged]
             return np.asarray(found.of(head)), found.table
-        z, info = unit_rows(predictions["single"].of(head)).astype(np.float32), test.info
-        single = Trials(z, predictions["single"].table, {"modality": info["modality"]})
+        single = Trials(
+            unit_rows(found.of(head)).astype(np.float32), found.table, {"modality": test.info["modality"]}
+        )
         averaged = single.average(self.n_repetitions, seed=self.seed)
         return np.asarray(averaged.responses), averaged.table
 
@@ -194,7 +201,7 @@ class Retrieval(Evaluation):
             raise NeurodecError(
                 'There are no test trials; check that some rows of the table have split "test".'
             )
-        head, gallery_of = fitted.system.head, self._candidates_of(fitted)
+        head, gallery_of = self._head(fitted), self._candidates_of(fitted)
         ridge = fitted.baseline(head)
         runs = []
         for space, trials in study.spaces.items():
@@ -230,14 +237,17 @@ class Retrieval(Evaluation):
         self, predictions: dict[str, Predictions], test: Study, fitted: Fitted
     ) -> tuple[np.ndarray, pd.DataFrame, Gallery]:
         """Return what is ranked: predictions of every test stimulus, their table, and the gallery."""
-        head = fitted.system.head
+        head = self._head(fitted)
         z, table = self.rows(predictions, test, head)
         gallery = self.candidates(table, test.stimuli, self._candidates_of(fitted))
         return _centred(fitted.system, head, z), table, gallery
 
+    def _head(self, fitted: Fitted) -> str:
+        return self.head or fitted.system.head
+
     def _candidates_of(self, fitted: Fitted) -> Features:
         """Return the targets that candidates are taken from, as the system compares them."""
-        head = fitted.system.head
+        head = self._head(fitted)
         name = self.candidates_from or head
         if name not in fitted.targets:
             raise NeurodecError(

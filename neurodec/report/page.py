@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from neurodec.data import Trials, load_stimuli, summary
+from neurodec.data.study import MARK
 from neurodec.files import atomic_path, read_json, read_own_table
 from neurodec.report import plots
 from neurodec.report.grids import (
@@ -174,8 +175,19 @@ class _Folds:
 
 
 def _info(out: Path) -> dict[str, Any]:
-    file = out / "prepared" / "info.json"
-    return read_json(file) if file.exists() else {}
+    """Return what the first space says of itself, and the account of all."""
+    file = out / "prepared" / MARK
+    if not file.exists():
+        return {}
+    study = read_json(file)
+    spaces = [read_json(out / "prepared" / name / "info.json") for name in study["spaces"]]
+    account = [entry for space in spaces for entry in space.get("account", [])]
+    return {
+        **spaces[0],
+        "account": account,
+        "provenance": study["provenance"],
+        "spaces": list(study["spaces"]),
+    }
 
 
 def _rows(results: dict[str, Any], decoder: str) -> list[dict[str, Any]]:
@@ -293,8 +305,9 @@ def _maps(out: Path, folds: _Folds) -> Iterator[Chart]:
                 "from above, nose up. Red channels help, blue ones hurt."
             )
             yield Chart("topography", "Channels", caption, figure, lines=False)
-    if info.get("modality") == "fmri" and (out / "prepared" / "responses.npy").exists():
-        trials = Trials.load(out / "prepared")
+    space = out / "prepared" / info["spaces"][0] if info else out
+    if info.get("modality") == "fmri" and (space / "responses.npy").exists():
+        trials = Trials.load(space)
         trials = trials.select(np.linspace(0, len(trials) - 1, min(len(trials), _TRIALS_FOR_MAP)).astype(int))
         image = Trials(_explained(trials), trials.table.iloc[:1], trials.info).to_nifti()
         caption = "Which voxels were used, and the share of each one's variance over trials that lies between concepts."

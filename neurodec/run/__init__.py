@@ -1,5 +1,1 @@
-"""Running a recipe: reading it, its stages in order, and the pictures that they draw."""
-
-from neurodec.run.stages import run_recipe
-
-__all__ = ["run_recipe"]
+"""Running a recipe: reading it, its stages in order, folds, processes, and the pictures that they draw."""

@@ -49,6 +49,7 @@ _NAMED = ("targets", "evaluation")  # hold several classes, by name
 _TRAINING = ("objective", "optimizer", "lr_scheduler", "stages", "trainer")
 _SIZES = {"n_chans", "n_times", "n_outputs", "n_subjects", "sfreq", "spaces", "heads"}
 _PRIORS = DiffusionPrior | LinearPrior | IdentityPrior
+_OPTIMIZER = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 3e-4}}
 _FORMER = {"neurodec.alignment.": "neurodec.training."}
 
 
@@ -350,6 +351,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             f"The recipe {path} names {named} as its encoder, but ridge is not trained in batches; write  system: "
             "{class_path: neurodec.training.RidgeSystem}  in place of `encoder`."
         )
+    if "encoder" in content and (not isinstance(encoder, dict) or "class_path" not in encoder):
+        raise NeurodecError(
+            f"The section encoder of the recipe {path} names no class; write  encoder: {{class_path: "
+            f"neurodec.encoders.{encoder if isinstance(encoder, str) and encoder.isidentifier() else 'ATM'}}}."
+        )
     kinds = {"stages": list}
     empty = [
         name for name in SECTIONS if name in content and not isinstance(content[name], kinds.get(name, dict))
@@ -434,8 +440,8 @@ def recipe_parser(content: Mapping[str, Any]) -> ArgumentParser:
         parser.add_class_arguments(TrainingData, "data")
     if "encoder" in content:
         parser.add_subclass_arguments(nn.Module, "encoder", skip=_SIZES, instantiate=False)
-        parser.add_subclass_arguments(Objective, "objective", required=False)
-        parser.add_argument("--optimizer", type=OptimizerCallable | None)
+        parser.add_subclass_arguments(Objective, "objective", required=False, skip={"heads"})
+        parser.add_argument("--optimizer", type=OptimizerCallable, default=_OPTIMIZER)
         parser.add_argument("--lr_scheduler", type=LRSchedulerCallable | None)
         parser.add_argument("--stages", type=list[Stage] | None)
         parser.add_class_arguments(Trainer, "trainer", instantiate=False)

@@ -328,7 +328,10 @@ class Run:
 
     def predictions(self, fold: Fold) -> dict[str, Predictions]:
         """Return what the system of a fold predicts of its test trials, by what rows they are."""
-        folders = sorted((self.out / "predictions" / fold.name).iterdir())
+        folder = self.out / "predictions" / fold.name
+        if not folder.is_dir():
+            raise NeurodecError(f"{folder} does not exist; run the stage predict first.")
+        folders = sorted(one for one in folder.iterdir() if (one / "trials.csv").exists())
         return {folder.name: Predictions.load(folder) for folder in folders}
 
     def _fitted(self, fold: Fold) -> Fitted:

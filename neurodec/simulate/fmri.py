@@ -43,9 +43,17 @@ class Brain:
     weights: list[tuple[np.ndarray, np.ndarray]]
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Brain:
-        """Draw a person: an ellipsoid mask; every voxel near an area's centres mixes that area's units."""
-        coordinates = (np.indices(SHAPE).reshape(3, -1).T + 0.5 - np.array(SHAPE) / 2) * VOXEL
+    def draw(cls, rng: np.random.Generator, size: float = 1.0) -> Brain:
+        """Draw a person: an ellipsoid mask; every voxel near an area's centres mixes that area's units.
+
+        Parameters
+        ----------
+        rng : Generator
+        size : float
+            Of the head; a larger one has a grid of more voxels.
+        """
+        shape = tuple(int(np.ceil(size * side)) for side in SHAPE)
+        coordinates = (np.indices(shape).reshape(3, -1).T + 0.5 - np.array(shape) / 2) * VOXEL / size
         mask = np.linalg.norm(coordinates / [0.9, 1.1, 0.65], axis=1) < 0.95 * INNER_RADIUS
         inside = coordinates[mask] / [0.9, 1.1, 0.65]
         weights = []
@@ -54,7 +62,7 @@ class Brain:
             distance = np.linalg.norm(mirrored - area.centre + rng.normal(scale=0.003, size=3), axis=1)
             voxels = np.flatnonzero(distance < 0.016)
             weights.append((voxels, rng.normal(size=(len(voxels), 2 * area.n_sources)).astype(np.float32)))
-        return cls(mask.reshape(SHAPE), weights)
+        return cls(mask.reshape(shape), weights)
 
     def patterns(self, study: Study) -> np.ndarray:
         """Return every picture's pattern (n_pictures, n_voxels), unit variance in driven voxels."""
@@ -80,7 +88,7 @@ def write_subject(root: Path, study: Study, subject: int, repetitions: tuple[int
     seed : int
     """
     rng = np.random.default_rng([seed, 2000 + subject])
-    brain = Brain.draw(rng)
+    brain = Brain.draw(rng, head_size(subject, seed))
     rows = np.repeat(np.arange(study.n_train + study.n_test), _counts(study, repetitions))
     rows = shuffled(rng, rows, 1)
     patterns = brain.patterns(study) * np.float32(SIGNAL)
@@ -92,6 +100,11 @@ def write_subject(root: Path, study: Study, subject: int, repetitions: tuple[int
         if not file.exists():
             run_rng = np.random.default_rng([seed, 2000 + subject, number])
             _write_run(file, study, brain.mask, patterns, rows[start : start + PER_RUN], run_rng)
+
+
+def head_size(subject: int, seed: int) -> float:
+    """Return how large a person's head is: people are scanned in native space, with as many voxels as they have."""
+    return 1.0 if subject == 1 else float(np.random.default_rng([seed, 3000 + subject]).uniform(0.88, 1.12))
 
 
 def run_file(root: Path, subject: int, run: int) -> Path:
@@ -156,7 +169,7 @@ def _scanner_noise(mask: np.ndarray, n_scans: int, rng: np.random.Generator) -> 
 
 def _save(volume: np.ndarray, file: Path) -> None:
     affine = np.diag([1000 * VOXEL] * 3 + [1.0])
-    affine[:3, 3] = -500 * VOXEL * np.array(SHAPE)
+    affine[:3, 3] = -500 * VOXEL * np.array(volume.shape[:3])
     image = nibabel.Nifti1Image(volume, affine)
     if volume.ndim == 4:
         image.header.set_zooms((*(3 * [1000 * VOXEL]), T_R))

@@ -75,7 +75,7 @@ def write_participant(root: Path, study: Study, subject: int, test_repetitions: 
     Notes
     -----
     Event ids are lines of ``image_paths.csv``: training pictures first, then test pictures. One picture in twenty is
-    followed by a catch trial.
+    followed by a catch trial. Later participants have fewer working sensors.
     """
     file = participant_file(root, subject)
     if file.exists():
@@ -92,6 +92,8 @@ def write_participant(root: Path, study: Study, subject: int, test_repetitions: 
     codes = np.where(rows < 0, CATCH, rows + 1)
     events = np.stack([np.arange(len(rows)) * int(SOA * SFREQ), np.zeros(len(rows), int), codes], axis=1)
     epochs = mne.EpochsArray(np.concatenate(runs), info, events, tmin=TMIN, baseline=None, verbose="error")
+    broken = info["ch_names"][: subject - 1]  # none in the first participant
+    epochs.drop_channels(broken)
     with atomic_path(file) as partial:
         epochs.save(partial, fmt="single", split_naming="neuromag", verbose="error")
 

@@ -2,6 +2,7 @@
 
 from neurodec.training.augmentations import Augmentation, DropChannels, Noise, Smooth
 from neurodec.training.batches import TrainingData, TrialBatches
+from neurodec.training.bridge import BridgeObjective
 from neurodec.training.classifier import ContrastiveClassifier
 from neurodec.training.lightning_system import LightningSystem, Stage
 from neurodec.training.losses import info_nce, reconstruction_loss, retrieval_loss
@@ -15,11 +16,13 @@ from neurodec.training.objectives import (
 )
 from neurodec.training.pretrained import embed, load_pretrained, save_pretrained
 from neurodec.training.ridge_system import RidgeSystem
+from neurodec.training.shared_space import SharedSpaceObjective
 from neurodec.training.system import System
 from neurodec.training.systems import load_system
 
 __all__ = [
     "Augmentation",
+    "BridgeObjective",
     "ClassObjective",
     "ContrastiveClassifier",
     "DropChannels",
@@ -30,6 +33,7 @@ __all__ = [
     "ReconstructionObjective",
     "RetrievalObjective",
     "RidgeSystem",
+    "SharedSpaceObjective",
     "Smooth",
     "SquaredError",
     "Stage",

@@ -57,6 +57,14 @@ class TrainingData:
     hide_subject: float = 0.1
     augmentations: list[Augmentation] = field(default_factory=list)
 
+    def parameters(self) -> dict[str, Any]:
+        """Return plain values that tell one setting from another."""
+        told = [
+            {"class": type(one).__qualname__, **{k: v for k, v in vars(one).items() if k[0] != "_"}}
+            for one in self.augmentations
+        ]
+        return {**vars(self), "augmentations": told}
+
     def cut(self, study: Study) -> Study:
         """Return a view of the channels and the window that are used."""
         return study.cut(self.ch_names, self.tmin, self.tmax)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neurodec.class_paths import build
+from neurodec.class_paths import build, resolve_class
 from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.encoders.published import read_checkpoint
@@ -21,9 +21,9 @@ from neurodec.errors import NeurodecError
 from neurodec.features import Features
 from neurodec.files import key_of, read_json
 from neurodec.training.batches import TrainingData, TrialBatches
-from neurodec.training.fit import Selection, chosen_weights, train
+from neurodec.training.fit import Selection, chosen_weights, takes_argument, train
 from neurodec.training.module import EncoderModule, LRSchedulerCallable, OptimizerCallable
-from neurodec.training.objectives import Objective
+from neurodec.training.objectives import Objective, RetrievalObjective
 from neurodec.training.pretrained import (
     build_encoder,
     embed,
@@ -42,7 +42,7 @@ class Stage:
     ----------
     name : str
         Later stages start from it by this name.
-    on : {"all", "others", "new"}
+    subjects : {"all", "others", "new"}
         Whose trials: of every subject, of those that the system is first trained on, or of the new ones.
     start : str, optional
         Name of an earlier stage, or a folder that a fit wrote.
@@ -58,7 +58,7 @@ class Stage:
     """
 
     name: str
-    on: Literal["all", "others", "new"] = "all"
+    subjects: Literal["all", "others", "new"] = "all"
     start: str | None = None
     fresh: list[str] = field(default_factory=list)
     trained: list[str] = field(default_factory=lambda: ["*"])
@@ -151,13 +151,16 @@ class LightningSystem(System):
         study_of_stage = _subjects_of(stage, study, new)
         subjects = study.subjects
         L.seed_everything(self._seed, workers=True, verbose=False)
-        objective_of = build(Objective, self._objective, "objective", self._allow)
-        needed = _needed(targets, objective_of, self._objective["class_path"])
-        sizes = sizes_of(study_of_stage, needed, objective_of.head, subjects)
+        needed = _needed(
+            targets, build(Objective, self._objective, "objective", self._allow), self._objective
+        )
+        objective_config = _sized(self._objective, needed, self._allow)
+        objective = build(Objective, objective_config, "objective", self._allow)
+        sizes = sizes_of(study_of_stage, needed, objective.head, subjects)
         encoder, encoder_config = build_encoder(self._encoder, sizes, self._allow)
         module = EncoderModule(
             encoder,
-            objective_of,
+            objective,
             build(OptimizerCallable, self._optimizer, "optimizer", self._allow),
             self._lr_scheduler
             and build(LRSchedulerCallable, self._lr_scheduler, "lr_scheduler", self._allow),
@@ -185,7 +188,7 @@ class LightningSystem(System):
             config = {
                 "system": "neurodec.training.LightningSystem",
                 "encoder": encoder_config,
-                "objective": self._objective,
+                "objective": objective_config,
                 "embedding_spaces": {target: own.embedding_space for target, own in needed.items()},
                 "subjects": subjects,
                 **facts_of(study_of_stage),
@@ -204,12 +207,32 @@ class LightningSystem(System):
         rows = {name: [len(trials), trials.responses.shape] for name, trials in study.spaces.items()}
         known = {name: features.info.get("key") for name, features in targets.items()}
         options = [self._selection, self._seed, list(new), judged is not None]
-        return key_of([parts, self._data, self._stages, rows, study.subjects, known, options])
+        return key_of([parts, self._data.parameters(), self._stages, rows, study.subjects, known, options])
 
     def _take(self, folder: str | Path, allow: frozenset[str] | set[str]) -> None:
         self.encoder, self.config = load_pretrained(folder, allow)
         self.objective = load_objective(folder, self.config, allow)
         self.head = self.objective.head
+
+    @classmethod
+    def of(
+        cls, encoder: nn.Module, config: dict[str, Any], objective: Objective | None = None
+    ) -> LightningSystem:
+        """Make a system of a trained encoder.
+
+        Parameters
+        ----------
+        encoder : nn.Module
+        config : dict
+            As `fit` writes it: `encoder` (class path and arguments), `subjects`, channels, rate and window, or voxels.
+        objective : Objective, optional
+            What it was trained with.
+        """
+        system, own = cls({}), {"class_path": "neurodec.training.RetrievalObjective"}
+        system.encoder, system.objective = encoder.eval(), objective or RetrievalObjective()
+        named = {"system": "neurodec.training.LightningSystem", "objective": own, "space": "all"}
+        system.config, system.head = {**named, **config}, system.objective.head
+        return system
 
     def predict(self, study: Study) -> Predictions:
         """Predict every trial; see `System.predict`."""
@@ -280,22 +303,35 @@ def sizes_of(
     }
 
 
-def _needed(targets: dict[str, Features], objective: Objective, name: str) -> dict[str, Features]:
+def _needed(
+    targets: dict[str, Features], objective: Objective, config: dict[str, Any]
+) -> dict[str, Features]:
     missing = [target for target in objective.needs if target not in targets]
     if missing:
         raise NeurodecError(
-            f"{name} needs the target {missing[0]}, and the recipe has {', '.join(targets) or 'none'}; add it to "
-            "`targets`, or tell the objective the name of another."
+            f"{config['class_path']} needs the target {missing[0]}, and the recipe has "
+            f"{', '.join(targets) or 'none'}; add it to `targets`, or tell the objective the name of another."
         )
     return {target: targets[target] for target in objective.needs}
+
+
+def _sized(
+    config: dict[str, Any], targets: dict[str, Features], allow: frozenset[str] | set[str]
+) -> dict[str, Any]:
+    """Return an objective's configuration with the shapes of the targets, where it takes them."""
+    kind = resolve_class(config["class_path"], Objective, allow, "objective")
+    if not takes_argument(kind, "heads"):
+        return config
+    shapes = {name: list(own.values.shape[1:]) for name, own in targets.items()}
+    return {**config, "init_args": {**(config.get("init_args") or {}), "heads": shapes}}
 
 
 def _subjects_of(stage: Stage, study: Study, new: list[str]) -> Study:
     """Return the trials that a stage is trained on."""
     others = [subject for subject in study.subjects if subject not in new]
-    if not new and stage.on == "new":
+    if not new and stage.subjects == "new":
         raise NeurodecError(
-            f"Stage {stage.name} is on new subjects, and there are none; take protocol: new_subject."
+            f"Stage {stage.name} is for new subjects, and there are none; take protocol: new_subject."
         )
     if stage.n_trials is not None:
         rows = {}
@@ -304,7 +340,7 @@ def _subjects_of(stage: Stage, study: Study, new: list[str]) -> Study:
             keep = ~trials.table["subject"].isin(new) | (order < stage.n_trials)
             rows[space] = np.flatnonzero(keep)
         study = study.select(rows)
-    return study.part(subjects={"all": None, "others": others, "new": new}[stage.on])
+    return study.part(subjects={"all": None, "others": others, "new": new}[stage.subjects])
 
 
 def _filled(patterns: list[str], spaces: list[str]) -> list[str]:

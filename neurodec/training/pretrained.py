@@ -162,7 +162,7 @@ def embed(
     Returns
     -------
     dict of ndarray, shape (n_trials, ...), float32
-        Head to predictions.
+        Head to predictions; what an encoder gives its objective alone (names with an underscore) is left out.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -172,5 +172,5 @@ def embed(
         batch = as_tensor(np.ascontiguousarray(responses[start : start + batch_size])).to(device)
         ids = torch.as_tensor(subject[start : start + batch_size], device=device)
         heads = heads_of(encoder, batch, ids, space, head)
-        found.append({name: values.float().cpu() for name, values in heads.items()})
+        found.append({name: values.float().cpu() for name, values in heads.items() if name[0] != "_"})
     return {name: torch.cat([part[name] for part in found]).numpy() for name in found[0]}

@@ -256,6 +256,25 @@ class RidgeSystem(System):
         return sum(model[name][0].size for model in self._models.values() for name in self.config["targets"])
 
 
+def roi_pattern(pattern: np.ndarray, weights: np.ndarray, mean: np.ndarray, norm: float) -> np.ndarray:
+    """Return what synthetic responses evoke in a linear decoder, its answer scaled to a norm before the mean is added.
+
+    Parameters
+    ----------
+    pattern : ndarray, shape (n, p)
+        Such as 1 within a region and 0 elsewhere.
+    weights, mean : ndarray, shape (p, t) and (t,)
+        Of the decoder.
+    norm : float
+
+    References
+    ----------
+    Ozcelik and VanRullen (2023), section "ROI analysis".
+    """
+    answer = pattern @ weights
+    return norm * answer / np.linalg.norm(answer, axis=1, keepdims=True) + mean
+
+
 def renormalised(
     values: np.ndarray, centre: np.ndarray, spread: np.ndarray, mean: np.ndarray, sd: np.ndarray
 ) -> np.ndarray:

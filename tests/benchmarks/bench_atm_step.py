@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neurodec.encoders import ATM
-from neurodec.encoders.atm import KERNEL, N_FILTERS, POOL, STRIDE
+from neurodec.encoders.shallow_conv import KERNEL, N_FILTERS, POOL, STRIDE
 from neurodec.training import retrieval_loss
 
 

@@ -177,8 +177,7 @@ def test_guidance_with_tokens_leads_away_from_the_empty_picture(decoders, adapte
 def test_adapter_scale_zero_is_text_alone(sdxl, adapters):
     decoder = GuidedDiffusion(str(sdxl), str(adapters), **SDXL, device="cpu", adapter_scale=0.0)
     first, second = (
-        decoder.draw(rows("sdxl", 1, seed), generator=seeded([0]), n_steps=2, guidance=0.0)
-        for seed in (0, 1)
+        decoder.draw(rows("sdxl", 1, seed), generator=seeded([0]), n_steps=2, guidance=0.0) for seed in (0, 1)
     )
     assert np.array_equal(pixels(first), pixels(second))
 

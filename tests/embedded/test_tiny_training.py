@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from neurodec.decoders import GuidedDiffusion, tiny_autoencoder, tiny_unet
+from neurodec.decoders import GuidedDiffusion
+from neurodec.embedded import tiny_autoencoder, tiny_unet
 from neurodec.features.weights import ASSETS
 from neurodec.simulate.scenes import all_scenes
 

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from neurodec.encoders import ATM
-from neurodec.encoders.atm import KERNEL, N_FILTERS, POOL, STRIDE, ShallowConv
+from neurodec.encoders.shallow_conv import KERNEL, N_FILTERS, POOL, STRIDE, ShallowConv
 from neurodec.errors import NeurodecError
 
 SIZES = {"n_chans": 7, "n_times": 100, "n_outputs": 12, "n_subjects": 3}

@@ -132,7 +132,7 @@ def test_voxels_have_regions_but_no_windows(recording):
         Trials(part.responses.reshape(len(part), -1), part.table, info)
         for part in (recording.train, recording.test)
     )
-    run = Retrieval(n_permutations=99, n_bootstrap=99).run(
+    run = Retrieval(n_permutations=99, n_bootstrap=99).of_trials(
         test,
         recording.stimuli,
         recording.features,

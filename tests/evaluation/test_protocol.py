@@ -161,7 +161,7 @@ evaluation:
     (tmp_path / "recipe.yaml").write_text(text)
     parsed = parser.instantiate_classes(parser.parse_path(tmp_path / "recipe.yaml")).evaluation
     assert parsed == Retrieval(
-        "concept_centre", [2, 50], None, "response", [1, 2], None, {"back": ["O1", "Oz"]}
+        "concept_centre", k_way=[2, 50], repetition_curve=[1, 2], windows=None, regions={"back": ["O1", "Oz"]}
     )
     assert (
         parser.instantiate_classes(parser.parse_string("evaluation: {regions: false}")).evaluation.regions

@@ -151,21 +151,21 @@ def test_a_recipe_runs_on_them(tmp_path, capsys, monkeypatch, rng):
         "class_path": "neurodec.features.FeatureFiles",
         "init_args": {"file": "clip.npy", "ids": "names.txt"},
     }
-    write_recipe(tmp_path / "recipe.yaml", "arrays", **{**SECTIONS, "features": features})
+    write_recipe(tmp_path / "recipe.yaml", "arrays", **{**SECTIONS, "targets": {"image": features}})
     assert main(arguments("prepare", root)) == 0
     stimuli = load_stimuli(tmp_path / "out/prepared")["stimulus"].tolist()
     values = rng.normal(size=(len(stimuli), 12)).astype(np.float32)
     np.save(root / "clip.npy", values)
     (root / "names.txt").write_text("\n".join(stimuli[::-1]))
     assert main(arguments("run", root)) == 0
-    stored = Features.load(tmp_path / "out/features")
+    stored = Features.load(tmp_path / "out/targets/image")
     np.testing.assert_allclose(stored.values, unit(values[::-1]), atol=1e-6)
     results = json.loads((tmp_path / "out/results.json").read_text())
     assert results["retrieval"]["n_candidates"] > 2
     (root / "clip.npy").rename(root / "moved.npy")
-    assert "do not exist" in refused(capsys, arguments("features", root))
+    assert "do not exist" in refused(capsys, arguments("targets", root))
     (root / "moved.npy").rename(root / "clip.npy")
     drawn = {"prior": {"class_path": "neurodec.priors.LinearPrior"}, "reconstruction": {"n_images": 2}}
     drawn["decoder"] = {"class_path": "neurodec.decoders.GuidedDiffusion"}
-    write_recipe(tmp_path / "recipe.yaml", "arrays", **{**SECTIONS, "features": features, **drawn})
-    assert "reconstructs pictures from precomputed features" in refused(capsys, arguments("run", root))
+    write_recipe(tmp_path / "recipe.yaml", "arrays", **{**SECTIONS, "targets": {"image": features}, **drawn})
+    assert "The condition image will be of" in refused(capsys, arguments("run", root))

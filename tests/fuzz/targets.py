@@ -25,12 +25,11 @@ from neurodec.data import Study, load_stimuli, prepare
 from neurodec.encoders import ATM
 from neurodec.features import FeatureFiles, Features, load_clip, load_tokenizer
 from neurodec.features.weights import ASSETS
-from neurodec.files import read_json
 from neurodec.preprocessing.eeg import EEGPreprocessing
 from neurodec.priors import LinearPrior, load_prior
 from neurodec.run.recipe_file import load_recipe
+from neurodec.training import LightningSystem, load_system
 from neurodec.training.fit import read_own_checkpoint
-from neurodec.training.pretrained import load_pretrained, save_pretrained
 
 RATE = 250.0
 ONSETS = np.arange(1, 7, 0.75)
@@ -231,9 +230,10 @@ def recipe(root):
             "class_path": "neurodec.data.Recordings",
             "init_args": {"files": "a.edf", "event_id": {"cat": 1}, "preprocessing": {"tmax": 0.3}},
         },
-        "features": {"model": "neurodec/tiny-clip"},
+        "targets": {"image": {"class_path": "neurodec.features.OpenClip"}},
         "data": {"batch_size": 8},
-        "model": {"encoder": {"class_path": "neurodec.encoders.ATM", "init_args": {"d_ff": 16}}, "lr": 0.001},
+        "encoder": {"class_path": "neurodec.encoders.ATM", "init_args": {"d_ff": 16}},
+        "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.001}},
         "trainer": {"max_epochs": 2, "callbacks": [{"class_path": "lightning.pytorch.callbacks.Timer"}]},
         "evaluation": {"class_path": "neurodec.evaluation.Retrieval", "init_args": {"n_permutations": 30}},
     }
@@ -252,8 +252,8 @@ def model(root):
     sizes = {"n_chans": 4, "n_times": 80, "n_outputs": 8, "n_subjects": 1, "d_ff": 8}
     torch.manual_seed(0)
     facts = {"subjects": ["01"], "ch_names": CH_NAMES, "sfreq": RATE, "tmin": 0.0, "n_times": 80}
-    config = {"class_path": "neurodec.encoders.ATM", "init_args": sizes}
-    save_pretrained(root / "encoder", ATM(**sizes), config, facts)
+    config = {"encoder": {"class_path": "neurodec.encoders.ATM", "init_args": sizes}, **facts}
+    LightningSystem.of(ATM(**sizes), config).save_pretrained(root / "encoder")
     z = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
     prior = LinearPrior().fit(z, z, np.arange(30) % 6, embedding_space="x")
     prior.save_pretrained(root / "prior")
@@ -307,7 +307,7 @@ def things_meg(root):
 
 def read_model(root, _):
     for read, name in (
-        (load_pretrained, "encoder"),
+        (load_system, "encoder"),
         (load_prior, "prior"),
         (read_own_checkpoint, "last.ckpt"),
     ):
@@ -318,7 +318,6 @@ def read_store(root, _):
     Study.load(root / "prepared").trials.average()
     load_stimuli(root / "prepared")
     Features.load(root / "features").rows(["a"])
-    read_json(root / "prepared/info.json")
 
 
 def _array(file):

@@ -94,7 +94,10 @@ def _prepare(out: Path, images: Path) -> None:
         "ch_pos": [positions[name].tolist() for name in CHANS],
         "provenance": {"sources": [{"file": "raw_eeg_test.npy", "sha256": "ab" * 32}]},
     }
-    write_json(out / "prepared" / "info.json", info)
+    write_json(out / "prepared" / "all" / "info.json", info)
+    write_json(
+        out / "prepared" / "study.json", {"spaces": {"all": []}, "provenance": info.get("provenance", {})}
+    )
     names = [f"{place:02d}_thing.png" for place in range(N_STIMULI)]
     for place, name in enumerate(names):
         images.mkdir(exist_ok=True)
@@ -285,13 +288,17 @@ def test_fmri_map_has_the_spread_of_voxels(tmp_path):
         "affine": np.eye(4),
         "units": "a.u.",
     }
-    write_json(out / "prepared" / "info.json", info)
+    write_json(out / "prepared" / "all" / "info.json", info)
+    write_json(
+        out / "prepared" / "study.json", {"spaces": {"all": []}, "provenance": info.get("provenance", {})}
+    )
     np.save(
-        out / "prepared" / "responses.npy", np.random.default_rng(0).normal(size=(8, 5)).astype(np.float32)
+        out / "prepared" / "all" / "responses.npy",
+        np.random.default_rng(0).normal(size=(8, 5)).astype(np.float32),
     )
     table = dict.fromkeys(("stimulus", "concept", "subject", "session", "run"), "01")
     pd.DataFrame([{**table, "split": "cv", "repetition": n} for n in range(8)]).to_csv(
-        out / "prepared" / "trials.csv", index=False
+        out / "prepared" / "all" / "trials.csv", index=False
     )
     page = Page(write_report(out).read_text(encoding="utf-8"))
     assert (out / "images" / "voxels.png").exists()

@@ -24,7 +24,7 @@ def profiler(name, **arguments_):
 
 
 def model(path, **arguments_):
-    return {"model": {"encoder": {"class_path": path, "init_args": arguments_}}}
+    return {"encoder": {"class_path": path, "init_args": arguments_}}
 
 
 TRICKS = {
@@ -39,15 +39,15 @@ TRICKS = {
     "activation of another package": model("braindecode.models.EEGNet", activation="stranger.Net"),
     "module in a list": model("torch.nn.ModuleList", modules=[POPEN]),
     "module in a dict": model("torch.nn.ModuleDict", modules={"a": POPEN}),
-    "key with a dot": {"model": {"encoder.class_path": "stranger.Net"}},
-    "key with a dot for help": {"model": {"encoder.help": "stranger.Net"}},
-    "arguments in a file": {"model": {"encoder": {"class_path": "ATM", "init_args": "arguments.yaml"}}},
+    "key with a dot": {"encoder": {"encoder.class_path": "stranger.Net"}},
+    "key with a dot for help": {"encoder": {"help.class_path": "stranger.Net"}},
+    "arguments in a file": {"encoder": {"class_path": "ATM", "init_args": "arguments.yaml"}},
     "class in a list in a dict": callback("RichProgressBar", console_kwargs={"a": [{"b": POPEN}]}),
     "folder in a logger's version": logger("CSVLogger", save_dir="x", version="../../../../marker"),
     "folder in a profiler's file": profiler("SimpleProfiler", dirpath="p", filename="/tmp/marker"),
     "data base elsewhere": logger("MLFlowLogger", tracking_uri="sqlite:////tmp/marker.db"),
     "number as a key": {"trainer": {1: 2}},
-    "list as a class": {"model": {"encoder": {"class_path": ["x"]}}},
+    "list as a class": {"encoder": {"class_path": ["x"]}},
 }
 
 
@@ -60,7 +60,7 @@ def test_no_slot_runs_code(study, capsys, trick):  # noqa: F811
     assert not (study.parent / "out").exists()
 
 
-@pytest.mark.parametrize("word", ["--model.encoder.help", "--trainer.callbacks.help"])
+@pytest.mark.parametrize("word", ["--encoder.help", "--trainer.callbacks.help"])
 def test_asking_for_help_imports_nothing(study, capsys, word):  # noqa: F811
     assert "stranger.Net" in refused(capsys, [*arguments("run", study), word, "stranger.Net"])
     assert not (study.parent / "MARKER").exists()
@@ -74,7 +74,7 @@ def test_a_file_beside_the_recipe_is_no_way_in(study, capsys, content):  # noqa:
     (study.parent / "deeper/q").write_text("stranger.Net")
     for name in ("part", "deeper/part"):
         (study.parent / name).write_text(content)
-        changed(study, {"model": {"encoder": name}})
+        changed(study, {"encoder": name})
         refused(capsys, arguments("run", study))
         assert not (study.parent / "MARKER").exists()
 
@@ -134,7 +134,7 @@ def test_an_evaluation_goes_with_a_model_or_without(study, capsys):  # noqa: F81
     changed(study, {"evaluation": {"class_path": "neurodec.evaluation.Classification"}})
     assert "which Classification does not score" in refused(capsys, arguments("run", study))
     only_evaluation(study, {"class_path": "neurodec.evaluation.Retrieval"})
-    assert "needs a trained `model`" in refused(capsys, arguments("run", study))
+    assert "needs a trained system" in refused(capsys, arguments("run", study))
 
 
 def test_free_values_are_free(study):  # noqa: F811
@@ -152,13 +152,13 @@ def test_callbacks_with_odd_defaults_run(study, monkeypatch, name, own):  # noqa
     callbacks = [{"class_path": f"{CALLBACKS}.{name}", "init_args": own}]
     recipe["trainer"] = {"max_epochs": 1, "accelerator": "cpu", "callbacks": callbacks}
     path.write_text(yaml.safe_dump(recipe))
-    for verb in ("prepare", "features", "fit"):
+    for verb in ("prepare", "targets", "fit"):
         assert main(arguments(verb, study)) == 0
     assert name in (study.parent / "out/config.yaml").read_text()
 
 
 def test_a_machine_without_the_hardware_still_does_the_other_stages(study):  # noqa: F811
-    flags = ["--trainer.accelerator", "tpu", "--features.device", "meta"]
+    flags = ["--trainer.accelerator", "tpu", "--targets.image.init_args.device", "meta"]
     assert main([*arguments("prepare", study), *flags]) == 0
 
 

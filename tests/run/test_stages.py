@@ -17,9 +17,14 @@ from neurodec.simulate import simulate
 RECIPE = {
     "name": "test/eeg",
     "dataset": {"class_path": "neurodec.data.ThingsEEG2", "init_args": {"sfreq": 100.0}},
-    "features": {"model": "neurodec/tiny-clip", "normalize": False},
+    "targets": {
+        "image": {"class_path": "neurodec.features.OpenClip", "init_args": {"normalize": False}},
+        "text": {"class_path": "neurodec.features.OpenClip", "init_args": {"of": "caption"}},
+    },
     "data": {"batch_size": 64},
-    "model": {"encoder": {"class_path": "neurodec.encoders.ATM", "init_args": {"d_ff": 64}}, "lr": 0.001},
+    "encoder": {"class_path": "neurodec.encoders.ATM", "init_args": {"d_ff": 64}},
+    "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.001}},
+    "objective": {"class_path": "neurodec.training.RetrievalObjective", "init_args": {"text": "text"}},
     "trainer": {"max_epochs": 4, "accelerator": "cpu", "enable_progress_bar": False},
     "prior": {"class_path": "neurodec.priors.DiffusionPrior", "init_args": {"max_epochs": 3}},
     "decoder": {"class_path": "neurodec.decoders.GuidedDiffusion"},
@@ -97,7 +102,7 @@ def test_running_again_trains_nothing_and_changes_nothing(folder):
     "landmark",
     [
         "prepared/.parts/provenance.json",
-        "cache/features/[0-9a-f]*.npy",
+        "cache/features/*/[0-9a-f]*.npy",
         "checkpoints/sub-01/last.ckpt",
         "images/reconstructed/sub-01/brain/*.png",
     ],
@@ -117,7 +122,9 @@ def test_a_killed_run_ends_with_the_same_scores(folder, landmark, monkeypatch):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (folder / out / "results.json").exists()
-    computed = {file: file.stat().st_mtime_ns for file in (folder / out).glob("cache/features/[0-9a-f]*.npy")}
+    computed = {
+        file: file.stat().st_mtime_ns for file in (folder / out).glob("cache/features/*/[0-9a-f]*.npy")
+    }
     assert main(arguments(folder, out)) == 0
     assert scores(folder, out) == scores(folder, "whole")
     assert all(file.stat().st_mtime_ns == written for file, written in computed.items())  # and found again
@@ -125,7 +132,7 @@ def test_a_killed_run_ends_with_the_same_scores(folder, landmark, monkeypatch):
 
 @pytest.mark.slow
 def test_another_training_configuration_is_refused(folder, capsys):
-    assert main(arguments(folder, "whole", "--model.lr", "0.01")) == 2
+    assert main(arguments(folder, "whole", "--optimizer.init_args.lr", "0.01")) == 2
     assert "another configuration" in capsys.readouterr().err
 
 
@@ -136,7 +143,7 @@ def test_another_training_configuration_is_refused(folder, capsys):
         ({"evaluation": {"class_path": "os.Strange"}}, "--allow os"),
         ({"protocol": "nobody_out"}, "protocol"),
         ({"dataset": None}, "dataset"),
-        ({"features": {"model": "ViT-H-14", "pretrained": "laion2b_s32b_b79k"}}, "does not exist"),
+        ({"data_root": {}}, "data_root"),
     ],
 )
 def test_a_bad_recipe_is_one_sentence_and_exit_2(tmp_path, capsys, change, expected):
