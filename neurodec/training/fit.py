@@ -33,7 +33,8 @@ _EXPECTED = (
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*The number of training batches.*",
     ".*has `__len__` defined.*",
-    ".*it is recommended to use `sync_dist=True`.*",  # every process judges all held-out trials
+    ".*sync_dist=True.*",  # losses are over the rows of all processes already
+    ".*all_gather is deprecated.*",
 )
 
 
@@ -106,6 +107,8 @@ def _trainer(settings: dict[str, Any], folder: Path, monitor: str | None) -> L.T
     settings["default_root_dir"] = str(folder)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # their tips are not about the user's data
+    if torch.cuda.is_available() and settings.get("accelerator", "auto") != "cpu":
+        settings.setdefault("sync_batchnorm", True)  # of the whole batch, however many devices share it
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(L.Trainer, "trainer", instantiate=False)
     chosen = vars(parser.instantiate_classes(parser.parse_object({"trainer": settings})).trainer)
