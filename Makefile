@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench fuzz clean
+.PHONY: demo test lint bench gpu fuzz clean
 
 # The stamp is older than pyproject.toml whenever the dependencies may have changed.
 .venv/installed: pyproject.toml
@@ -24,6 +24,10 @@ lint: .venv/installed
 
 bench: .venv/installed
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+# What only a GPU shows; says so where there is none.
+gpu: .venv/installed
+	$(BIN)/python tests/gpu/run_gpu.py
 
 # Damaged inputs, N of them; each failure names the target and seed that replay it.
 N ?= 10000

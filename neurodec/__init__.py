@@ -16,7 +16,7 @@ demo; `recipe` runs the stages; `cli` is the command line.
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PUBLIC = {
     "NeurodecError": "neurodec.errors",

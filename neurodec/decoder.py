@@ -170,7 +170,7 @@ class NeuralDecoder:
         """Sample image embeddings (n, D) for brain embeddings (n, D), each row from its own seed."""
         sampling = self.config["sampling"]
         return self.prior.sample(
-            torch.as_tensor(z, dtype=torch.float32),
+            torch.tensor(np.asarray(z, dtype=np.float32)),
             generators(seeds),
             n_steps=sampling["prior_n_steps"],
             guidance=sampling["prior_guidance"],

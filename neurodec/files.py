@@ -53,9 +53,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if partial.is_file():
             with partial.open("rb+") as handle:
                 os.fsync(handle.fileno())
-        elif path.is_dir():
-            shutil.rmtree(path)
-        os.replace(partial, path)
+        _replace(partial, path)
     except Exception as error:
         number = _full_disk(partial, error)
         if number is None:
@@ -66,6 +64,21 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(partial)
         else:
             partial.unlink(missing_ok=True)
+
+
+def _replace(partial: Path, path: Path) -> None:
+    """Rename into place; a folder that is there steps aside first, and back if the new one cannot take its place."""
+    if not (path.is_dir() and partial.is_dir()):
+        os.replace(partial, path)
+        return
+    aside = path.with_name(f".{os.getpid()}.partial.former.{path.name}")
+    os.replace(path, aside)
+    try:
+        os.replace(partial, path)
+    except OSError:
+        os.replace(aside, path)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _full_disk(partial: Path, error: Exception) -> int | None:

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import numpy as np
 import torch
-from parity_inputs import input_of
+from parity_inputs import DEVICE, arrays_of, input_of, tensor_of
 from torch.nn import functional as F
 
 from neurodec.encoders import NICE, MindBridge, NeuroBridge
@@ -34,12 +34,14 @@ def _tensors(fill: ModuleType, published: dict, prefix: str = "", kept: tuple[st
 def nice(case: dict, fill: ModuleType) -> Outputs:
     """Embed epochs and take the loss against the picture's features, which pass the image projector untouched."""
     parts = {name: _tensors(fill, case["published"][name]) for name in ("Enc_eeg", "Proj_eeg")}
-    model = NICE.from_published(parts["Enc_eeg"], parts["Proj_eeg"], "case").eval()
-    image = torch.from_numpy(input_of(case, fill, "img"))
-    flat = model.conv(torch.from_numpy(input_of(case, fill, "x"))[:, 0])
+    model = NICE.from_published(parts["Enc_eeg"], parts["Proj_eeg"], "case").eval().to(DEVICE)
+    image = tensor_of(case, fill, "img")
+    flat = model.conv(tensor_of(case, fill, "x")[:, 0])
     out = model.projector(flat)
-    loss = info_nce(F.normalize(out, dim=-1), F.normalize(image, dim=-1), torch.tensor(1 / 0.07))
-    return {"flat": flat.numpy(), "out": out.numpy(), "img_out": image.numpy(), "loss": loss.numpy()}
+    loss = info_nce(
+        F.normalize(out, dim=-1), F.normalize(image, dim=-1), torch.tensor(1 / 0.07, device=DEVICE)
+    )
+    return arrays_of({"flat": flat, "out": out, "img_out": image, "loss": loss})
 
 
 @torch.no_grad()
@@ -48,36 +50,40 @@ def neurobridge(case: dict, fill: ModuleType) -> Outputs:
     published, options = case["published"], case["constructor"]
     state = _tensors(fill, published["model_state_dict"], kept=tuple(case["kept"]))
     projector = _tensors(fill, published["eeg_projector_state_dict"], "eeg_projector.")
-    model = NeuroBridge.from_published(state, projector, "case", options["channels_num"]).eval()
+    model = NeuroBridge.from_published(state, projector, "case", options["channels_num"]).eval().to(DEVICE)
     objective = SharedSpaceObjective(
         {"image": [options["feature_dim"]]}, projector_dim=options["projector_dim"]
     )
     own = _tensors(fill, published["img_projector_state_dict"], "img_projector.")
-    objective.projector.load_state_dict({name.removeprefix("linear."): value for name, value in own.items()})
-    image = torch.from_numpy(input_of(case, fill, "img"))
-    feature = model.backbone(torch.from_numpy(input_of(case, fill, "x")))
+    objective.projector.to(DEVICE).load_state_dict(
+        {name.removeprefix("linear."): value for name, value in own.items()}
+    )
+    image = tensor_of(case, fill, "img")
+    feature = model.backbone(tensor_of(case, fill, "x"))
     projected = model.projector(feature)
-    batch = {"image": image, "stimulus": torch.arange(len(image))}
-    return {
-        "feature": feature.numpy(),
-        "eeg_proj": projected.numpy(),
-        "img_proj": objective.project("image", image).numpy(),
-        "loss": objective({"image": projected}, batch, 0.0)["loss"].numpy(),
-    }
+    batch = {"image": image, "stimulus": torch.arange(len(image), device=DEVICE)}
+    return arrays_of(
+        {
+            "feature": feature,
+            "eeg_proj": projected,
+            "img_proj": objective.project("image", image),
+            "loss": objective({"image": projected}, batch, 0.0)["loss"],
+        }
+    )
 
 
 def neurobridge_smooth(case: dict, fill: ModuleType) -> Outputs:
     """Smooth every channel."""
-    response = torch.from_numpy(input_of(case, fill, "x"))
-    return {"smoothed": moving_average(response[None], case["constructor"]["kernel_size"])[0].numpy()}
+    response = tensor_of(case, fill, "x")
+    return {"smoothed": moving_average(response[None], case["constructor"]["kernel_size"])[0].cpu().numpy()}
 
 
 @torch.no_grad()
 def mindbridge(case: dict, fill: ModuleType) -> Outputs:
     """Run every subject's chunk of a batch, and the cycle from the first to the last subject."""
-    model = MindBridge.from_published(_tensors(fill, case["published"]), "case").eval()
+    model = MindBridge.from_published(_tensors(fill, case["published"]), "case").eval().to(DEVICE)
     names = [str(name) for name in case["constructor"]["subj_list"]]
-    x = torch.from_numpy(input_of(case, fill, "x"))
+    x = tensor_of(case, fill, "x")
     chunks = x.chunk(len(names)) if model.builder else (x,)
     found = [
         model(chunk, torch.zeros(len(chunk)), space=name) for chunk, name in zip(chunks, names, strict=False)
@@ -95,26 +101,26 @@ def mindbridge(case: dict, fill: ModuleType) -> Outputs:
             "loss_cyc": F.mse_loss(embedding, around).reshape(1),
         }
     shapes = case["output_shapes"]
-    return {name: value[..., : shapes[name][-1]].numpy() for name, value in outputs.items()}
+    return arrays_of({name: value[..., : shapes[name][-1]] for name, value in outputs.items()})
 
 
 def mindbridge_pool(case: dict, fill: ModuleType) -> Outputs:
     """Pool voxels of several brains."""
     options = case["constructor"]
     return {
-        name: pool_voxels(
-            torch.from_numpy(input_of(case, fill, name)), options["pool_num"], options["pool_type"]
-        ).numpy()
+        name: pool_voxels(tensor_of(case, fill, name), options["pool_num"], options["pool_type"])
+        .cpu()
+        .numpy()
         for name in case["inputs"]
     }
 
 
 def mindbridge_losses(case: dict, fill: ModuleType) -> Outputs:
     """Soft contrast at two temperatures, squared error, and the published helper's two shares."""
-    raw, options = (torch.from_numpy(input_of(case, fill, "pred_raw")), case["constructor"])
+    raw, options = (tensor_of(case, fill, "pred_raw"), case["constructor"])
     pred = F.normalize(raw, dim=-1)
-    targ = F.normalize(torch.from_numpy(input_of(case, fill, "targ_raw")) + 0.15 * raw, dim=-1)
-    similarity, own = targ @ pred.T, torch.arange(len(pred))
+    targ = F.normalize(tensor_of(case, fill, "targ_raw") + 0.15 * raw, dim=-1)
+    similarity, own = targ @ pred.T, torch.arange(len(pred), device=DEVICE)
     values = {
         "soft_clip": soft_clip(pred, targ, options["temp"]),
         "soft_clip_temp_0125": soft_clip(pred, targ, 0.125),
@@ -123,7 +129,7 @@ def mindbridge_losses(case: dict, fill: ModuleType) -> Outputs:
         "fwd_top1": (similarity.argmax(dim=1) == own).float().mean(),
         "bwd_top1": (similarity.argmax(dim=0) == own).float().mean(),
     }
-    return {name: value.reshape(1).numpy() for name, value in values.items()}
+    return arrays_of({name: value.reshape(1) for name, value in values.items()})
 
 
 def braindiffuser_ridge(case: dict, fill: ModuleType) -> Outputs:

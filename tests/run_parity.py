@@ -20,7 +20,7 @@ import parity_encoders
 import parity_metrics
 import parity_priors
 import torch
-from parity_inputs import input_of
+from parity_inputs import DEVICE, arrays_of, input_of, tensor_of
 
 from neurodec.encoders import ATM
 from neurodec.preprocessing.whitening import apply_whitener, inverse_square_root, mvnn_covariance
@@ -41,19 +41,15 @@ def atms(case: dict, fill: ModuleType) -> Outputs:
     options = {
         name: case["constructor"][name] for name in ("n_heads", "activation") if name in case["constructor"]
     }
-    model = ATM.from_published(state, revision, case["family"], **options).eval()
-    response = torch.from_numpy(input_of(case, fill, "x"))
-    subject = torch.tensor(case["inputs"]["subject_ids"]["values"])
+    model = ATM.from_published(state, revision, case["family"], **options).eval().to(DEVICE)
+    response = tensor_of(case, fill, "x")
+    subject = torch.tensor(case["inputs"]["subject_ids"]["values"], device=DEVICE)
     with torch.no_grad():
         embedded = model.embed(response, subject)
         tokens = model.attend(embedded)
         flat = model.conv(tokens)
-        return {
-            "embedded_slice": embedded[..., :16].numpy(),
-            "tokens_slice": tokens[..., :16].numpy(),
-            "flat": flat.numpy(),
-            "out": model.projector(flat).numpy(),
-        }
+        outputs = {"embedded_slice": embedded[..., :16], "tokens_slice": tokens[..., :16], "flat": flat}
+        return arrays_of({**outputs, "out": model.projector(flat)})
 
 
 def atms_losses(case: dict, fill: ModuleType) -> Outputs:

@@ -109,13 +109,17 @@ class Pictures:
         return torch.cat([_through(_tensor_of(self.source[row]), resizes) for row in rows])
 
     @cached_property
+    def digests(self) -> list[bytes]:
+        """Hash of every picture's pixels."""
+        return [hashlib.blake2b(_bytes_of(picture)).digest() for picture in self.source]
+
+    @cached_property
     def unique(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the distinct pictures, and for every picture its place among them, as `numpy.unique` gives them.
 
         Equal pictures that pass a network once have equal features to the last bit, so that they tie.
         """
-        digests = [hashlib.blake2b(_bytes_of(picture)).digest() for picture in self.source]
-        codes = pd.factorize(np.array(digests, dtype=object))[0]
+        codes = pd.factorize(np.array(self.digests, dtype=object))[0]
         return np.unique(codes, return_index=True)[1], codes
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from neurodec.errors import NeurodecError
-from neurodec.evaluation.networks import network_features, network_named
+from neurodec.evaluation.networks import Network, network_features, network_named
 from neurodec.evaluation.picture_protocols import protocol_named
-from neurodec.evaluation.pictures import as_pairs
+from neurodec.evaluation.pictures import Pictures, Resize, as_pairs
 from neurodec.evaluation.reconstruction import (
     Direction,
     Set,
@@ -154,28 +155,94 @@ def score_reconstructions(
     pairings of reconstructions with stimuli, all read from one correlation matrix per network; the published binomial
     test takes all n (n - 1) comparisons for independent. Two networks' features are never in memory together.
     """
-    pair, chosen = as_pairs(targets, recons), protocol_named(protocol)
-    rows, stimuli = _numbered(rows, len(pair[0]))
+    options = {
+        "networks": networks,
+        "n_bootstrap": n_bootstrap,
+        "n_permutations": n_permutations,
+        "seed": seed,
+    }
+    sets = score_sets(
+        targets, {"": recons}, protocol=protocol, rows=rows, batch_size=batch_size, device=device, **options
+    )
+    return sets[""]
+
+
+def score_sets(
+    targets: Set,
+    sets: Mapping[str, Set],
+    *,
+    protocol: str = "mindeye",
+    networks: Sequence[str] | None = None,
+    n_bootstrap: int = 10_000,
+    n_permutations: int = 10_000,
+    seed: int = 0,
+    rows: pd.DataFrame | None = None,
+    batch_size: int = 32,
+    device: str = "auto",
+) -> dict[str, ReconstructionScores]:
+    """Score several sets of reconstructions of the same targets; see `score_reconstructions`.
+
+    Every network is loaded once, the targets pass it once, and so do the pictures of sets that show the same ones in
+    another order. In memory at a time: one network's features of the targets and of two sets.
+    """
+    chosen = protocol_named(protocol)
+    pairs = {name: as_pairs(targets, recons) for name, recons in sets.items()}
+    seen = next(iter(pairs.values()))[0]
+    rows, stimuli = _numbered(rows, len(seen))
     wanted = [*chosen.two_way, *chosen.distances, EMBEDDED] if networks is None else dict.fromkeys(networks)
-    found = {name: network_named(name) for name in wanted}
-    table = dict(zip(("pixcorr", "ssim"), pixel_scores(pair, chosen.pixels, chosen.ssim_form), strict=True))
-    p_values, unavailable = {}, {}
-    for name, network in found.items():
+    tables: dict[str, dict[str, np.ndarray]] = {}
+    p_values: dict[str, dict[str, float]] = {name: {} for name in sets}
+    for name, pair in pairs.items():
+        pixels = pixel_scores(pair, chosen.pixels, chosen.ssim_form)
+        tables[name] = dict(zip(("pixcorr", "ssim"), pixels, strict=True))
+    unavailable = {}
+    for network_name, network in {name: network_named(name) for name in wanted}.items():
         try:
             loaded = network.load()
         except NeurodecError as why:
-            unavailable[name] = f"{network.title}: {why}"
+            unavailable[network_name] = f"{network.title}: {why}"
             continue
-        resizes = chosen.resizes(name, network.size)
-        features = [network_features(network, loaded, side, resizes, batch_size, device) for side in pair]
-        if name in chosen.distances:
-            table[f"distance_{name}"] = correlation_distance(*features)
-            continue
-        identified, exchanged = _identified(correlation_matrix(*features), chosen.direction, stimuli)
-        table |= {f"{column}_{name}": values for column, values in identified.items()}
-        p_values[name] = _p_value(exchanged, stimuli, n_permutations, seed)
-    scored = pd.concat([rows, pd.DataFrame(table)], axis=1)
-    return ReconstructionScores(scored, protocol, p_values, unavailable, n_bootstrap, seed)
+        resizes = chosen.resizes(network_name, network.size)
+        embed = _Embedder(network, loaded, resizes, batch_size, device)
+        target_features = embed(seen)
+        for name, pair in pairs.items():
+            features = embed(pair[1])
+            if network_name in chosen.distances:
+                tables[name][f"distance_{network_name}"] = correlation_distance(target_features, features)
+                continue
+            correlations = correlation_matrix(target_features, features)
+            identified, exchanged = _identified(correlations, chosen.direction, stimuli)
+            tables[name] |= {f"{column}_{network_name}": values for column, values in identified.items()}
+            p_values[name][network_name] = _p_value(exchanged, stimuli, n_permutations, seed)
+    return {
+        name: ReconstructionScores(
+            pd.concat([rows, pd.DataFrame(table)], axis=1),
+            protocol,
+            p_values[name],
+            unavailable,
+            n_bootstrap,
+            seed,
+        )
+        for name, table in tables.items()
+    }
+
+
+class _Embedder:
+    """A network's features of sets of pictures; a set of pictures that the last one had too is not run again."""
+
+    def __init__(
+        self, network: Network, loaded: nn.Module, resizes: Sequence[Resize], batch_size: int, device: str
+    ) -> None:
+        self._run = lambda pictures: network_features(network, loaded, pictures, resizes, batch_size, device)
+        self._last: tuple[dict[bytes, int], np.ndarray] | None = None
+
+    def __call__(self, pictures: Pictures) -> np.ndarray:
+        digests = pictures.digests
+        if self._last is not None and set(digests) <= set(self._last[0]):
+            return self._last[1][[self._last[0][digest] for digest in digests]]
+        features = self._run(pictures)
+        self._last = {digest: row for row, digest in enumerate(digests)}, features
+        return features
 
 
 def _numbered(rows: pd.DataFrame | None, n: int) -> tuple[pd.DataFrame, np.ndarray]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +17,7 @@ import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from neurodec.errors import NeurodecError
 from neurodec.features.cache import cached_rows
@@ -28,6 +30,7 @@ from neurodec.files import key_of, sha256_of
 
 _AHEAD = 2  # batches of pictures decoded while the network works
 _READERS = 8  # threads that decode pictures
+_WORKERS = 32  # processes that do, beside a GPU
 
 
 @dataclass(frozen=True)
@@ -207,30 +210,23 @@ class OpenClip(Extractor):
     def _weights_hash(self) -> str:
         return weights_hash(self._network)
 
-    def _read(self, file: Path, seed: int) -> Tensor:
-        """Return the transformed views of a picture, shape (n_views, 3, size, size)."""
-        try:
-            with Image.open(file) as picture:
-                seen = picture.convert("RGB")
-            return torch.stack(
-                [self._loaded[1](self._view(seen, view, seed)) for view in self.views or [None]]
-            )
-        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
-            raise NeurodecError(f"The picture {file} cannot be read ({error}); replace it.") from error
+    def _batches(self, files: list[tuple[Path, int]]) -> Iterable[Tensor]:
+        """Yield batches (B, n_views, 3, size, size), decoded while the network works on the last one.
 
-    @staticmethod
-    def _view(picture: Image.Image, view: str | None, seed: int) -> Image.Image:
-        return picture if view is None else degraded(picture, view, seed)
+        By threads on a CPU, which the network needs itself; by processes beside a GPU, which outruns threads.
+        """
+        n_workers = min(_WORKERS, os.cpu_count() or 1) if self._on_gpu and len(files) > self.batch_size else 0
+        if n_workers:
+            options = {"num_workers": n_workers, "prefetch_factor": _AHEAD, "pin_memory": True}
+            return DataLoader(_Pictures(self._loaded[1], self.views, files), self.batch_size, **options)
+        return self._by_threads(_Pictures(self._loaded[1], self.views, files))
 
-    def _batches(self, files: list[tuple[Path, int]]) -> Iterator[Tensor]:
-        """Yield batches (B, n_views, 3, size, size), decoded by threads while the network works on the last one."""
-        self._loaded  # noqa: B018  not once per thread
+    def _by_threads(self, pictures: _Pictures) -> Iterator[Tensor]:
         with ThreadPoolExecutor(_READERS) as pool:
             waiting: deque[list[Future]] = deque()
-            for start in range(0, len(files), self.batch_size):
-                waiting.append(
-                    [pool.submit(self._read, *one) for one in files[start : start + self.batch_size]]
-                )
+            for start in range(0, len(pictures), self.batch_size):
+                rows = range(start, min(start + self.batch_size, len(pictures)))
+                waiting.append([pool.submit(pictures.__getitem__, row) for row in rows])
                 if len(waiting) > _AHEAD:
                     yield torch.stack([picture.result() for picture in waiting.popleft()])
             for batch in waiting:
@@ -260,3 +256,25 @@ class OpenClip(Extractor):
             return image_tokens(self._network, pictures)
         maps = image_layers(self._network, pictures, self.layer)
         return torch.cat([layer.mean(dim=(-2, -1)) for layer in maps], dim=-1)
+
+
+@dataclass(frozen=True)
+class _Pictures(Dataset):
+    """Reads pictures: the transformed views of each, shape (n_views, 3, size, size)."""
+
+    transform: Callable[[Image.Image], Tensor]
+    views: list[str]
+    files: list[tuple[Path, int]]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, row: int) -> Tensor:
+        file, seed = self.files[row]
+        try:
+            with Image.open(file) as picture:
+                seen = picture.convert("RGB")
+            views = [seen if view is None else degraded(seen, view, seed) for view in self.views or [None]]
+            return torch.stack([self.transform(view) for view in views])
+        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
+            raise NeurodecError(f"The picture {file} cannot be read ({error}); replace it.") from error

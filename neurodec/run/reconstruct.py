@@ -16,7 +16,7 @@ from torch import Tensor
 from neurodec.decoder import NeuralDecoder
 from neurodec.decoders import select
 from neurodec.errors import NeurodecError
-from neurodec.evaluation.reconstruction_scores import score_reconstructions
+from neurodec.evaluation.reconstruction_scores import score_sets
 from neurodec.features import Extractor, Features
 from neurodec.files import (
     atomic_path,
@@ -200,22 +200,26 @@ def score(folders: Sequence[Path], settings: Reconstruction) -> tuple[dict[str, 
         [table.assign(folder=str(folder)) for folder, table in zip(folders, tables, strict=True)],
         ignore_index=True,
     )
-    targets = [open_picture(file) for file in rows["seen"]]
-    found = {}
-    for name in track(SETS, "scoring pictures"):
-        files = [
+    files = {
+        name: [
             file
             for folder, table in zip(folders, tables, strict=True)
             for file in picture_files(folder, name, table["file"])
         ]
-        found[name] = score_reconstructions(
-            targets,
-            [open_picture(file) for file in files],
-            protocol=settings.protocol,
-            n_bootstrap=settings.n_bootstrap,
-            seed=settings.seed,
-            rows=rows,
-        )
+        for name in SETS
+    }
+    opened = {
+        file: open_picture(file)
+        for file in track({file for own in files.values() for file in own}, "pictures")
+    }
+    found = score_sets(
+        [open_picture(file) for file in rows["seen"]],
+        {name: [opened[file] for file in own] for name, own in files.items()},
+        protocol=settings.protocol,
+        n_bootstrap=settings.n_bootstrap,
+        seed=settings.seed,
+        rows=rows,
+    )
     section = {
         **found["brain"].summary(),
         "controls": {name: found[name].summary() for name in CONTROLS},

@@ -191,7 +191,7 @@ class Run:
         history = pd.concat(tables)
         write_table(self.out / "metrics.csv", history)
         for name, found in training_summary(history).items():
-            if not found["beats_mean_predictor"]:
+            if found["beats_mean_predictor"] is False:
                 print(f"  {name}: {NOTHING_LEARNT}", flush=True)
 
     def train(self, n_started: int) -> None:

@@ -27,17 +27,21 @@ def training_summary(history: pd.DataFrame) -> dict[str, dict[str, Any]]:
     -------
     dict
         Fold to `part` (which trials are judged: "val", or "train" where there are no others), `best_loss`,
-        `loss_of_mean` (in the same epoch) and `beats_mean_predictor`.
+        `loss_of_mean` (in the same epoch) and `beats_mean_predictor`, the last two None where the objective does not
+        say what a model that reads nothing would predict.
     """
     found = {}
+    history = history.reset_index(drop=True)
     for fold, rows in history.groupby("fold", sort=False):
+        rows = rows.dropna(axis=1, how="all")
         part = "val" if "val_loss" in rows and rows["val_loss"].notna().any() else "train"
-        ratio = rows[f"{part}_loss"] / rows[f"{part}_loss_of_mean"]
+        known = f"{part}_loss_of_mean" in rows  # some objectives have no such question
+        ratio = rows[f"{part}_loss"] / (rows[f"{part}_loss_of_mean"] if known else 1.0)
         best = rows.loc[ratio.idxmin()] if ratio.notna().any() else rows.iloc[-1]
         found[str(fold)] = {
             "part": part,
             "best_loss": float(best[f"{part}_loss"]),
-            "loss_of_mean": float(best[f"{part}_loss_of_mean"]),
-            "beats_mean_predictor": bool(ratio.min() < _CLEARLY),
+            "loss_of_mean": float(best[f"{part}_loss_of_mean"]) if known else None,
+            "beats_mean_predictor": bool(ratio.min() < _CLEARLY) if known else None,
         }
     return found

@@ -1,5 +1,6 @@
 """Frozen targets: equal to open_clip's own, traceable, and found again in the cache."""
 
+import contextlib
 import hashlib
 
 import numpy as np
@@ -104,7 +105,7 @@ def test_key_changes_with_content_and_settings_only(stimuli, tmp_path):
 
 def test_second_call_reads_the_cache(stimuli, tmp_path, monkeypatch):
     first = OpenClip(device="cpu").extract(stimuli, tmp_path)
-    monkeypatch.setattr(OpenClip, "_read", lambda *_: pytest.fail("the pictures were read again"))
+    monkeypatch.setattr(OpenClip, "_batches", lambda *_: pytest.fail("the pictures were read again"))
     second = OpenClip(device="cpu").extract(stimuli, tmp_path)
     np.testing.assert_array_equal(first.values, second.values)
 
@@ -206,3 +207,16 @@ def test_latents_are_those_of_the_autoencoder(stimuli, tmp_path):
     assert found.embedding_space == "neurodec/tiny-decoder/vae"
     with pytest.raises(NeurodecError, match="huggingface-cli download some/where"):
         AutoencoderLatents("some/where").extract(stimuli, tmp_path)
+
+
+def test_processes_read_what_threads_read(stimuli, tmp_path, monkeypatch):
+    """As beside a GPU; a damaged picture is told from there too."""
+    plain = OpenClip(device="cpu").extract(stimuli, tmp_path).values
+    monkeypatch.setenv("NEURODEC_CACHE", str(tmp_path / "other"))
+    monkeypatch.setattr(OpenClip, "_on_gpu", True)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    extractor = OpenClip(device="cpu", batch_size=4)
+    np.testing.assert_allclose(extractor.extract(stimuli, tmp_path).values, plain, atol=1e-6)
+    (tmp_path / stimuli["image"][2]).write_bytes(b"no picture")
+    with pytest.raises(NeurodecError, match=f"{stimuli['image'][2]} cannot be read"):
+        OpenClip(device="cpu", batch_size=4).extract(stimuli, tmp_path)
