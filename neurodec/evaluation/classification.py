@@ -1,50 +1,57 @@
-"""The `evaluation:` section of a category-decoding recipe: whole groups left out, all fitted inside the folds."""
+"""The `evaluation:` section of a category-decoding recipe: what is tested is left out, all is fitted inside folds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.model_selection import GroupKFold
 
 from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
-from neurodec.evaluation.grouped import Grouped, grouped_permutations
+from neurodec.evaluation.grouped import Grouped, Measures, grouped_permutations
+from neurodec.evaluation.schemes import SINGLE_TRIALS, Folds, Scheme, split
 from neurodec.evaluation.section import Evaluation, Fitted
 from neurodec.evaluation.statistics import paired_difference, permutation_p
 from neurodec.files import read_json, track, write_json
 from neurodec.linear.classifier import Classifier, RidgeClassifier
 
-Scheme = Literal["leave_one_run_out", "leave_one_session_out", "leave_one_subject_out"]
-LEVELS = {
-    "leave_one_run_out": ["subject", "session", "run"],
-    "leave_one_session_out": ["subject", "session"],
-    "leave_one_subject_out": ["subject"],
-}
 _ENOUGH_REFITS = 99  # below, the p value exchanges the labels of the test trials instead
 _SHORTEST_BASELINE = 0.05  # seconds before onset that make a control
+_UNBALANCED = 1.25  # times its fair share: from there on the largest category makes plain accuracy misleading
+_BOTH_SIDES = (
+    "Trials of the same run are on both sides of these folds, so whatever is common to a run (drifts, a learning "
+    "person) can be decoded too; leave_one_run_out is the stricter test."
+)
 
 
 @dataclass(frozen=True)
 class Classification(Evaluation):
-    """Decode which concept was shown, in runs, sessions or subjects that the decoder has not seen.
+    """Decode which concept was shown, in trials that the decoder has not seen.
 
     Parameters
     ----------
     decoder : Classifier, optional
         The ridge classifier by default. By class path, such as
         `neurodec.training.ContrastiveClassifier`.
-    scheme : {"leave_one_run_out", "leave_one_session_out", "leave_one_subject_out"}
-        What is left out. Training takes all other groups, those of other subjects too; penalties are tuned in there.
+    scheme : str
+        What is left out; training takes all other trials, those of other subjects too, and penalties are tuned there.
+        ``leave_one_run_out``, ``leave_one_session_out``, ``leave_one_subject_out``: whole groups.
+        ``stratified_k_fold``: single trials, every category in equal shares. ``repeated_k_fold``: the same over
+        `n_repeats` divisions, with means and the standard deviation. ``fixed_split``: the trials whose `split` is
+        ``test``, as published with many class data sets; pictures or people on both sides are no leak there.
     n_folds : int, optional
-        Leave out several groups at a time, in this many folds; each alone by default.
-    n_shuffles : int
-        Refits with labels shuffled within every group, for the control; from 99 on they also give the p value.
+        Leave out several groups at a time, in this many folds; each alone by default. 5 for single trials.
+    n_repeats : int
+        Of ``repeated_k_fold``.
+    n_shuffles : int, optional
+        Refits with labels shuffled within whatever is left out together, for the control; from 99 on they also give
+        the p value, with fewer test labels are exchanged instead. By default what the decoder can afford: 199 for a
+        linear one, 2 for a deep one, each of whose refits is a training per fold.
     prestimulus : bool
         Refit on the samples before onset alone (all others set to zero), where the trials have 50 ms of them.
     baseline : Classifier, optional
@@ -58,7 +65,8 @@ class Classification(Evaluation):
     decoder: Classifier | None = None
     scheme: Scheme = "leave_one_run_out"
     n_folds: int | None = None
-    n_shuffles: int = 199
+    n_repeats: int = 10
+    n_shuffles: int | None = None
     prestimulus: bool = True
     baseline: Classifier | None = None
     n_bootstrap: int = 5000
@@ -78,9 +86,9 @@ class Classification(Evaluation):
         Returns
         -------
         dict
-            Sections of `results.json`: `classification` (accuracy, chance, ci95, auc, ci95_auc, p_value, scheme,
-            per_fold, per_subject, classes, confusion), `controls` (shuffled, prestimulus) and, for a decoder that is
-            not linear, `baselines` (ridge).
+            Sections of `results.json`: `classification` (accuracy, balanced_accuracy, auc, their ci95 and p_value,
+            chance, unbalanced, scheme, per_fold, per_subject, classes, confusion), `controls` (shuffled, prestimulus)
+            and, for a decoder that is not linear, `baselines` (ridge).
 
         Raises
         ------
@@ -93,33 +101,69 @@ class Classification(Evaluation):
         correctly ordered pairs, one concept against the rest, averaged over concepts. Each interval is the wider of
         two bootstraps, over trials within groups and over groups.
         """
+        if self.scheme != "repeated_k_fold":
+            return self._once(trials, self.seed)
+        runs = [self._once(trials, self.seed + number) for number in range(self.n_repeats)]
+        sections = {name: _over_repeats([run[name] for run in runs]) for name in runs[0]}
+        sections["classification"] |= {
+            "n_repeats": len(runs),
+            "sd_over_repeats": {
+                name: float(np.std([run["classification"][name] for run in runs], ddof=1))
+                for name in Measures._fields
+                if len(runs) > 1
+            },
+        }
+        return sections
+
+    def _once(self, trials: Trials, seed: int) -> dict[str, Any]:
+        """Cross-validate over one division of the trials."""
         classes, labels = np.unique(trials.table["concept"].to_numpy(dtype=str), return_inverse=True)
         if len(classes) < 2:
             raise NeurodecError(f"All trials show {classes[0]}; decoding needs at least two concepts.")
-        groups = trials.table[LEVELS[self.scheme]].agg("/".join, axis=1).to_numpy(dtype=str)
-        grouped = Grouped(labels, groups, len(classes))
-        shuffled = grouped_permutations(labels, grouped.codes, self.n_shuffles, self.seed)
-        decoder = self.decoder or RidgeClassifier()
-        scores = self._cross_validate(decoder, trials, np.vstack([labels, shuffled]), groups, "decoding")
+        groups, folds = split(trials.table, labels, self.scheme, self.n_folds, seed)
+        tested = np.sort(np.concatenate([test for _, test in folds]))
+        grouped = Grouped(labels[tested], groups[tested], len(classes))
+        decoder = (self.decoder or RidgeClassifier()).for_trials(trials.info)
+        n_shuffles = decoder.n_shuffles if self.n_shuffles is None else self.n_shuffles
+        codes = np.unique(groups, return_inverse=True)[1]
+        shuffled = grouped_permutations(labels, codes, n_shuffles, seed)
+
+        def decoded(by: Classifier, of: Trials, labellings: np.ndarray, title: str) -> np.ndarray:
+            return _cross_validated(by, of, labellings, groups, folds, title)[:, tested]
+
+        scores = decoded(decoder, trials, np.vstack([labels, shuffled]), "decoding")
         found, controls = self._scored(grouped, scores[0]), {}
-        nulls = [Grouped(row, groups, len(classes)).measure(scores[1 + i]) for i, row in enumerate(shuffled)]
+        nulls = [
+            Grouped(row[tested], groups[tested], len(classes)).measure(scores[1 + place])
+            for place, row in enumerate(shuffled)
+        ]
         if nulls:
             controls["shuffled"] = _null_summary(nulls, found)
         found |= self._p_values(grouped, scores[0], found, nulls)
         found |= {"scheme": self.scheme, "classes": classes.tolist(), **grouped.details(scores[0])}
-        found["per_subject"] = _per_subject(grouped, scores[0], trials)
+        found["unbalanced"] = found["majority"] > _UNBALANCED / len(classes)
+        if self.scheme in SINGLE_TRIALS and trials.table[["subject", "session", "run"]].duplicated().any():
+            found["note"] = _BOTH_SIDES
+        found["per_subject"] = _per_subject(grouped, scores[0], trials.table["subject"].to_numpy()[tested])
         early = _before_onset(trials) if self.prestimulus else None
         if early is not None:
-            again = self._cross_validate(decoder, early, labels[None], groups, "before onset")
+            again = decoded(decoder, early, labels[None], "before onset")
             controls["prestimulus"] = {**self._scored(grouped, again[0]), "tmax": 0.0}
         sections = {"classification": found, "controls": controls}
         if not isinstance(decoder, RidgeClassifier):
-            sections["baselines"] = {"ridge": self._baseline(trials, grouped, groups, scores[0])}
+            baseline = (self.baseline or RidgeClassifier()).for_trials(trials.info)
+            linear = decoded(baseline, trials, labels[None], "linear baseline")[0]
+            difference = paired_difference(
+                grouped.right(scores[0]), grouped.right(linear), grouped.codes, self.n_bootstrap, self.seed
+            )
+            sections["baselines"] = {
+                "ridge": {**self._scored(grouped, linear), "difference_to_decoder": difference}
+            }
         return sections
 
     @property
     def level(self) -> Level:
-        """Groups are left out here, whatever the `split` column says."""
+        """Nothing: what is left out is the scheme's, and a fixed split of a class data set is no leak."""
         return "none"
 
     def run(self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None) -> dict[str, Any]:
@@ -138,44 +182,12 @@ class Classification(Evaluation):
         """Read the sections."""
         return read_json(folder / "sections.json")
 
-    def _baseline(
-        self, trials: Trials, grouped: Grouped, groups: np.ndarray, scores: np.ndarray
-    ) -> dict[str, Any]:
-        linear = self._cross_validate(
-            self.baseline or RidgeClassifier(), trials, grouped.labels[None], groups, "linear baseline"
-        )[0]
-        difference = paired_difference(
-            grouped.right(scores), grouped.right(linear), grouped.codes, self.n_bootstrap, self.seed
-        )
-        return {**self._scored(grouped, linear), "difference_to_decoder": difference}
-
-    def _cross_validate(
-        self, decoder: Classifier, trials: Trials, labels: np.ndarray, groups: np.ndarray, title: str
-    ) -> np.ndarray:
-        """Return scores of left-out trials, shape (n_labellings, n_trials, n_classes)."""
-        subjects = np.unique(trials.table["subject"], return_inverse=True)[1]
-        scores = np.zeros((*labels.shape, labels.max() + 1))
-        folds = _folds(groups, self.n_folds)
-        for train, test in track(folds, title, total=len(folds)):
-            decoder.fit(trials.responses[train], labels[:, train], groups[train], subjects[train])
-            found = decoder.scores(trials.responses[test], subjects[test])
-            scores[:, test, : found.shape[2]] = found
-            scores[:, test, found.shape[2] :] = -np.inf  # classes that no training trial shows
-        return scores
-
     def _scored(self, grouped: Grouped, scores: np.ndarray) -> dict[str, Any]:
         intervals = grouped.intervals(scores, self.n_bootstrap, self.seed)
-        accuracy, auc = grouped.measure(scores)
-        return {
-            "accuracy": accuracy,
-            "chance": 1 / scores.shape[1],
-            "ci95": intervals[0],
-            "auc": auc,
-            "ci95_auc": intervals[1],
-        }
+        return {"chance": 1 / scores.shape[1], **grouped.measure(scores)._asdict(), **_bounds(intervals)}
 
     def _p_values(
-        self, grouped: Grouped, scores: np.ndarray, found: dict[str, Any], nulls: list[tuple[float, float]]
+        self, grouped: Grouped, scores: np.ndarray, found: dict[str, Any], nulls: list[Measures]
     ) -> dict[str, Any]:
         if len(nulls) >= _ENOUGH_REFITS:
             p = {"p_method": f"{len(nulls)} refits with shuffled labels"}
@@ -183,21 +195,33 @@ class Classification(Evaluation):
             rows = grouped_permutations(grouped.labels, grouped.codes, self.n_permutations, self.seed + 1)
             nulls = grouped.exchanged(scores, rows)
             p = {"p_method": f"{len(nulls)} exchanges of test labels within groups"}
-        accuracies, areas = np.array(nulls).T
+        drawn = Measures(*np.array(nulls).T)._asdict()
         return p | {
-            "p_value": permutation_p(found["accuracy"], accuracies),
-            "p_value_auc": permutation_p(found["auc"], areas),
+            _named("p_value", name): permutation_p(found[name], values) for name, values in drawn.items()
         }
 
 
-def _folds(groups: np.ndarray, n_folds: int | None) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (training rows, test rows); no group is in both."""
-    n_groups = len(np.unique(groups))
-    if n_groups < 2:
-        raise NeurodecError(
-            f"Only one group ({groups[0]}) to leave out; add recordings or choose another `scheme`."
-        )
-    return list(GroupKFold(min(n_folds or n_groups, n_groups)).split(groups, groups=groups))
+def _cross_validated(
+    decoder: Classifier, trials: Trials, labels: np.ndarray, groups: np.ndarray, folds: Folds, title: str
+) -> np.ndarray:
+    """Return scores of left-out trials, shape (n_labellings, n_trials, n_classes)."""
+    subjects = np.unique(trials.table["subject"], return_inverse=True)[1]
+    scores = np.zeros((*labels.shape, labels.max() + 1))
+    for train, test in track(folds, title, total=len(folds)):
+        decoder.fit(trials.responses[train], labels[:, train], groups[train], subjects[train])
+        found = decoder.scores(trials.responses[test], subjects[test])
+        scores[:, test, : found.shape[2]] = found
+        scores[:, test, found.shape[2] :] = -np.inf  # classes that no training trial shows
+    return scores
+
+
+def _named(quantity: str, measure: str) -> str:
+    """Name an interval or p value: that of the accuracy bears no further name."""
+    return quantity if measure == "accuracy" else f"{quantity}_{measure}"
+
+
+def _bounds(intervals: Measures) -> dict[str, list[float]]:
+    return {_named("ci95", name): bounds for name, bounds in intervals._asdict().items()}
 
 
 def _before_onset(trials: Trials) -> Trials | None:
@@ -209,23 +233,33 @@ def _before_onset(trials: Trials) -> Trials | None:
     return Trials(responses, trials.table, trials.info)
 
 
-def _null_summary(nulls: list[tuple[float, float]], found: dict[str, Any]) -> dict[str, Any]:
+def _null_summary(nulls: list[Measures], found: dict[str, Any]) -> dict[str, Any]:
     """Summarise the refits with shuffled labels: their mean and the range of the middle 95 %."""
-    accuracies, areas = np.array(nulls).T
-    return {
-        "accuracy": float(accuracies.mean()),
-        "chance": found["chance"],
-        "ci95": np.quantile(accuracies, [0.025, 0.975]).tolist(),
-        "auc": float(areas.mean()),
-        "ci95_auc": np.quantile(areas, [0.025, 0.975]).tolist(),
-        "n_refits": len(nulls),
-    }
+    drawn = Measures(*np.array(nulls).T)
+    middle = Measures(*(np.quantile(values, [0.025, 0.975]).tolist() for values in drawn))
+    means = {name: float(values.mean()) for name, values in drawn._asdict().items()}
+    return {"chance": found["chance"], **means, **_bounds(middle), "n_refits": len(nulls)}
 
 
-def _per_subject(grouped: Grouped, scores: np.ndarray, trials: Trials) -> dict[str, Any]:
-    subjects = trials.table["subject"].to_numpy()
+def _per_subject(grouped: Grouped, scores: np.ndarray, subjects: np.ndarray) -> dict[str, Any]:
     measured = {}
     for subject in dict.fromkeys(subjects.tolist()):
-        accuracy, auc = grouped.select(subjects == subject).measure(scores[subjects == subject])
-        measured[subject] = {"accuracy": accuracy, "auc": auc, "n_trials": int((subjects == subject).sum())}
+        own = subjects == subject
+        measured[subject] = {
+            **grouped.select(own).measure(scores[own])._asdict(),
+            "n_trials": int(own.sum()),
+        }
     return measured
+
+
+def _over_repeats(runs: list[Any]) -> Any:
+    """Join the same section of several divisions: numbers are averaged, of p values the largest stands."""
+    first = runs[0]
+    if isinstance(first, dict):
+        joined = {name: _over_repeats([run[name] for run in runs]) for name in first}
+        largest = {name: max(run[name] for run in runs) for name in first if name.startswith("p_value")}
+        kept = {name: first[name] for name in ("per_fold", "classes") if name in first}  # of the first division
+        return joined | largest | kept
+    if isinstance(first, list) and not isinstance(first[0], str | dict):
+        return np.mean(runs, axis=0).tolist()
+    return float(np.mean(runs)) if isinstance(first, float) else first

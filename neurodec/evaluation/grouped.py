@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata
 
 _TRIALS_AT_ONCE = 4_000_000  # resampled scores held in memory: 32 MB
+
+
+class Measures(NamedTuple):
+    """Scores of one labelling, or what there is of each of them.
+
+    Attributes
+    ----------
+    accuracy, balanced_accuracy : float
+        Share of right trials; mean over the shown classes of their shares.
+    auc : float
+        NaN where no group shows a class beside others.
+    """
+
+    accuracy: Any
+    balanced_accuracy: Any
+    auc: Any
 
 
 @dataclass(frozen=True)
@@ -47,17 +63,14 @@ class Grouped:
         """Tell of every trial whether the largest of its scores, shape (n_trials, n_classes), is the true class's."""
         return scores.argmax(axis=1) == self.labels
 
-    def measure(self, scores: np.ndarray) -> tuple[float, float]:
-        """Return the accuracy and the AUC (NaN where no group shows a class beside others).
-
-        Parameters
-        ----------
-        scores : ndarray, shape (n_trials, n_classes)
-        """
-        return float(self.right(scores).mean()), mean_auc(self._pairs(scores).sum(axis=0))
+    def measure(self, scores: np.ndarray) -> Measures:
+        """Score trials, shape (n_trials, n_classes)."""
+        right = self.right(scores)
+        balanced = float(balanced_accuracy(right[None], self.labels[None], self.n_classes)[0])
+        return Measures(float(right.mean()), balanced, mean_auc(self._pairs(scores).sum(axis=0)))
 
     def details(self, scores: np.ndarray) -> dict[str, Any]:
-        """Return `per_fold`, `confusion` (true by predicted counts), `balanced_accuracy`, `n_trials`."""
+        """Return `per_fold`, `confusion` (true by predicted counts), `n_trials` and the `majority` class's share."""
         confusion = np.zeros((self.n_classes, self.n_classes), dtype=int)
         np.add.at(confusion, (self.labels, scores.argmax(axis=1)), 1)
         shown = confusion.sum(axis=1)
@@ -73,16 +86,13 @@ class Grouped:
         ]
         return {
             "n_trials": len(self.labels),
-            "balanced_accuracy": float((np.diag(confusion) / np.maximum(shown, 1))[shown > 0].mean()),
             "majority": float(shown.max() / shown.sum()),
             "per_fold": per_fold,
             "confusion": confusion.tolist(),
         }
 
-    def intervals(
-        self, scores: np.ndarray, n_bootstrap: int, seed: int = 0
-    ) -> tuple[list[float], list[float]]:
-        """Return the 95 % intervals of accuracy and AUC, each the wider of two percentile bootstraps.
+    def intervals(self, scores: np.ndarray, n_bootstrap: int, seed: int = 0) -> Measures:
+        """Return the 95 % interval [low, high] of every measure, the wider of two percentile bootstraps.
 
         One resamples trials within every group, which knows nothing of differences between groups; the other resamples
         groups, which is coarse when they are few.
@@ -91,9 +101,15 @@ class Grouped:
         right, pairs = self.right(scores), self._pairs(scores)
         sizes = np.array([len(rows) for rows in self.members])
         hits = np.array([right[rows].sum() for rows in self.members])
+        tallies = np.stack([_tally(right[rows], self.labels[rows], self.n_classes) for rows in self.members])
         drawn = rng.integers(len(sizes), size=(n_bootstrap, len(sizes)))
-        over_groups = (hits[drawn].sum(axis=1) / sizes[drawn].sum(axis=1), mean_auc(pairs[drawn].sum(axis=1)))
+        over_groups = Measures(
+            hits[drawn].sum(axis=1) / sizes[drawn].sum(axis=1),
+            _balanced(tallies[drawn].sum(axis=1)),
+            mean_auc(pairs[drawn].sum(axis=1)),
+        )
         counts, areas = np.zeros(n_bootstrap), np.zeros((n_bootstrap, self.n_classes, 2))
+        tally = np.zeros_like(areas)
         for rows in self.members:
             step = max(1, _TRIALS_AT_ONCE // (len(rows) * self.n_classes))
             for start in range(0, n_bootstrap, step):
@@ -101,17 +117,20 @@ class Grouped:
                 picked = rows[rng.integers(len(rows), size=(draws.stop - start, len(rows)))]
                 counts[draws] += right[picked].sum(axis=1)
                 areas[draws] += class_pairs(scores[picked], self.labels[picked], self.n_classes)
-        over_trials = (counts / len(right), mean_auc(areas))
-        return tuple(_wider(a, b) for a, b in zip(over_groups, over_trials, strict=True))
+                tally[draws] += _tally(right[picked], self.labels[picked], self.n_classes)
+        over_trials = Measures(counts / len(right), _balanced(tally), mean_auc(areas))
+        return Measures(*(_wider(a, b) for a, b in zip(over_groups, over_trials, strict=True)))
 
-    def exchanged(self, scores: np.ndarray, labels: np.ndarray) -> list[tuple[float, float]]:
-        """Return accuracy and AUC of the same scores under other labels, shape (n_labellings, n_trials)."""
-        accuracies = (scores.argmax(axis=1) == labels).mean(axis=1)
+    def exchanged(self, scores: np.ndarray, labels: np.ndarray) -> list[Measures]:
+        """Measure the same scores under other labels, shape (n_labellings, n_trials)."""
+        right = scores.argmax(axis=1) == labels
+        accuracies, balanced = right.mean(axis=1), balanced_accuracy(right, labels, self.n_classes)
         pairs = np.zeros((len(labels), self.n_classes, 2))
         for rows in self.members:
             ranks = _ranks(_margins(scores[rows]))
             pairs += _won_pairs(ranks, labels[:, rows], self.n_classes)
-        return list(zip(accuracies.tolist(), mean_auc(pairs).tolist(), strict=True))
+        found = (accuracies, balanced, mean_auc(pairs))
+        return [Measures(*row) for row in zip(*(part.tolist() for part in found), strict=True)]
 
     def _pairs(self, scores: np.ndarray) -> np.ndarray:
         """Return won and all pairs of every group and class, shape (n_groups, n_classes, 2)."""
@@ -137,6 +156,22 @@ def class_pairs(scores: np.ndarray, labels: np.ndarray, n_classes: int) -> np.nd
     return _won_pairs(_ranks(_margins(scores)), labels, n_classes)
 
 
+def balanced_accuracy(right: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Return the mean, over the classes that are shown, of the share of right trials.
+
+    Parameters
+    ----------
+    right : ndarray of bool, shape (..., n_trials)
+    labels : ndarray of int, shape (..., n_trials)
+    n_classes : int
+
+    Returns
+    -------
+    ndarray, shape (...)
+    """
+    return _balanced(_tally(right, labels, n_classes))
+
+
 def mean_auc(pairs: np.ndarray) -> Any:
     """Return the AUC averaged over classes from pairs (..., n_classes, 2); NaN where there is no pair."""
     with np.errstate(invalid="ignore"):
@@ -154,6 +189,19 @@ def grouped_permutations(labels: np.ndarray, codes: np.ndarray, n_permutations: 
         rows = np.flatnonzero(codes == code)
         permuted[:, rows] = rng.permuted(permuted[:, rows], axis=1)
     return permuted
+
+
+def _tally(right: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Count right and all trials of every class, shape (..., n_classes, 2)."""
+    shown = [labels == label for label in range(n_classes)]
+    return np.stack(
+        [np.stack([(right & own).sum(axis=-1), own.sum(axis=-1)], axis=-1) for own in shown], axis=-2
+    )
+
+
+def _balanced(tally: np.ndarray) -> np.ndarray:
+    shown = tally[..., 1] > 0
+    return (tally[..., 0] / np.maximum(tally[..., 1], 1)).sum(axis=-1) / shown.sum(axis=-1)
 
 
 def _margins(scores: np.ndarray) -> np.ndarray:

@@ -357,7 +357,8 @@ class Retrieval(Evaluation):
         if in_time:
             if self.windows is not None:
                 curves["windows"] = ablation.windows()
-            curves["regions_left_out"] = ablation.regions(groups, left_out=True)
+            if len(groups) > 2:  # of two, leaving one out is the other alone
+                curves["regions_left_out"] = ablation.regions(groups, left_out=True)
             if self.channels:
                 curves["channels"] = ablation.channels()
         return curves

@@ -2,5 +2,6 @@
 
 from neurodec.linear.classifier import Classifier, RidgeClassifier
 from neurodec.linear.ridge import Ridge
+from neurodec.linear.spectral import SpectralClassifier
 
-__all__ = ["Classifier", "Ridge", "RidgeClassifier"]
+__all__ = ["Classifier", "Ridge", "RidgeClassifier", "SpectralClassifier"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.model_selection import KFold
@@ -18,7 +19,18 @@ class Classifier(ABC):
 
     It learns several labellings of the same trials at once (the true one and shuffled ones), because everything that
     does not look at labels can then be shared.
+
+    Attributes
+    ----------
+    n_shuffles : int
+        How many refits with shuffled labels it can afford where the recipe does not say.
     """
+
+    n_shuffles: ClassVar[int] = 199
+
+    def for_trials(self, info: dict[str, Any]) -> Self:
+        """Return the decoder for trials of this description (`Trials.info`: `sfreq`, `ch_names`, ...)."""
+        return self
 
     @abstractmethod
     def fit(

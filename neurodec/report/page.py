@@ -97,6 +97,9 @@ def write_report(out: str | Path) -> Path:
         rows=rows,
         decoder=folds.decoder,
         against=_against(results),
+        leading=_leading(results)[0],
+        further=_further(results),
+        over_seeds=_over_seeds(results),
         overview=charts[:1],
         charts=charts[1:],
         panels=_panels(out, folds),
@@ -192,10 +195,7 @@ def _info(out: Path) -> dict[str, Any]:
 
 def _rows(results: dict[str, Any], decoder: str) -> list[dict[str, Any]]:
     """Flatten decoder, baselines and controls to rows of one table."""
-    retrieval = "retrieval" in results
-    score, bounds, second = (
-        ("top1", "ci95_top1", "top5") if retrieval else ("accuracy", "ci95", "balanced_accuracy")
-    )
+    score, bounds, second = _leading(results)
     parts = [("decoder", decoder, results.get("retrieval") or results.get("classification"))]
     parts += [("baseline", f"{name} (linear)", part) for name, part in results.get("baselines", {}).items()]
     controls = {"shuffled": "shuffled labels", "prestimulus": "before onset"}
@@ -212,11 +212,23 @@ def _rows(results: dict[str, Any], decoder: str) -> list[dict[str, Any]]:
             "second": part.get(second),
             "auc": part.get("auc"),
             "median_rank": part.get("median_rank"),
-            "p": part.get("p_value"),
+            "p": part.get("p_value_balanced_accuracy" if score == "balanced_accuracy" else "p_value"),
         }
         for kind, name, part in parts
         if part and score in part
     ]
+
+
+def _leading(results: dict[str, Any]) -> tuple[str, str, str]:
+    """Return the names of the score that leads, of its interval and of the score beside it.
+
+    With unbalanced categories plain accuracy rewards naming the most frequent one, so it steps back.
+    """
+    if "retrieval" in results:
+        return "top1", "ci95_top1", "top5"
+    if results.get("classification", {}).get("unbalanced"):
+        return "balanced_accuracy", "ci95_balanced_accuracy", "accuracy"
+    return "accuracy", "ci95", "balanced_accuracy"
 
 
 def _against(results: dict[str, Any]) -> dict[str, Any] | None:
@@ -225,18 +237,43 @@ def _against(results: dict[str, Any]) -> dict[str, Any] | None:
     return ridge.get("encoder_minus_ridge_top1") or ridge.get("difference_to_decoder")
 
 
+def _further(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the headline of every further evaluation of the recipe."""
+    lines = []
+    for name, sections in results.get("further", {}).items():
+        score, bounds, _ = _leading(sections)
+        found = sections.get("retrieval") or sections.get("classification") or {}
+        if score in found:
+            chance = found.get("chance_top1", found.get("chance"))
+            lines.append(
+                {"name": name, "score": _words(score), "value": found[score], "ci95": found.get(bounds)}
+                | {"chance": chance, "n_candidates": found.get("n_candidates", len(found.get("classes", [])))}
+            )
+    return lines
+
+
+def _over_seeds(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return mean and standard deviation of every headline over the recipe's seeds."""
+    found = results.get("over_seeds", {})
+    return [
+        {"name": name.split(".")[1], "n": len(found["seeds"]), **spread}
+        for name, spread in found.items()
+        if name != "seeds"
+    ]
+
+
 def _charts(out: Path, results: dict[str, Any], rows: list[dict[str, Any]], folds: _Folds) -> Iterator[Chart]:
     """Yield every figure for which there are numbers, the overview first."""
     found = results.get("retrieval") or results.get("classification") or {}
     chance = found.get("chance_top1", found.get("chance", 0.0))
-    label = "top-1 accuracy" if "retrieval" in results else "accuracy"
+    score, bounds, _ = _leading(results)
+    label = {"top1": "top-1 accuracy"}.get(score, _words(score))
     if rows:
         caption = (
             "Dots are scores, bars 95 % intervals (for shuffled labels: the middle 95 % of all shufflings), "
             "the dashed line is chance."
         )
         yield Chart("scores", "Scores", caption, plots.intervals(rows, chance, label))
-    score, bounds = ("top1", "ci95_top1") if "retrieval" in results else ("accuracy", "ci95")
     subjects = [
         {"kind": "subject", "name": f"subject {name}", "value": part[score], "ci95": part.get(bounds)}
         for name, part in found.get("per_subject", {}).items()
@@ -248,11 +285,17 @@ def _charts(out: Path, results: dict[str, Any], rows: list[dict[str, Any]], fold
     yield from _retrieval(results, folds, chance)
     yield from _maps(out, folds)
     if (out / "metrics.csv").exists():
+        peeked = results.get("selection") == "published_protocol"
+        held_out = "test trials" if peeked else "held-out concepts"
         caption = (
-            "Loss after every epoch, on training trials and on trials of concepts held out of training, and the "
+            "Loss after every epoch, on training trials and on the test trials that the epoch is chosen by, as "
+            "published."
+            if peeked
+            else "Loss after every epoch, on training trials and on trials of concepts held out of training, and the "
             "accuracy on the latter. Test data play no part here."
         )
-        yield Chart("training", "Training", caption, plots.training(pd.read_csv(out / "metrics.csv")))
+        figure = plots.training(pd.read_csv(out / "metrics.csv"), held_out)
+        yield Chart("training", "Training", caption, figure)
 
 
 def _classification(found: dict[str, Any], chance: float) -> Iterator[Chart]:

@@ -183,6 +183,7 @@ def regions(panels: dict[str, pd.DataFrame], chance: float) -> Figure:
     names = list(dict.fromkeys(name for points in panels.values() for name in points["region"]))
     places = {name: len(names) - 1 - place for place, name in enumerate(names)}
     figure, grid = _figure(4.6 * max(len(panels), 1.4), 1.6 + 0.42 * len(names), len(panels))
+    farthest = max(high for points in panels.values() for _, high in points["ci95"])
     for axes, (title, points) in zip(np.atleast_1d(grid), panels.items(), strict=True):
         shown = points.groupby("decoder", sort=False)
         for shift, color, (name, part) in zip((0.12, -0.12), (BLUE, ORANGE), shown, strict=False):
@@ -200,24 +201,26 @@ def regions(panels: dict[str, pd.DataFrame], chance: float) -> Figure:
         axes.set_yticks(list(places.values()), [f"{name} ({sizes.get(name, 0)})" for name in places])
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.set(xlabel="top-1 accuracy", title=title, ylim=(-0.6, len(names) - 0.4))
-        axes.set_xlim(left=0)
-    axes.legend(loc="best", fontsize=9)
+        axes.set_xlim(0, 1.05 * farthest)  # one scale for all panels
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize=9)
     return figure
 
 
 @_STYLE
-def training(history: pd.DataFrame) -> Figure:
+def training(history: pd.DataFrame, held_out: str = "held-out concepts") -> Figure:
     """Draw the losses and, where there is one, the validation accuracy by epoch.
 
     Parameters
     ----------
     history : DataFrame
         Columns `fold, epoch, train_loss` and perhaps `val_loss`, `val_top1`.
+    held_out : str
+        What the epochs were judged on.
     """
     scored = "val_top1" in history and history["val_top1"].notna().any()
     figure, grid = _figure(9.2 if scored else 6.8, 3.8, 1 + scored)
     grid = np.atleast_1d(grid)
-    named = {"train_loss": ("training", GREY), "val_loss": ("held-out concepts", BLUE)}
+    named = {"train_loss": ("training", GREY), "val_loss": (held_out, BLUE)}
     for place, (_, fold) in enumerate(history.groupby("fold", sort=False)):
         epochs = fold["epoch"] + 1
         for column, (label, color) in named.items():
@@ -229,7 +232,7 @@ def training(history: pd.DataFrame) -> Figure:
     grid[0].set(xlabel="epoch", ylabel="loss")
     grid[0].legend()
     if scored:
-        grid[1].set(xlabel="epoch", ylabel="top-1 within a held-out batch")
+        grid[1].set(xlabel="epoch", ylabel=f"top-1 among {held_out}")
         grid[1].yaxis.set_major_formatter(PercentFormatter(1))
         grid[1].set_ylim(bottom=0)
     return figure
@@ -295,6 +298,8 @@ def per_fold(found: Sequence[dict[str, Any]], chance: float) -> Figure:
 def topography(importance: dict[str, float], positions: dict[str, list[float] | None]) -> Figure | None:
     """Draw channel values on the head, or return None when too few channels have positions.
 
+    Nothing is drawn far from all channels: what a front of the head does without electrodes is unknown.
+
     Parameters
     ----------
     importance : dict
@@ -312,7 +317,7 @@ def topography(importance: dict[str, float], positions: dict[str, list[float] | 
     figure, axes = _figure(5.0, 4.2)
     limits = (-most, most)
     image, _ = mne.viz.plot_topomap(
-        values, info, axes=axes, show=False, cmap="RdBu_r", vlim=limits, contours=0
+        values, info, axes=axes, show=False, cmap="RdBu_r", vlim=limits, contours=0, extrapolate="local"
     )
     figure.colorbar(image, shrink=0.7, label="lost without the channel")
     return figure

@@ -11,20 +11,21 @@ from neurodec.data.readers.things_meg import CATCH
 from neurodec.files import atomic_path
 from neurodec.simulate.recording import Head, Nuisance, record
 from neurodec.simulate.responses import Responses
+from neurodec.simulate.sources import NANO
 from neurodec.simulate.stimuli import Study, shuffled
 
-N_SENSORS = 271
+N_SENSORS = 91  # a third of the CTF helmet: the same view of the head at a third of the time and disk
 SFREQ = 200.0
 TMIN, TMAX = -0.1, 1.3
 SOA = 1.5
 BLOCK = 60  # pictures per run
 CTF_GRADIOMETER = 5001  # coil type of a 50 mm axial gradiometer, FIFFV_COIL_CTF_GRAD
-RESPONSES = Responses()
-NUISANCE = Nuisance(blinks_per_minute=8.0)
+RESPONSES = Responses(evoked=16 * NANO)  # single trials decide: training pictures are shown once
+NUISANCE = Nuisance(blinks_per_minute=8.0, contact=0.05, unsteadiness=0.3)  # coils touch no skin
 
 
 def ctf_info(sfreq: float = SFREQ) -> mne.Info:
-    """Return info of 271 axial gradiometers on a helmet of 115 mm radius, named ``MLO11``-like by side and region."""
+    """Return info of 91 axial gradiometers on a helmet of 115 mm radius, named ``MLO11``-like by side and region."""
     directions = _helmet(N_SENSORS)
     info = mne.create_info(_names(directions), sfreq, "mag")
     for channel, normal in zip(info["chs"], directions, strict=True):
@@ -99,7 +100,7 @@ def write_participant(root: Path, study: Study, subject: int, test_repetitions: 
 
 
 def _record_run(head: Head, study: Study, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Record up to 60 pictures and cut the epochs (n, 271, 281), baseline corrected."""
+    """Record up to 60 pictures and cut the epochs (n, 91, 281), baseline corrected."""
     onsets = np.round((1.0 + SOA * np.arange(len(rows))) * SFREQ).astype(int)
     drives = [drive[rows] * (rows >= 0)[:, None] for drive in study.drives]
     n_samples = int(onsets[-1] + 2 * SFREQ)

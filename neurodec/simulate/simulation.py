@@ -45,8 +45,8 @@ class Size:
 
 SIZES = {
     "eeg": Size(1, 2000, 2, 200, 4, 2, 20),
-    "meg": Size(1, 120, 3, 40, 4, 1, 6),
-    "fmri": Size(1, 150, 2, 50, 4, 1, 4),
+    "meg": Size(2, 600, 2, 50, 4, 1, 8),
+    "fmri": Size(3, 150, 2, 50, 4, 1, 4),
 }
 """Sizes that `simulate` takes by default: those of the demo recipes."""
 

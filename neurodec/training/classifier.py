@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import numpy as np
@@ -60,6 +60,8 @@ class ContrastiveClassifier(Classifier):
     seed : int
         Of weights, batches, dropout and noise.
     """
+
+    n_shuffles: ClassVar[int] = 2  # each is a training per fold
 
     def __init__(
         self,

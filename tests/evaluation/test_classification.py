@@ -9,6 +9,7 @@ from neurodec.data.trials import with_defaults
 from neurodec.encoders import RidgeClassifier
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Classification
+from neurodec.evaluation.schemes import split
 from neurodec.preprocessing.eeg import EEGPreprocessing
 from neurodec.training import ContrastiveClassifier
 
@@ -147,3 +148,109 @@ def test_things_eeg1_left_out_subjects(shared, n_subjects):
     found = Classification(scheme="leave_one_subject_out", n_shuffles=5).of_trials(kept)
     assert found["classification"]["accuracy"] >= 0.7
     assert found["controls"]["prestimulus"]["accuracy"] <= 0.3
+
+
+# Schemes that cut through runs, and fixed splits
+
+
+def test_stratified_folds_hold_every_category_in_equal_shares(rng):
+    trials = trials_of(rng)
+    found = Classification(scheme="stratified_k_fold", n_shuffles=5, prestimulus=False).of_trials(trials)
+    result = found["classification"]
+    assert result["accuracy"] > 0.8
+    assert [fold["group"] for fold in result["per_fold"]] == [f"fold {number}" for number in range(1, 6)]
+    assert sum(fold["n_trials"] for fold in result["per_fold"]) == len(trials)
+    assert "leave_one_run_out is the stricter test" in result["note"]
+    labels = np.unique(trials.table["concept"], return_inverse=True)[1]
+    _, folds = split(trials.table, labels, "stratified_k_fold", 4, 0)
+    for _, test in folds:
+        shares = np.bincount(labels[test]) / np.bincount(labels)
+        np.testing.assert_allclose(shares, 0.25, atol=0.03)
+
+
+def test_drifts_of_a_run_are_decoded_by_folds_that_cut_through_it(rng):
+    """Why the note is there: categories in blocks and a level of each run, no answer of the brain at all."""
+    trials = trials_of(rng, strength=0.0, n_runs=6, n_classes=2)
+    runs = trials.table["run"].astype(int).to_numpy()
+    kinds = np.where(runs % 2, "odd", "even")
+    offsets = rng.normal(size=(6, 4, 1))[runs] * 3
+    table = trials.table.assign(concept=kinds, stimulus=kinds)
+    drifting = Trials((np.asarray(trials.responses) + offsets).astype(np.float32), table, trials.info)
+    folds = Classification(scheme="stratified_k_fold", n_shuffles=0, prestimulus=False).of_trials(drifting)
+    runs_out = Classification(n_folds=3, n_shuffles=0, prestimulus=False).of_trials(drifting)
+    assert folds["classification"]["accuracy"] > 0.95
+    assert runs_out["classification"]["accuracy"] < 0.8
+
+
+def test_repeated_folds_average_their_divisions(rng):
+    trials = trials_of(rng, strength=0.3)
+    settings = {"n_shuffles": 20, "prestimulus": False, "n_bootstrap": 200, "n_folds": 3}
+    found = Classification(scheme="repeated_k_fold", n_repeats=3, **settings).of_trials(trials)
+    each = [
+        Classification(scheme="stratified_k_fold", seed=seed, **settings).of_trials(trials)["classification"]
+        for seed in range(3)
+    ]
+    result = found["classification"]
+    for name in ("accuracy", "balanced_accuracy", "auc"):
+        values = [one[name] for one in each]
+        assert result[name] == pytest.approx(np.mean(values))
+        assert result["sd_over_repeats"][name] == pytest.approx(np.std(values, ddof=1))
+    assert result["p_value"] == max(one["p_value"] for one in each)
+    assert result["n_repeats"] == 3
+    json.dumps(found)
+
+
+def test_fixed_split_tests_what_is_marked_and_nothing_else(rng):
+    trials = trials_of(rng)
+    marks = np.where(trials.table["run"].astype(int) < 3, "train", "test")
+    marked = Trials(trials.responses, trials.table.assign(split=marks), trials.info)
+    seen = []
+
+    class Spy(RidgeClassifier):
+        def fit(self, responses, labels, groups, subjects):
+            seen.append(np.array(responses))
+            return super().fit(responses, labels, groups, subjects)
+
+    found = Classification(decoder=Spy(), scheme="fixed_split", n_shuffles=99, prestimulus=False)
+    result = found.of_trials(marked)["classification"]
+    assert result["n_trials"] == (marks == "test").sum() == np.sum(result["confusion"])
+    assert result["accuracy"] > 0.8
+    assert result["p_value"] == pytest.approx(0.01)
+    (trained,) = seen
+    np.testing.assert_array_equal(trained, np.asarray(trials.responses)[marks == "train"])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "sentence"),
+    [
+        ("fixed_split", "needs training and test trials, and there are 0 and 0"),
+        ("stratified_k_fold", "fewer than the 100 folds"),
+        ("leave_one_out", "is unknown; use leave_one_run_out"),
+    ],
+)
+def test_schemes_that_the_trials_cannot_fill(rng, scheme, sentence):
+    with pytest.raises(NeurodecError, match=sentence):
+        Classification(scheme=scheme, n_folds=100).of_trials(trials_of(rng))
+
+
+def test_unbalanced_categories_are_told_and_scored_class_by_class(rng):
+    trials = trials_of(rng, strength=0.0, n_classes=2, n_per_run=40)
+    kinds = np.where(np.arange(len(trials)) % 8 == 0, "rare", "common")
+    table = trials.table.assign(concept=kinds, stimulus=kinds)
+    result = Classification(n_shuffles=20).of_trials(Trials(trials.responses, table, trials.info))
+    result = result["classification"]
+    assert result["unbalanced"]
+    assert result["majority"] == pytest.approx(0.875)
+    assert result["ci95_balanced_accuracy"][0] < 0.5 < result["ci95_balanced_accuracy"][1]
+    assert 0 < result["p_value_balanced_accuracy"] <= 1
+    assert not Classification(n_shuffles=0).of_trials(trials_of(rng))["classification"]["unbalanced"]
+
+
+def test_shuffles_are_what_the_decoder_can_afford(rng):
+    trials = trials_of(rng, n_times=80, n_runs=2, n_per_run=20, n_classes=2)
+    linear = Classification(prestimulus=False, n_bootstrap=50).of_trials(trials)
+    deep = ContrastiveClassifier(n_epochs=1, n_outputs=4)
+    found = Classification(decoder=deep, prestimulus=False, n_bootstrap=50).of_trials(trials)
+    assert linear["controls"]["shuffled"]["n_refits"] == 199
+    assert found["controls"]["shuffled"]["n_refits"] == 2
+    assert found["classification"]["p_method"].endswith("exchanges of test labels within groups")

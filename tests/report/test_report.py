@@ -16,7 +16,7 @@ from neurodec.evaluation import Retrieval, RetrievalRun
 from neurodec.evaluation.retrieval import Gallery
 from neurodec.evaluation.scored import Scored
 from neurodec.files import read_json, write_json
-from neurodec.report import write_report
+from neurodec.report import plots, write_report
 
 N_STIMULI, SUBJECTS = 24, ("01", "02")
 CHANS = ["Fp1", "Fp2", "F3", "Fz", "F4", "C3", "Cz", "C4", "P3", "Pz", "P4", "O1", "Oz", "O2"]
@@ -74,7 +74,7 @@ def _run(rng, gallery, subjects, noise=1.4) -> RetrievalRun:
         for kind in ("growing", "sliding")
         for start, stop in ((-0.2, 0.0), (-0.2 if kind == "growing" else 0.0, 0.2))
     ]
-    regions = [{"region": name, "n_chans": 3} for name in ("frontal", "occipital")]
+    regions = [{"region": name, "n_chans": 3} for name in ("frontal", "central", "occipital")]
     curves = {
         "repetitions": _points([{"n": n} for n in (1, 2, 4)]),
         "windows": _points(windows),
@@ -170,7 +170,7 @@ def classification_folder(root: Path) -> Path:
         "per_fold": [
             {"group": f"01/01/{run:02d}", "accuracy": 0.5 + run / 50, "n_trials": 10} for run in range(12)
         ],
-        "per_subject": {"01": {"accuracy": 0.62, "auc": 0.78, "n_trials": 120}},
+        "per_subject": {"01": {"accuracy": 0.62, "balanced_accuracy": 0.61, "auc": 0.78, "n_trials": 120}},
     }
     shuffled = {"accuracy": 0.33, "chance": 1 / 3, "ci95": [0.25, 0.41], "auc": 0.5, "ci95_auc": [0.4, 0.6]}
     results = {
@@ -276,6 +276,67 @@ def test_classification_page(tmp_path):
     assert "right one of 3 categories in 62.0 % of trials" in page.text
     assert "leave one run out" in page.text
     assert {path.stem for path in (out / "images").glob("*.png")} == {"scores", "folds", "confusion"}
+
+
+def test_unbalanced_categories_lead_with_the_balanced_score(tmp_path):
+    out = classification_folder(tmp_path)
+    results = read_json(out / "results.json")
+    more = {"unbalanced": True, "majority": 0.7, "ci95_balanced_accuracy": [0.5, 0.7]}
+    results["classification"] |= more | {"p_value_balanced_accuracy": 0.02}
+    results["controls"]["shuffled"] |= {"balanced_accuracy": 0.34, "ci95_balanced_accuracy": [0.25, 0.4]}
+    write_json(out / "results.json", results)
+    text = Page(write_report(out).read_text(encoding="utf-8")).text
+    assert "in 61.0 % of trials of a category, on average over categories" in text
+    assert "chance 33.3 %; p = 0.0200" in text
+    assert "always naming the most frequent one would be right in 70.0 % of trials" in text
+
+
+def test_several_divisions_are_told(tmp_path):
+    out = classification_folder(tmp_path)
+    results = read_json(out / "results.json")
+    spread = {"accuracy": 0.031, "balanced_accuracy": 0.03, "auc": 0.01}
+    results["classification"] |= {"n_repeats": 10, "sd_over_repeats": spread, "note": "Runs are cut."}
+    write_json(out / "results.json", results)
+    text = Page(write_report(out).read_text(encoding="utf-8")).text
+    assert "(10 divisions, standard deviation 3.1 %)" in text
+    assert "Runs are cut." in text
+
+
+def test_further_evaluations_and_seeds_have_their_lines(tmp_path):
+    out = retrieval_folder(tmp_path)
+    results = read_json(out / "results.json")
+    tokens = {"top1": 0.41, "ci95_top1": [0.3, 0.5], "chance_top1": 1 / 24, "n_candidates": 24}
+    results["further"] = {"image_tokens": {"retrieval": tokens}}
+    results["over_seeds"] = {"seeds": [0, 1], "retrieval.top1": {"mean": 0.4, "sd": 0.02, "values": [0.38, 0.42]}}
+    write_json(out / "results.json", results)
+    text = Page(write_report(out).read_text(encoding="utf-8")).text
+    assert "image tokens top1 41.0 % 30.0 % to 50.0 % 4.17 % 24" in text
+    assert "Over 2 seeds: top1 0.400 ± 0.020" in text
+
+
+def test_published_protocol_says_what_it_looked_at(tmp_path, written):
+    out = retrieval_folder(tmp_path)
+    write_json(out / "results.json", read_json(out / "results.json") | {"selection": "published_protocol"})
+    text = Page(write_report(out).read_text(encoding="utf-8")).text
+    assert "the very test trials that are scored here, those of the tested subject" in text
+    assert "test data play no part" not in text.lower()
+    assert "test data were read once" not in text
+    honest = Page(written[1]).text
+    assert "Test data play no part here" in honest
+    assert "the test data were read once, at the end" in honest
+
+
+def test_nothing_is_drawn_where_nothing_was_measured():
+    """A head with channels at the back only: the front stays white."""
+    names = ["P3", "Pz", "P4", "PO3", "POz", "PO4", "O1", "Oz", "O2"]
+    positions = mne.channels.make_standard_montage("biosemi64").get_positions()["ch_pos"]
+    figure = plots.topography({name: 1.0 for name in names}, {name: positions[name].tolist() for name in names})
+    axes = figure.axes[0]
+    drawn = axes.images[0].get_clip_path().get_fully_transformed_path().vertices
+    drawn = axes.transData.inverted().transform(drawn)
+    head = np.linalg.norm(positions["Fpz"][:2])
+    assert drawn[:, 1].min() < -0.8 * head
+    assert drawn[:, 1].max() < 0.3 * head
 
 
 def test_fmri_map_has_the_spread_of_voxels(tmp_path):

@@ -107,7 +107,7 @@ def test_meg_has_the_things_layout(tmp_path):
     root = simulate(tmp_path / "meg", "meg", **TINY, test_repetitions=3)
     epochs = mne.read_epochs(root / "derivatives/preprocessed/preprocessed_P1-epo.fif", verbose="error")
     assert epochs.info["sfreq"] == 200
-    assert len(epochs.ch_names) == 271
+    assert len(epochs.ch_names) == 91
     np.testing.assert_allclose(epochs.times[[0, -1]], [-0.1, 1.3])
     codes, counts = np.unique(epochs.events[:, 2], return_counts=True)
     np.testing.assert_array_equal(codes, [*range(1, 47), 999999])

@@ -1,0 +1,150 @@
+"""A linear decoder of rhythms: how strong each frequency band is at every channel, and how channels go together in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from pyriemann.estimation import Shrinkage
+from pyriemann.tangentspace import TangentSpace
+
+from neurodec.errors import NeurodecError
+from neurodec.linear.classifier import Classifier, RidgeClassifier
+
+_LOWEST, _HIGHEST, _WIDTH = 2.0, 48.0, 2.0  # hertz: clear of slow drifts and of the mains
+
+
+class SpectralClassifier(Classifier):
+    """Ridge classification from band power and band covariance, for what is not locked to the onset.
+
+    Steady-state responses, motor imagery, sleep and emotion live in the power of rhythms whose phase differs from trial
+    to trial; a linear decoder of the samples averages them away. Per band, the features are the logarithm of every
+    channel's power and, with `tangent`, the tangent-space image of the channels' covariance.
+
+    Parameters
+    ----------
+    bands : sequence of (float, float), optional
+        Lower and upper edge, hertz; by default 2 Hz wide from 2 to 48 Hz, or to the Nyquist frequency.
+    tangent : bool
+        Also take the covariances. They have ``n_chans (n_chans + 1) / 2`` numbers per band, so leave them out beyond
+        some 100 channels.
+    tangent_bands : sequence of (float, float)
+        Bands of the covariances: wide ones, for a covariance needs many samples.
+    shrinkage : float
+        Weight of the identity (times the mean power) in every covariance, which a short trial leaves singular.
+    alphas, n_folds, per_subject
+        See `RidgeClassifier`.
+    sfreq : float, optional
+        Hertz; `Classification` tells it from the trials.
+
+    Notes
+    -----
+    Features are standardised by the training trials. Cost: one Fourier transform per trial; ``n_chans³`` per trial and
+    wide band for the tangent space, whose reference is the Riemannian mean of the training trials.
+
+    References
+    ----------
+    Barachant, Bonnet, Congedo & Jutten (2012), Multiclass brain-computer interface classification by Riemannian
+    geometry, IEEE TBME 59, 920, doi:10.1109/TBME.2011.2172210. Tangent space: pyriemann.
+    """
+
+    def __init__(
+        self,
+        bands: Sequence[tuple[float, float]] | None = None,
+        tangent: bool = True,
+        tangent_bands: Sequence[tuple[float, float]] = ((4.0, 8.0), (8.0, 13.0), (13.0, 30.0), (30.0, 48.0)),
+        shrinkage: float = 0.1,
+        alphas: Sequence[float] = tuple(np.logspace(-3, 3, 10).tolist()),
+        n_folds: int = 5,
+        per_subject: bool = False,
+        sfreq: float | None = None,
+    ) -> None:
+        self.bands, self.tangent, self.tangent_bands, self.shrinkage = bands, tangent, tangent_bands, shrinkage
+        self.alphas, self.n_folds, self.per_subject, self.sfreq = alphas, n_folds, per_subject, sfreq
+
+    def for_trials(self, info: dict[str, Any]) -> Self:
+        """Return the decoder with the trials' sampling rate.
+
+        Raises
+        ------
+        NeurodecError
+            If trials have no time, as patterns of voxels.
+        """
+        if info.get("modality") == "fmri" or not info.get("sfreq"):
+            raise NeurodecError("Rhythms need channels by samples at a known rate; use RidgeClassifier for patterns.")
+        return type(self)(**{**vars(self), "sfreq": float(info["sfreq"])})
+
+    def fit(
+        self, responses: np.ndarray, labels: np.ndarray, groups: np.ndarray, subjects: np.ndarray
+    ) -> SpectralClassifier:
+        """Fit the tangent space, the scaling and the ridge classifier; see `Classifier.fit`.
+
+        Raises
+        ------
+        NeurodecError
+            If the rate is unknown, or no band holds a frequency of the trials.
+        """
+        powers, covariances = self._spectra(np.asarray(responses))
+        self._spaces = [TangentSpace(metric="riemann").fit(band) for band in covariances]
+        features = self._features(powers, covariances)
+        self._mean, spread = features.mean(axis=0), features.std(axis=0)
+        self._spread = np.where(spread > 0, spread, 1.0)
+        self._ridge = RidgeClassifier(self.alphas, self.n_folds, self.per_subject)
+        self._ridge.fit((features - self._mean) / self._spread, labels, groups, subjects)
+        return self
+
+    def scores(self, responses: np.ndarray, subjects: np.ndarray) -> np.ndarray:
+        """Return the ridge classifier's scores; see `Classifier.scores`."""
+        features = self._features(*self._spectra(np.asarray(responses)))
+        return self._ridge.scores((features - self._mean) / self._spread, subjects)
+
+    def _spectra(self, responses: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return power (n_trials, n_bands, n_chans) and, for every wide band, covariances (n_trials, n_chans²)."""
+        if self.sfreq is None:
+            raise NeurodecError("SpectralClassifier needs `sfreq`, the sampling rate of the trials.")
+        n_times = responses.shape[-1]
+        frequencies = np.fft.rfftfreq(n_times, 1 / self.sfreq)
+        taper = np.hanning(n_times + 2)[1:-1]
+        spectrum = np.fft.rfft((responses - responses.mean(axis=-1, keepdims=True)) * taper, axis=-1)
+        members = _members(self.bands or _narrow(frequencies), frequencies)
+        if not members:
+            raise NeurodecError(
+                f"No band holds a frequency of trials of {n_times / self.sfreq:g} s at {self.sfreq:g} Hz; give longer "
+                "trials or wider `bands`."
+            )
+        power = np.abs(spectrum) ** 2
+        powers = np.stack([power[..., band].mean(axis=-1) for band in members], axis=1)
+        covariances = []
+        for band in _members(self.tangent_bands, frequencies) if self.tangent else []:
+            part = np.concatenate([spectrum[..., band].real, spectrum[..., band].imag], axis=-1)
+            covariances.append(Shrinkage(self.shrinkage).transform(_positive(part @ part.swapaxes(1, 2))))
+        return powers, covariances
+
+    def _features(self, powers: np.ndarray, covariances: list[np.ndarray]) -> np.ndarray:
+        """Return features, shape (n_trials, n_features)."""
+        logarithms = np.log(np.maximum(powers, np.finfo(powers.dtype).tiny)).reshape(len(powers), -1)
+        images = [space.transform(band) for space, band in zip(self._spaces, covariances, strict=True)]
+        return np.concatenate([logarithms, *images], axis=1)
+
+
+def _narrow(frequencies: np.ndarray) -> list[tuple[float, float]]:
+    """Return adjoining bands of 2 Hz, or of one bin where trials are shorter than half a second."""
+    width = max(_WIDTH, frequencies[1])
+    edges = np.arange(_LOWEST, min(_HIGHEST, frequencies[-1]) + 1e-9, width)
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def _members(bands: Sequence[tuple[float, float]], frequencies: np.ndarray) -> list[np.ndarray]:
+    """Return the bins from each band's lower edge to below its upper one; bands without any are left out."""
+    found = [np.flatnonzero((low <= frequencies) & (frequencies < high)) for low, high in bands]
+    return [band for band in found if len(band)]
+
+
+def _positive(covariances: np.ndarray) -> np.ndarray:
+    """Scale covariances (n, n_chans, n_chans) to unit mean power; a trial of zeros becomes the identity."""
+    n_chans = covariances.shape[1]
+    mean = np.trace(covariances, axis1=1, axis2=2) / n_chans
+    scaled = covariances / np.where(mean > 0, mean, 1.0)[:, None, None]
+    scaled[mean <= 0] = np.eye(n_chans)
+    return scaled
