@@ -7,6 +7,7 @@ slot takes. Everything else in a recipe is a value and stays one, so a recipe ca
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import inspect
 import logging
@@ -154,7 +155,7 @@ def build(hint: Any, config: Any, what: str, allow: frozenset[str] | set[str] = 
     parser.add_argument("--made", type=hint)
     with reading(f"The section {what}", "", "its arguments do not fit, so correct them"):
         try:
-            return parser.instantiate_classes(parser.parse_object({"made": config})).made
+            return parser.instantiate_classes(parser.parse_object({"made": copy.deepcopy(config)})).made
         except ArgumentError as error:
             reason = " ".join(str(error).split())[:300]
             raise NeurodecError(

@@ -20,7 +20,7 @@ from neurodec.evaluation.reconstruction import (
     ssim,
     two_way,
 )
-from neurodec.evaluation.retrieval import pooled_retrieval
+from neurodec.evaluation.retrieval import pooled_retrieval, similarity
 
 Outputs = dict[str, np.ndarray]
 
@@ -72,8 +72,9 @@ def retrieval(case: dict, fill: ModuleType) -> Outputs:
     brain = options["gain"] * image + input_of(case, fill, "noise")
     draws = (fill.input_array(keys["seed"] + k, tuple(keys["shape"])) for k in range(options["repetitions"]))
     pools = np.stack([np.argsort(draw, kind="stable")[: options["pool"]] for draw in draws])
-    found = pooled_retrieval(brain, image, pools)
-    everyone = pooled_retrieval(brain, image, np.arange(len(image))[None])
+    scores = similarity(brain, image)
+    found = pooled_retrieval(scores, pools)
+    everyone = pooled_retrieval(scores, np.arange(len(image))[None])
     means = {
         f"{name}_mean": found[name].mean(keepdims=True) for name in ("image_retrieval", "brain_retrieval")
     }

@@ -137,16 +137,28 @@ def repetition_counts(test: Trials, wanted: bool | Sequence[int], most: int | No
 
 
 def repetition_curve(
-    average: Averages, counts: dict[int, int], gallery: Gallery, n_bootstrap: int, seed: int
+    average: Averages, counts: dict[int, int], galleries: dict[str, Gallery], n_bootstrap: int, seed: int
 ) -> list[Point]:
-    """Return top-1 against the number of averaged repetitions, mean over draws: {decoder, n, top1, ci95}."""
+    """Return top-1 against the number of averaged repetitions, mean over draws: {decoder, n, top1, ci95}.
+
+    Parameters
+    ----------
+    average : callable
+        See `averages`.
+    counts : dict
+        See `repetition_counts`.
+    galleries : dict of Gallery
+        Candidates of every decoder.
+    n_bootstrap, seed : int
+        Of the intervals.
+    """
     points = []
     for n, n_draws in track(counts.items(), "Repetitions", total=len(counts)):
         scores: dict[str, list[np.ndarray]] = {}
         for draw in range(n_draws):
             predicted, table = average(n, seed + draw)
             for decoder, z in predicted.items():
-                scores.setdefault(decoder, []).append(Scored.of(z, table, gallery).top())
+                scores.setdefault(decoder, []).append(Scored.of(z, table, galleries[decoder]).top())
         for decoder, drawn in scores.items():
             mean = np.mean(drawn, axis=0)
             ci95 = interval(mean, table["stimulus"].to_numpy(), n_bootstrap, seed)
@@ -162,8 +174,8 @@ class Ablation:
     ----------
     test : Trials
         Averaged: one row per subject and stimulus.
-    gallery : Gallery
-        Candidates.
+    gallery, linear_gallery : Gallery
+        Candidates of the encoder, and of the ridge, which knows no projector that the encoder's objective learned.
     shown : Trials
         What the encoder sees when parts are hidden from it: `test` itself, or the single trials, whose embeddings are
         then averaged.
@@ -181,6 +193,7 @@ class Ablation:
 
     test: Trials
     gallery: Gallery
+    linear_gallery: Gallery
     shown: Trials
     predict: Predict
     train: Trials | None
@@ -197,14 +210,15 @@ class Ablation:
         for window in track(windows, "Time windows", total=len(windows)):
             z = self._occluded(window=window)
             points.append(
-                {"decoder": self.decoder, "method": "occlusion", **asdict(window), **self._score(z)}
+                {"decoder": self.decoder, "method": "occlusion", **asdict(window), **self._score(z, self.gallery)}
             )
             if self.train is not None:
                 first, last = np.round(
                     (np.array([window.tmin, window.tmax]) - self._start) / self._bin
                 ).astype(int)
                 z = self._refit(np.s_[:, :, first:last])
-                points.append({"decoder": "ridge", "method": "refit", **asdict(window), **self._score(z)})
+                score = self._score(z, self.linear_gallery)
+                points.append({"decoder": "ridge", "method": "refit", **asdict(window), **score})
         return points
 
     def regions(self, groups: dict[str, list[int]], *, left_out: bool = False) -> list[Point]:
@@ -229,10 +243,12 @@ class Ablation:
                 continue
             about = {"region": region, "n_chans": len(chans)}
             z = self._occluded(chans=chans)
-            points.append({"decoder": self.decoder, "method": "occlusion", **about, **self._score(z)})
+            score = self._score(z, self.gallery)
+            points.append({"decoder": self.decoder, "method": "occlusion", **about, **score})
             if self.train is not None:
                 z = self._refit(np.s_[:, chans])
-                points.append({"decoder": "ridge", "method": "refit", **about, **self._score(z)})
+                score = self._score(z, self.linear_gallery)
+                points.append({"decoder": "ridge", "method": "refit", **about, **score})
         return points
 
     def channels(self) -> list[Point]:
@@ -305,8 +321,8 @@ class Ablation:
         train, test = self._parts
         return refit(train[part], self.targets, test[part], self._concepts)
 
-    def _score(self, z: np.ndarray) -> Point:
-        scored = Scored.of(z, self.test.table, self.gallery)
+    def _score(self, z: np.ndarray, gallery: Gallery) -> Point:
+        scored = Scored.of(z, self.test.table, gallery)
         scores = scored.top()
         ci95 = interval(scores, scored.table["stimulus"].to_numpy(), self.n_bootstrap, self.seed)
         return {"top1": float(scores.mean()), "ci95": ci95}

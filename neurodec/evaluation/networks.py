@@ -114,6 +114,8 @@ class Network:
         Pixels a side, as MindEye resizes for it; a protocol may want another.
     mean, std : tuple of float
         Of red, green and blue, taken off and divided by.
+    classes : bool
+        The layer gives one number per class, of which the probabilities are taken.
     """
 
     title: str
@@ -122,6 +124,7 @@ class Network:
     size: int
     mean: tuple[float, ...] = _IMAGENET[0]
     std: tuple[float, ...] = _IMAGENET[1]
+    classes: bool = False
 
     def load(self) -> nn.Module:
         """Return a module from normalised pictures (B, 3, size, size) to features (B, D).
@@ -132,7 +135,8 @@ class Network:
             If the weights are not on this machine (the sentence says how to fetch them), damaged, or of another
             network.
         """
-        return self.weights.load(self.node)
+        loaded = self.weights.load(self.node)
+        return nn.Sequential(loaded, nn.Softmax(dim=1)) if self.classes else loaded
 
     def normalised(self, pictures: Tensor) -> Tensor:
         """Return pictures (B, 3, H, W) in 0..1 as the network wants them."""
@@ -207,6 +211,12 @@ _SWAV = HubWeights(
     "CC-BY-NC-4.0",
     unused=("projection_head.", "prototypes."),
 )
+_VIT_H_14 = HubWeights(
+    partial(models.vit_h_14, weights=None, image_size=518),
+    models.ViT_H_14_Weights.IMAGENET1K_SWAG_E2E_V1.url,
+    2417,
+    "CC-BY-NC-4.0, trained on Instagram's and ImageNet's pictures",
+)
 _VIT_L_14 = ClipWeights("ViT-L-14", "openai", 1710, "MIT")
 
 NETWORKS = {
@@ -222,6 +232,7 @@ NETWORKS = {
     "alexnet_pool2": Network("AlexNet, second pool", _ALEXNET, "features.5", 299),
     "alexnet_pool5": Network("AlexNet, last pool", _ALEXNET, "features.12", 299),
     "alexnet_fc7": Network("AlexNet, ReLU of the second dense layer", _ALEXNET, "classifier.5", 299),
+    "vit_h_14": Network("ViT-H/14 (SWAG), classes of ImageNet", _VIT_H_14, "heads", 518, classes=True),
     "tiny_clip": Network(
         "embedded CLIP, embedding",
         ClipWeights("neurodec/tiny-clip", "", 2, "BSD-3-Clause"),

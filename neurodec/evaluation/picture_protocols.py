@@ -23,6 +23,8 @@ class PictureProtocol:
         Networks of the two-way columns, and the steps from a picture to what each sees.
     distances : dict of str to tuple of Resize
         Networks of the distance columns.
+    classes : dict of str to tuple of Resize
+        Classifiers of the n-way columns.
     direction : {"over_targets", "over_recons"}
         Of two-way identification, as in `two_way`.
     first : tuple of Resize
@@ -33,12 +35,13 @@ class PictureProtocol:
     ssim_form: Form
     two_way: dict[str, tuple[Resize, ...]]
     distances: dict[str, tuple[Resize, ...]] = field(default_factory=dict)
+    classes: dict[str, tuple[Resize, ...]] = field(default_factory=dict)
     direction: Direction = "over_targets"
     first: tuple[Resize, ...] = ()
 
     def resizes(self, network: str, size: int) -> tuple[Resize, ...]:
         """Return the steps to what a network sees: the protocol's, or straight to `size` where it has none."""
-        named = self.two_way | self.distances
+        named = self.two_way | self.distances | self.classes
         return named[network] if network in named else (*self.first, Resize(size))
 
 
@@ -84,6 +87,12 @@ PROTOCOLS = {
         },
         direction="over_recons",
     ),
+    "mindvis": PictureProtocol(
+        pixels=(Resize(425),),
+        ssim_form="2d",
+        two_way={},
+        classes={"vit_h_14": (Resize(518, "bicubic"),)},
+    ),
 }
 """Protocols by name.
 
@@ -92,7 +101,9 @@ pixels first, then bilinear with antialias to each network's size. "braindiffuse
 files, Pillow's resize, 224 pixels for every network, EfficientNet's first weights, SSIM by columns. "takagi" (Takagi &
 Nishimoto 2023): 299 pixels, AlexNet's pools, and the other direction of identification; it has no pixel scores (ours
 are at 425 pixels, bilinear), its two hidden layers of CLIP are left out, and where it averages correlations over five
-samples per picture there is one here. Pictures that are not square are squashed.
+samples per picture there is one here. "mindvis" (Chen et al. 2023, MinD-Vis; WAVE uses it too): 50-way top-1
+classification by ViT-H/14, whose class of the original must be the likeliest of 50 in the reconstruction. Pictures that
+are not square are squashed.
 """
 
 

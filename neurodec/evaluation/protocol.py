@@ -16,7 +16,7 @@ from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.ablation import Predict
 from neurodec.evaluation.curves import Ablation, Known, averages, repetition_counts, repetition_curve
-from neurodec.evaluation.retrieval import Gallery, chance_top, concept_centres, unit_rows
+from neurodec.evaluation.retrieval import Gallery, chance_top, concept_centres, pooled_retrieval, unit_rows
 from neurodec.evaluation.scored import RetrievalRun, Scored
 from neurodec.evaluation.section import Evaluation, Fitted, Predictor
 from neurodec.evaluation.statistics import (
@@ -29,6 +29,7 @@ from neurodec.evaluation.statistics import (
 from neurodec.features import Features
 
 K_WAY = (2, 4, 10, 50, 100, 200)
+_N_POOLS = 30  # as in the tables of NSD
 _CURVE_BOOTSTRAP = 2_000  # draws per point of a curve; headline numbers use `n_bootstrap`
 
 
@@ -50,6 +51,9 @@ class Retrieval(Evaluation):
         pictures of known concepts, "recording" and "none" the same pictures in other runs or anywhere.
     k_way : list of int
         Gallery sizes for which the expected accuracy is given; sizes above the number of candidates are left out.
+    pool_size : int, optional
+        Also score within 30 random pools of this size and subject, both ways: which image a response shows, and which
+        response an image belongs to. Tables of NSD do, with pools of 300 (MindEye, MindBridge, Brain-Diffuser).
     n_repetitions : int, optional
         Trials averaged per stimulus and subject; all of them by default.
     averaging : {"response", "embedding"}
@@ -73,6 +77,7 @@ class Retrieval(Evaluation):
     candidates_from: str | None = None
     leakage: Level = "concept"
     k_way: list[int] = field(default_factory=lambda: list(K_WAY))
+    pool_size: int | None = None
     n_repetitions: int | None = None
     averaging: Literal["response", "embedding"] = "response"
     repetition_curve: bool | list[int] = True
@@ -93,6 +98,7 @@ class Retrieval(Evaluation):
         predict: Predict,
         *,
         ridge: Predict | None = None,
+        ridge_features: Features | None = None,
         train: Trials | None = None,
         train_targets: np.ndarray | None = None,
         decoder: str = "encoder",
@@ -112,6 +118,8 @@ class Retrieval(Evaluation):
             The decoder that the recipe is about.
         ridge : callable, optional
             The linear baseline, trained on the same trials.
+        ridge_features : Features, optional
+            Targets that the linear baseline and `train_targets` are of, where the decoder's are projected.
         train, train_targets : Trials and ndarray (n_train, D), optional
             Training trials and the target of each, for the ridge that is refitted to windows, regions and the time
             before onset.
@@ -136,20 +144,23 @@ class Retrieval(Evaluation):
                 'There are no test trials; check that some rows of the table have split "test".'
             )
         gallery = self.candidates(test.table, stimuli, features)
+        linear = gallery if ridge_features is None else self.candidates(test.table, stimuli, ridge_features)
         decoders = {decoder: predict} | ({} if ridge is None else {"ridge": ridge})
+        galleries = {decoder: gallery, "ridge": linear}
         average = averages(test, decoders, self.averaging, known)
         predicted, table = average(self.n_repetitions, self.seed)
-        scored = {name: Scored.of(z, table, gallery) for name, z in predicted.items()}
+        scored = {name: Scored.of(z, table, galleries[name]) for name, z in predicted.items()}
         counts = repetition_counts(test, self.repetition_curve, self.n_repetitions)
         curves = {
             "k_way": self._k_way(scored[decoder]),
-            "repetitions": repetition_curve(average, counts, gallery, _CURVE_BOOTSTRAP, self.seed),
+            "repetitions": repetition_curve(average, counts, galleries, _CURVE_BOOTSTRAP, self.seed),
         }
         averaged = test.average(self.n_repetitions, seed=self.seed).in_memory()
         single = self.averaging == "embedding" and self.n_repetitions is None
         ablation = Ablation(
             averaged,
             gallery,
+            linear,
             test if single else averaged,
             predict,
             train,
@@ -161,7 +172,7 @@ class Retrieval(Evaluation):
         )
         curves |= self._ablations(ablation)
         before = ablation.before_onset()
-        prestimulus = None if before is None else Scored.of(before, averaged.table, gallery)
+        prestimulus = None if before is None else Scored.of(before, averaged.table, linear)
         return RetrievalRun(scored[decoder], scored.get("ridge"), prestimulus, curves)
 
     @property
@@ -201,7 +212,7 @@ class Retrieval(Evaluation):
             raise NeurodecError(
                 'There are no test trials; check that some rows of the table have split "test".'
             )
-        head, gallery_of = self._head(fitted), self._candidates_of(fitted)
+        head, own = self._head(fitted), self._candidates_named(fitted)
         ridge = fitted.baseline(head)
         runs = []
         for space, trials in study.spaces.items():
@@ -222,8 +233,9 @@ class Retrieval(Evaluation):
                 evaluation.of_trials(
                     trials,
                     study.stimuli,
-                    gallery_of,
+                    _projected(fitted.system, head, own),
                     _z_of(fitted.system, head, space),
+                    ridge_features=own,
                     ridge=None if ridge is None or space not in ridge.spaces else _z_of(ridge, head, space),
                     train=train,
                     train_targets=targets,
@@ -239,22 +251,21 @@ class Retrieval(Evaluation):
         """Return what is ranked: predictions of every test stimulus, their table, and the gallery."""
         head = self._head(fitted)
         z, table = self.rows(predictions, test, head)
-        gallery = self.candidates(table, test.stimuli, self._candidates_of(fitted))
+        features = _projected(fitted.system, head, self._candidates_named(fitted))
+        gallery = self.candidates(table, test.stimuli, features)
         return _centred(fitted.system, head, z), table, gallery
 
     def _head(self, fitted: Fitted) -> str:
         return self.head or fitted.system.head
 
-    def _candidates_of(self, fitted: Fitted) -> Features:
-        """Return the targets that candidates are taken from, as the system compares them."""
-        head = self._head(fitted)
-        name = self.candidates_from or head
+    def _candidates_named(self, fitted: Fitted) -> Features:
+        """Return the targets that candidates are taken from."""
+        name = self.candidates_from or self._head(fitted)
         if name not in fitted.targets:
             raise NeurodecError(
                 f"`candidates_from` is {name}, and the recipe has the targets {', '.join(fitted.targets)}; name one."
             )
-        own = fitted.targets[name]
-        return replace(own, values=fitted.system.project(head, np.asarray(own.values)).astype(np.float32))
+        return fitted.targets[name]
 
     def _known(self, predictions: dict[str, Predictions], fitted: Fitted, head: str, space: str) -> Known:
         key = None if self.averaging == "embedding" else (self.n_repetitions, self.seed)
@@ -330,6 +341,7 @@ class Retrieval(Evaluation):
             "p_value": permutation_p(float(top1.mean()), null),
             "median_rank": float(np.median(scored.ranks)),
             "k_way": self._k_way(scored),
+            **({} if self.pool_size is None else {"pooled": self._in_pools(scored, self.pool_size)}),
             "per_subject": {
                 subject: self._of_subject(scored, top1, top5, subject)
                 for subject in scored.table["subject"].unique()
@@ -377,6 +389,37 @@ class Retrieval(Evaluation):
             if k <= scored.n_candidates
         ]
 
+    def _in_pools(self, scored: Scored, size: int) -> dict[str, Any]:
+        """Return mean and standard deviation over pools of `pooled_retrieval`."""
+        rng = np.random.default_rng(self.seed)
+        subjects = scored.table["subject"].to_numpy()
+        found: dict[str, list[np.ndarray]] = {}
+        for subject in dict.fromkeys(subjects.tolist()):
+            rows = np.flatnonzero(subjects == subject)
+            if len(np.unique(scored.true[rows])) < len(rows):
+                raise NeurodecError(
+                    f"`pool_size` pairs responses with images, and several of subject {subject} belong to the same "
+                    'candidate; leave `gallery` at "stimulus", and `pool_size` out where trials are not averaged.'
+                )
+            if len(rows) < size:
+                raise NeurodecError(
+                    f"`pool_size` is {size}, and subject {subject} saw {len(rows)} test stimuli; make it smaller."
+                )
+            pools = np.stack([rng.permutation(len(rows))[:size] for _ in range(_N_POOLS)])
+            shares = pooled_retrieval(scored.similarities[np.ix_(rows, scored.true[rows])], pools)
+            for name, values in shares.items():
+                found.setdefault(name, []).append(values)
+        spread = {name: np.mean(values, axis=0) for name, values in found.items()}
+        return {
+            "pool_size": size,
+            "n_pools": _N_POOLS,
+            "chance": 1 / size,
+            **{
+                name: {"mean": float(values.mean()), "sd": float(values.std(ddof=1))}
+                for name, values in spread.items()
+            },
+        }
+
     def _interval(self, scores: np.ndarray, scored: Scored) -> list[float]:
         return interval(scores, scored.table["stimulus"].to_numpy(), self.n_bootstrap, self.seed)
 
@@ -393,6 +436,11 @@ class Retrieval(Evaluation):
 def _centred(system: Predictor, head: str, z: np.ndarray) -> np.ndarray:
     centre = system.centre(head)
     return z if centre is None else z - centre.astype(z.dtype)
+
+
+def _projected(system: Predictor, head: str, features: Features) -> Features:
+    """Return targets as the system compares them with a head."""
+    return replace(features, values=system.project(head, np.asarray(features.values)).astype(np.float32))
 
 
 def _z_of(system: Predictor, head: str, space: str) -> Predict:

@@ -20,12 +20,15 @@ from neurodec.evaluation.reconstruction import (
     correlation_distance,
     correlation_matrix,
     distractors_ahead,
+    n_way_top_k,
     pixel_scores,
 )
 from neurodec.evaluation.statistics import interval, permutation_p, permuted_scores, stimulus_matrix
 
 EMBEDDED = "tiny_clip"
 """The network that is always there; it is added to every protocol's."""
+N_WAY = 50
+"""Classes among which a classifier chooses; chance is one of them."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class ReconstructionScores:
     table : DataFrame, one row per pair
         The rows that were given, then `pixcorr`, `ssim`, and per network `two_way_<network>`, `target_rank_<network>`
         (of the own target among all targets, for this reconstruction), `recon_rank_<network>` (of this reconstruction
-        among all, for its target), or `distance_<network>`.
+        among all, for its target), or `distance_<network>`, or `n_way_<network>` (chance that the target's class is the
+        likeliest of 50 in the reconstruction).
     protocol : str
         Name of the protocol.
     p_value : dict of str to float
@@ -61,7 +65,7 @@ class ReconstructionScores:
         Returns
         -------
         dict
-            Means `pixcorr`, `ssim`, `two_way` and `distances` (per network; distances: lower is better), `ci95` in the
+            Means `pixcorr`, `ssim`, `two_way`, `distances` (per network; lower is better) and `n_way`, `ci95` in the
             same form (bootstrap over stimuli), `retrieval` per network (`top1`, `top5`: the share of reconstructions
             whose own target is among the most correlated targets; `target_to_recon_top1`, `..._top5`: the share of
             targets whose own reconstruction is among the most correlated reconstructions), `p_value` per network,
@@ -73,6 +77,7 @@ class ReconstructionScores:
             "ssim": "ssim",
             "two_way": self._columns("two_way_"),
             "distances": self._columns("distance_"),
+            "n_way": self._columns("n_way_"),
         }
         return {
             **_over(columns, lambda column: float(self.table[column].mean())),
@@ -123,7 +128,7 @@ def score_reconstructions(
     ----------
     targets, recons : ndarray of shape (n, 3, H, W), or list of PIL.Image.Image
         uint8, or floats in 0..1; recon i belongs to target i.
-    protocol : {"mindeye", "braindiffuser", "takagi"}
+    protocol : {"mindeye", "braindiffuser", "takagi", "mindvis"}
         Sizes, interpolation, weights and direction (`PROTOCOLS`).
     networks : sequence of str, optional
         Names of `NETWORKS`. The protocol's and the embedded "tiny_clip" by default; none with ``[]``.
@@ -189,7 +194,7 @@ def score_sets(
     pairs = {name: as_pairs(targets, recons) for name, recons in sets.items()}
     seen = next(iter(pairs.values()))[0]
     rows, stimuli = _numbered(rows, len(seen))
-    wanted = [*chosen.two_way, *chosen.distances, EMBEDDED] if networks is None else dict.fromkeys(networks)
+    wanted = [*chosen.two_way, *chosen.distances, *chosen.classes, EMBEDDED] if networks is None else dict.fromkeys(networks)
     tables: dict[str, dict[str, np.ndarray]] = {}
     p_values: dict[str, dict[str, float]] = {name: {} for name in sets}
     for name, pair in pairs.items():
@@ -209,6 +214,10 @@ def score_sets(
             features = embed(pair[1])
             if network_name in chosen.distances:
                 tables[name][f"distance_{network_name}"] = correlation_distance(target_features, features)
+                continue
+            if network.classes:
+                n = min(N_WAY, features.shape[1])
+                tables[name][f"n_way_{network_name}"] = n_way_top_k(target_features, features, n)
                 continue
             correlations = correlation_matrix(target_features, features)
             identified, exchanged = _identified(correlations, chosen.direction, stimuli)

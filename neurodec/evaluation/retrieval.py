@@ -218,14 +218,15 @@ def top_candidates(similarities: np.ndarray, k: int = 5) -> np.ndarray:
     return np.argsort(rounded, axis=1, kind="stable")[:, :k]
 
 
-def pooled_retrieval(z: np.ndarray, gallery: np.ndarray, pools: np.ndarray) -> dict[str, np.ndarray]:
+def pooled_retrieval(scores: np.ndarray, pools: np.ndarray) -> dict[str, np.ndarray]:
     """Score retrieval both ways within pools of paired rows, as the NSD literature reports it.
 
-    Row i of `z` belongs to row i of `gallery`. Used by MindEye, MindBridge and Brain-Diffuser with 30 pools of 300.
+    Used by MindEye, MindBridge and Brain-Diffuser with 30 pools of 300.
 
     Parameters
     ----------
-    z, gallery : ndarray, shape (n, D) or (n, n_tokens, D)
+    scores : ndarray, shape (n, n)
+        Similarity of every response (rows) with every image (columns); response i saw image i.
     pools : ndarray of int, shape (n_pools, pool)
         Rows that make up each pool.
 
@@ -235,7 +236,6 @@ def pooled_retrieval(z: np.ndarray, gallery: np.ndarray, pools: np.ndarray) -> d
         `image_retrieval`: share of responses whose best image is their own; `image_retrieval_top5`;
         `brain_retrieval`: share of images whose best response is their own. Chance is 1 / pool.
     """
-    scores = similarity(z, gallery)
     diagonal = np.arange(pools.shape[1])
     shares: dict[str, list[float]] = {
         "image_retrieval": [],

@@ -14,6 +14,7 @@ from neurodec.features import Features
 from neurodec.files import key_of, write_table
 from neurodec.priors import load_prior
 from neurodec.run.folds import Fold
+from neurodec.run.recipe_file import sections_of
 from neurodec.run.reconstruct import Seen, reconstruct, score
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Drawing:
 
     def __init__(self, run: Run) -> None:
         self.run, self.settings = run, run.objects.reconstruction
-        self.sections = run.recipe.as_dict()
+        self.sections = sections_of(run.recipe)
 
     def draw(self, folds: list[Fold]) -> None:
         """Draw the pictures of every fold whose configuration has changed, or that lacks some."""

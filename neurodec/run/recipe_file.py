@@ -20,7 +20,7 @@ from neurodec.data import Dataset
 from neurodec.decoders import Decoder, check_conditions
 from neurodec.errors import NeurodecError, reading
 from neurodec.evaluation.section import Evaluation
-from neurodec.features import Extractor
+from neurodec.features import Extractor, FeatureFiles
 from neurodec.priors import DiffusionPrior, IdentityPrior, LinearPrior
 from neurodec.run.folds import Protocol
 from neurodec.run.reconstruct import Reconstruction
@@ -102,7 +102,7 @@ def load_recipe(
             raise NeurodecError(
                 f"The recipe {path} does not fit: {_reason(error)[:400]}; the docstring of the class lists its keys."
             ) from error
-        check_sections(recipe.as_dict(), path.parent, allowed)
+        check_sections(sections_of(recipe), path.parent, allowed)
     recipe = _plain(recipe)
     recipe.seeds = recipe.seeds or [recipe.seed]
     _check_together(recipe, path, allowed)
@@ -117,6 +117,15 @@ def _plain(value: Any) -> Any:
     elif isinstance(value, list):
         return [_plain(item) for item in value]
     return str(value.value) if isinstance(value, str) and isinstance(value, Enum) else value
+
+
+def sections_of(recipe: Any) -> Any:
+    """Return a recipe, or a part of it, as nested dicts and lists."""
+    if isinstance(recipe, Namespace):
+        recipe = vars(recipe)
+    if isinstance(recipe, dict):
+        return {name: sections_of(value) for name, value in recipe.items()}
+    return [sections_of(value) for value in recipe] if isinstance(recipe, list) else recipe
 
 
 def _check_together(recipe: Namespace, path: Path, allow: set[str]) -> None:
@@ -142,7 +151,7 @@ def _check_together(recipe: Namespace, path: Path, allow: set[str]) -> None:
             )
     if not trains:
         return
-    sections = recipe.as_dict()
+    sections = sections_of(recipe)
     head, needs = _head_of(sections, objects, allow)
     missing = [name for name in needs if name not in objects.targets]
     if missing:
@@ -151,6 +160,11 @@ def _check_together(recipe: Namespace, path: Path, allow: set[str]) -> None:
             "there, or name another in `objective` or `system`."
         )
     if "decoder" in sections:
+        if objects.reconstruction.n_samples > 1 and isinstance(objects.targets[head], FeatureFiles):
+            raise NeurodecError(
+                "`reconstruction.n_samples` chooses among pictures by their own embeddings, which no file holds; set it "
+                f"to 1, or let a network compute the target {head}."
+            )
         conditions = objects.reconstruction.conditions
         unknown = [own for own in conditions.values() if own not in objects.targets]
         if unknown:

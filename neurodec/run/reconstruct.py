@@ -58,7 +58,7 @@ class Reconstruction:
     n_images : int, optional
         Reconstruct the first so many test rows; all by default.
     protocol : str
-        Name of the metrics' protocol: "mindeye", "braindiffuser" or "takagi".
+        Name of the metrics' protocol: "mindeye", "braindiffuser", "takagi" or "mindvis".
     n_bootstrap : int
         Draws behind intervals.
     seed : int

@@ -23,7 +23,7 @@ from neurodec.report import write_report
 from neurodec.run.drawing import Drawing
 from neurodec.run.folds import Fold, folds_of
 from neurodec.run.processes import Processes, alone_in
-from neurodec.run.recipe_file import built_objects, load_recipe, system_of
+from neurodec.run.recipe_file import built_objects, load_recipe, sections_of, system_of
 from neurodec.run.results import merged, over_seeds
 from neurodec.run.stamps import Stamps
 from neurodec.training import RidgeSystem, System, TrainingData, load_system
@@ -108,7 +108,7 @@ class Run:
 
     def check(self, stages: list[str]) -> None:
         """Refuse what these stages cannot do on this machine, or would write elsewhere, before any work."""
-        sections = self.recipe.as_dict()
+        sections = sections_of(self.recipe)
         trainer = sections.get("trainer") or {}
         check_folders(trainer, self.out, allow_outside=self.allow_outside)
         if "fit" in stages:
@@ -160,7 +160,7 @@ class Run:
         stimuli = self.study.stimuli  # a missing prepared folder is told before any computation
         for name, extractor in self.extractors.items():
             key = key_of(
-                [self.recipe.targets[name].as_dict(), self._provenance, extractor.sources(self.root)]
+                [sections_of(self.recipe.targets[name]), self._provenance, extractor.sources(self.root)]
             )
             if self.stamps[f"targets {name}"] != key:
                 extractor.extract(stimuli, self.root).save(self.out / "targets" / name)
@@ -168,7 +168,7 @@ class Run:
 
     def fit(self, processes: Processes) -> None:
         """Fit one system per fold and seed into ``OUT/models`` and ``OUT/checkpoints``."""
-        sections = self.recipe.as_dict()
+        sections = sections_of(self.recipe)
         names = ("encoder", "objective", "optimizer", "lr_scheduler", "stages", "system", "data", "trainer")
         wanted = [sections.get(name) for name in (*names, "protocol", "selection", "seeds")]
         key = key_of([wanted, [self.stamps[f"targets {name}"] for name in self.extractors]])
@@ -249,7 +249,7 @@ class Run:
 
     def evaluate(self) -> None:
         """Write ``OUT/results.json`` and ``OUT/evaluation/<fold>/``."""
-        sections = self.recipe.as_dict()
+        sections = sections_of(self.recipe)
         drawn = [sections.get(name) for name in ("prior", "decoder", "reconstruction")]
         key = key_of([[self._evaluation_key(name) for name in self.evaluations], drawn])
         if self.stamps["evaluate"] == key and (self.out / "results.json").exists():
@@ -317,7 +317,7 @@ class Run:
         return Drawing(self)
 
     def _new_system(self, fold: Fold) -> System:
-        sections = self.recipe.as_dict()
+        sections = sections_of(self.recipe)
         if "trainer" in sections:
             sections["trainer"] = below_out(sections["trainer"], self.out, allow_outside=self.allow_outside)
         return system_of(sections, self.objects, fold.seed, self.allow)
@@ -349,7 +349,7 @@ class Run:
         return Fitted(named.class_path.rpartition(".")[2], system, train, self.features, baseline)
 
     def _evaluation_key(self, name: str) -> str:
-        section = self.recipe.as_dict()["evaluation"]
+        section = sections_of(self.recipe)["evaluation"]
         own = section if "class_path" in section else section[name]
         return key_of([own, self.stamps["fit"], self._provenance])
 

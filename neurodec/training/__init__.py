@@ -13,6 +13,7 @@ from neurodec.training.objectives import (
     ReconstructionObjective,
     RetrievalObjective,
     SquaredError,
+    SumObjective,
 )
 from neurodec.training.pretrained import embed, load_pretrained, save_pretrained
 from neurodec.training.ridge_system import RidgeSystem
@@ -37,6 +38,7 @@ __all__ = [
     "Smooth",
     "SquaredError",
     "Stage",
+    "SumObjective",
     "System",
     "TrainingData",
     "TrialBatches",

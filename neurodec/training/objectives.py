@@ -186,6 +186,42 @@ class SquaredError(Objective):
         return {name: batch[name].mean(dim=0).expand_as(batch[name]) for name in self.weights}
 
 
+class SumObjective(Objective):
+    """The sum of several objectives, each of its own heads; weigh them by their own weights.
+
+    Parameters
+    ----------
+    parts : list of Objective
+        The head of the first is compared with a gallery.
+    """
+
+    def __init__(self, parts: list[Objective]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        self.head = parts[0].head
+        self.needs = tuple(dict.fromkeys(name for part in parts for name in part.needs))
+
+    def forward(self, found: Heads, batch: Batch, progress: float) -> Heads:
+        """Return the terms of all, named by their head."""
+        return {
+            f"{part.head}_{name}": value
+            for part in self.parts
+            for name, value in part(found, batch, progress).items()
+        }
+
+    def project(self, name: str, targets: Tensor) -> Tensor:
+        """Return targets as the part of that head compares them."""
+        own = next((part for part in self.parts if part.head == name), None)
+        return targets if own is None else own.project(name, targets)
+
+    def guess(self, batch: Batch) -> Heads | None:
+        """Return what all parts guess, or None if one does not."""
+        found = [part.guess(batch) for part in self.parts]
+        if any(part is None for part in found):
+            return None
+        return {name: value for part in found for name, value in part.items()}
+
+
 class ClassObjective(Objective):
     """Cross-entropy over scaled cosines with one fixed orthogonal target per class, every class weighing alike.
 

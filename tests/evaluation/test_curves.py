@@ -14,9 +14,8 @@ from neurodec.evaluation.protocol import Retrieval
 def ablation(recording):
     test = recording.test.average()
     gallery = Retrieval().candidates(test, recording.stimuli, recording.features)
-    return Ablation(
-        test, gallery, test, recording.predict, recording.train, recording.train_targets, "known", 0.1, 200, 0
-    )
+    trained = (recording.predict, recording.train, recording.train_targets)
+    return Ablation(test, gallery, gallery, test, *trained, "known", 0.1, 200, 0)
 
 
 def test_blocks_give_what_one_pass_gives(recording, monkeypatch):
@@ -54,7 +53,7 @@ def test_repetition_counts_stop_at_the_poorest_stimulus(recording):
 @pytest.mark.parametrize("averaging", ["response", "embedding"])
 def test_more_repetitions_decode_better(recording, ablation, averaging):
     average = averages(recording.test, {"known": recording.predict}, averaging)
-    points = repetition_curve(average, {1: 3, 3: 3, 6: 1}, ablation.gallery, 200, 0)
+    points = repetition_curve(average, {1: 3, 3: 3, 6: 1}, {"known": ablation.gallery}, 200, 0)
     assert [point["n"] for point in points] == [1, 3, 6]
     assert points[0]["top1"] < points[1]["top1"] < points[2]["top1"]
     for point in points:
@@ -119,9 +118,8 @@ def test_nothing_is_decoded_before_onset(recording, ablation):
 
 def test_no_time_before_onset_no_control(recording):
     after = recording.test.average().crop(0.0, None)
-    ablation = Ablation(
-        after, None, after, recording.predict, recording.train, recording.train_targets, "a", 0.1, 10, 0
-    )
+    trained = (recording.predict, recording.train, recording.train_targets)
+    ablation = Ablation(after, None, None, after, *trained, "a", 0.1, 10, 0)
     assert ablation.before_onset() is None
 
 

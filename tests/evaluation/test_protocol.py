@@ -167,3 +167,23 @@ evaluation:
         parser.instantiate_classes(parser.parse_string("evaluation: {regions: false}")).evaluation.regions
         is False
     )
+
+
+def test_pools_are_scored_both_ways(run):
+    """With pools as large as the test set, image retrieval is top-1 and nothing varies."""
+    whole = Retrieval(**FAST, pool_size=30).results([run])["retrieval"]
+    pooled = whole["pooled"]
+    assert pooled["image_retrieval"]["mean"] == pytest.approx(whole["top1"])
+    assert pooled["image_retrieval_top5"]["mean"] == pytest.approx(whole["top5"])
+    assert pooled["image_retrieval"]["sd"] == pytest.approx(0, abs=1e-12)
+    assert 1 / 30 < pooled["brain_retrieval"]["mean"] <= 1
+    small = Retrieval(**FAST, pool_size=10).results([run])["retrieval"]
+    expected = next(point["top1"] for point in small["k_way"] if point["k"] == 10)
+    assert small["pooled"]["image_retrieval"]["mean"] == pytest.approx(expected, abs=0.03)
+    assert small["pooled"]["chance"] == 0.1
+    assert small["pooled"]["n_pools"] == 30
+
+
+def test_pools_larger_than_the_test_set_are_refused(run):
+    with pytest.raises(NeurodecError, match="`pool_size` is 31, and subject 01 saw 30 test stimuli"):
+        Retrieval(**FAST, pool_size=31).results([run])

@@ -1,19 +1,22 @@
 """Scoring a whole set: the form of the results, known answers, and what must not change them."""
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from torchvision import models
 
 from neurodec import NeurodecError
 from neurodec.evaluation import pictures as picture_sets
 from neurodec.evaluation.networks import NETWORKS
 from neurodec.evaluation.picture_protocols import PROTOCOLS, protocol_named
 from neurodec.evaluation.pictures import Resize
-from neurodec.evaluation.reconstruction import correlation_matrix, pixcorr, ssim, two_way
+from neurodec.evaluation.reconstruction import correlation_matrix, n_way_top_k, pixcorr, ssim, two_way
 from neurodec.evaluation.reconstruction_scores import _identified, score_reconstructions
 from neurodec.evaluation.statistics import interval, permuted_scores, stimulus_matrix
 
@@ -218,9 +221,10 @@ def test_protocols_name_known_networks_and_sizes():
         "mindeye": [256, 256, 342, 224, 255, 224],
         "braindiffuser": [224] * 6,
         "takagi": [299, 299, 299, 299, 224],
+        "mindvis": [],
     }
     for protocol in PROTOCOLS.values():
-        assert set(protocol.two_way) | set(protocol.distances) <= set(NETWORKS)
+        assert {*protocol.two_way, *protocol.distances, *protocol.classes} <= set(NETWORKS)
         assert protocol.pixels[-1].size == 425
     assert protocol_named("mindeye").resizes("tiny_clip", 64) == (Resize(256), Resize(64))
     assert protocol_named("takagi").resizes("tiny_clip", 64) == (Resize(64),)
@@ -238,3 +242,42 @@ def test_protocols_name_known_networks_and_sizes():
 def test_bad_settings_are_one_sentence(pair, settings, said):
     with pytest.raises(NeurodecError, match=said):
         score_reconstructions(*pair, **settings)
+
+
+def test_classes_of_the_original_are_sought_among_fifty(pair, tmp_path, monkeypatch):
+    """MinD-Vis' score with ViT-H/14's classes, by a small network of the same class under the real file's name."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    real = NETWORKS["vit_h_14"]
+    torch.manual_seed(0)
+    small = partial(models.VisionTransformer, 32, 16, 1, 2, 8, 16, num_classes=80)
+    weights = replace(real.weights, build=small)
+    monkeypatch.setitem(NETWORKS, "vit_h_14", replace(real, weights=weights))
+    resizes = {"vit_h_14": (Resize(32, "bicubic"),)}
+    monkeypatch.setitem(PROTOCOLS, "mindvis", replace(PROTOCOLS["mindvis"], classes=resizes))
+    weights.path.parent.mkdir(parents=True)
+    network = small()
+    torch.nn.init.normal_(network.heads.head.weight)  # zeros by default
+    torch.save(network.state_dict(), weights.path)
+    found = score_reconstructions(*pair, protocol="mindvis", **DRAWS)
+    summary = found.summary()
+    assert set(summary["n_way"]) == {"vit_h_14"}
+    assert set(summary["two_way"]) == {"tiny_clip"}
+    low, high = summary["ci95"]["n_way"]["vit_h_14"]
+    assert low <= summary["n_way"]["vit_h_14"] <= high
+    assert score_reconstructions(pair[0], pair[0], protocol="mindvis", **DRAWS).summary()["n_way"] == {
+        "vit_h_14": 1.0
+    }
+    first = [torch.from_numpy(side).float() / 255 for side in pair]
+    with torch.inference_mode():
+        probabilities = [
+            network.eval()(real.normalised(resizes["vit_h_14"][0](side).clip(0, 1))).softmax(1).numpy()
+            for side in first
+        ]
+    np.testing.assert_allclose(found.table["n_way_vit_h_14"], n_way_top_k(*probabilities, 50), atol=2e-3)
+
+
+def test_absent_classes_are_told(pair, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    found = score_reconstructions(*pair, protocol="mindvis", **DRAWS).summary()
+    assert found["n_way"] == {}
+    assert "vit_h_14_swag" in found["unavailable"]["vit_h_14"]

@@ -1,0 +1,267 @@
+"""What a recipe can put together: systems, targets, objectives, evaluations, seeds, subjects of unequal sizes."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from command_line import arguments, refused
+from linear_studies import QUICK, TARGETS, write_recipe, write_study
+
+from neurodec.cli import main
+
+RIDGE = {"class_path": "neurodec.training.RidgeSystem"}
+RETRIEVAL = {"class_path": "neurodec.evaluation.Retrieval", "init_args": QUICK}
+TRAINER = {"max_epochs": 2, "accelerator": "cpu", "enable_progress_bar": False}
+LEARNT = {
+    "encoder": {"class_path": "neurodec.encoders.ATM", "init_args": {"d_ff": 16}},
+    "objective": {"class_path": "neurodec.training.RetrievalObjective"},
+    "data": {"batch_size": 40, "validation_fraction": 0.1},
+    "trainer": TRAINER,
+}
+CHANCE = 1 / 20
+BEN = ["--dataset.init_args.file", "responses_ben.npz"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Three subjects, each in a space of their own, because one has fewer channels."""
+    return write_study(tmp_path_factory.mktemp("linear") / "data")
+
+
+@pytest.fixture
+def home(root, tmp_path):
+    """A data root beside which a recipe can be written."""
+    (tmp_path / "data").symlink_to(root)
+    return tmp_path / "data"
+
+
+def run(home, out="out", *overrides):
+    assert main([*arguments("run", home, out), *overrides]) == 0
+    return json.loads((home.parent / out / "results.json").read_text())
+
+
+def test_ridge_as_a_system_reaches_retrieval_in_every_space(home):
+    write_recipe(home.parent / "recipe.yaml", system=RIDGE, protocol="joint")
+    found = run(home)["retrieval"]
+    assert found["n_candidates"] == 20
+    assert found["ci95_top1"][0] > 3 * CHANCE
+    assert set(found["per_subject"]) == {"anna", "ben", "cleo"}
+    assert min(own["top1"] for own in found["per_subject"].values()) > 2 * CHANCE
+    spaces = json.loads((home.parent / "out/prepared/study.json").read_text())["spaces"]
+    assert set(spaces) == {"sub-anna", "sub-ben", "sub-cleo"}
+
+
+def test_several_evaluations_and_seeds(home):
+    write_recipe(
+        home.parent / "recipe.yaml",
+        system=RIDGE,
+        seeds=[1, 2],
+        evaluation={
+            "seen": RETRIEVAL,
+            "words": {**RETRIEVAL, "init_args": {**QUICK, "head": "text", "pool_size": 10}},
+        },
+    )
+    found = run(home)
+    assert set(found["further"]) == {"words"}
+    assert found["further"]["words"]["retrieval"]["top1"] > 2 * CHANCE
+    assert found["further"]["words"]["retrieval"]["pooled"]["image_retrieval"]["mean"] > 0.2
+    spread = found["over_seeds"]
+    assert spread["seeds"] == [1, 2]
+    assert spread["retrieval.top1"]["sd"] == 0.0  # ridge knows no chance
+    assert spread["retrieval.top1"]["mean"] == pytest.approx(found["retrieval"]["top1"])
+    page = (home.parent / "out/report.html").read_text()
+    assert "Further evaluations" in page
+    assert "Over 2 seeds" in page
+
+
+def test_seeds_of_a_trained_encoder_differ(home):
+    write_recipe(home.parent / "recipe.yaml", seeds=[1, 2], protocol="joint", **LEARNT)
+    values = run(home, "out", *BEN)["over_seeds"]["retrieval.median_rank"]["values"]
+    assert len(values) == 2
+    models = {path.name for path in (home.parent / "out/models").iterdir()}
+    assert {"joint-seed1", "joint-seed2"} <= models
+
+
+@pytest.mark.parametrize("protocol", ["joint", "new_subject"])
+def test_mindbridge_trains_brains_of_unequal_sizes_in_one_step(tmp_path, protocol):
+    root = write_study(tmp_path / "data", patterns=True, noise=0.5)
+    stages = [
+        {"name": "bridge", "subjects": "others"},
+        {
+            "name": "reset",
+            "subjects": "all",
+            "start": "bridge",
+            "fresh": ["encoder.embedder.{new}.*", "encoder.builder.{new}.*"],
+            "trained": ["encoder.embedder.{new}.*", "encoder.builder.{new}.*"],
+        },
+    ]
+    write_recipe(
+        tmp_path / "recipe.yaml",
+        patterns=True,
+        protocol=protocol,
+        encoder={
+            "class_path": "neurodec.encoders.MindBridge",
+            "init_args": {"in_dim": 60, "h": 64, "n_blocks": 1, "bottleneck": 16},
+        },
+        objective={"class_path": "neurodec.training.BridgeObjective", "init_args": {"targets": ["image"], "mse_weight": 10.0, "temperature": 0.1}},
+        optimizer={"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.003}},
+        data={"batch_size": 60, "validation_fraction": 0.1},
+        trainer={**TRAINER, "max_epochs": 40},
+        **({"stages": stages} if protocol == "new_subject" else {}),
+    )
+    overrides = ["--stages.n_trials", "80"] if protocol == "new_subject" else []
+    found = run(root, "out", *overrides)["retrieval"]
+    assert found["ci95_top1"][0] > CHANCE
+    if protocol == "new_subject":
+        history = pd.read_csv(tmp_path / "out/metrics.csv")
+        assert set(history["stage"]) == {"bridge", "reset"}
+        assert "n_trials: 80" in (tmp_path / "out/config.yaml").read_text()
+
+
+def test_two_encoders_side_by_side_learn_two_targets(home):
+    write_recipe(
+        home.parent / "recipe.yaml",
+        protocol="joint",
+        **{
+            **LEARNT,
+            "encoder": {
+                "class_path": "neurodec.encoders.Together",
+                "init_args": {
+                    "parts": {"image": "neurodec.encoders.ATM", "text": "neurodec.encoders.NICE"},
+                    "arguments": {"image": {"d_ff": 16}},
+                },
+            },
+            "objective": {
+                "class_path": "neurodec.training.SumObjective",
+                "init_args": {
+                    "parts": [
+                        {"class_path": "neurodec.training.RetrievalObjective"},
+                        {"class_path": "neurodec.training.SquaredError", "init_args": {"weights": {"text": 0.1}}},
+                    ]
+                },
+            },
+        },
+    )
+    assert run(home, "out", *BEN)["retrieval"]["n_candidates"] == 20
+    history = pd.read_csv(home.parent / "out/metrics.csv")
+    total = history["train_image_loss"] + history["train_text_text"]
+    np.testing.assert_allclose(total, history["train_loss"], rtol=1e-4)
+
+
+OUTSIDE = '''
+import torch
+from torch import nn
+from torch.nn import functional as F
+from neurodec.training import Objective
+
+
+class Flat(nn.Module):
+    def __init__(self, n_chans, n_times, n_outputs):
+        super().__init__()
+        self.linear = nn.Linear(n_chans * n_times, n_outputs)
+
+    def forward(self, response):
+        return {"image": self.linear(response.flatten(1))}
+
+
+class Cosine(Objective):
+    head, needs = "image", ("image",)
+
+    def __init__(self, weight: float = 1.0):
+        super().__init__()
+        self.weight = weight
+        self.turn = nn.Linear(16, 16, bias=False)
+
+    def project(self, name, targets):
+        return self.turn(targets)
+
+    def forward(self, found, batch, progress):
+        away = 1 - F.cosine_similarity(found["image"], self.project("image", batch["image"]))
+        whole = (self.turn.weight @ self.turn.weight.T - torch.eye(16)).square().mean()
+        return {"angle": self.weight * away.mean(), "turned": whole}
+'''
+
+
+def test_an_encoder_and_an_objective_in_a_file_of_ones_own(home, capsys, monkeypatch):
+    folder = home.parent
+    (folder / "lab_of_mine.py").write_text(OUTSIDE)
+    monkeypatch.syspath_prepend(str(folder))
+    write_recipe(
+        folder / "recipe.yaml",
+        encoder={"class_path": "lab_of_mine.Flat"},
+        objective={"class_path": "lab_of_mine.Cosine", "init_args": {"weight": 2.0}},
+        optimizer={"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.003}},
+        data={"batch_size": 40, "validation_fraction": 0.1},
+        trainer={**TRAINER, "max_epochs": 40},
+    )
+    assert "--allow lab_of_mine" in refused(capsys, arguments("run", home))
+    found = run(home, "out", "--allow", "lab_of_mine")
+    assert found["retrieval"]["ci95_top1"][0] > 2 * CHANCE
+    assert "ridge" in found["baselines"]
+    history = pd.read_csv(folder / "out/metrics.csv")
+    assert {"train_angle", "train_turned", "val_top1"} <= set(history)
+
+
+def test_compare_prints_one_table_and_one_figure(home, capsys):
+    write_recipe(home.parent / "recipe.yaml", system=RIDGE)
+    run(home, "one")
+    run(home, "two", "--system.init_args.per_value", "true")
+    capsys.readouterr()
+    folder = home.parent
+    command = ["compare", str(folder / "one"), str(folder / "two"), "--out", str(folder / "both")]
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "one" in told
+    assert "two" in told
+    table = pd.read_csv(folder / "both/comparison.csv")
+    assert len(table) >= 2
+    assert (folder / "both/comparison.png").stat().st_size > 1000
+    assert "results.json" in refused(capsys, ["compare", str(folder / "data")])
+
+
+@pytest.mark.parametrize(
+    ("sections", "sentence"),
+    [
+        ({"system": {**RIDGE, "init_args": {"head": "sound"}}}, "sound"),
+        ({"system": {**RIDGE, "init_args": {"targets": ["image", "sound"]}}}, "sound"),
+        (
+            {**LEARNT, "objective": {"class_path": "neurodec.training.RetrievalObjective", "init_args": {"text": "t"}}},
+            "learns the target t, and `targets` has image, text",
+        ),
+        (
+            {
+                "system": RIDGE,
+                "decoder": {"class_path": "neurodec.decoders.GuidedDiffusion"},
+                "reconstruction": {"n_samples": 3},
+                "targets": {
+                    name: {**own, "init_args": {**own["init_args"], "embedding_space": "tiny"}}
+                    for name, own in TARGETS.items()
+                },
+            },
+            "n_samples",
+        ),
+        ({"system": RIDGE, "model": {"class_path": "neurodec.encoders.ATM"}}, "encoder"),
+    ],
+)
+def test_what_does_not_go_together_is_told_before_any_work(home, capsys, sections, sentence):
+    write_recipe(home.parent / "recipe.yaml", **sections)
+    assert sentence in refused(capsys, arguments("run", home))
+    assert not (home.parent / "out").exists()
+
+
+def test_the_linear_baseline_has_candidates_of_its_own(home):
+    """A projector that the system learned for its targets is no business of ridge."""
+    write_recipe(
+        home.parent / "recipe.yaml",
+        protocol="joint",
+        encoder={"class_path": "neurodec.encoders.NeuroBridge"},
+        objective={"class_path": "neurodec.training.SharedSpaceObjective"},
+        data=LEARNT["data"],
+        trainer=TRAINER,
+    )
+    ridge = run(home, "out", *BEN)["baselines"]["ridge"]
+    write_recipe(home.parent / "recipe.yaml", protocol="joint", system=RIDGE)
+    alone = run(home, "alone", *BEN)["retrieval"]
+    assert ridge["top1"] == pytest.approx(alone["top1"])
+    assert ridge["ci95_top1"][0] > 2 * CHANCE
