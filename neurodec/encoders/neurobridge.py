@@ -62,17 +62,25 @@ class NeuroBridge(nn.Module):
         return self.projector(self.backbone(response))
 
     @classmethod
-    def load_published(cls, path: str | Path) -> NeuroBridge:
-        """Read the authors' checkpoint; the backbone and every size but the window's follow from the tensors.
+    def load_published(cls, path: str | Path, n_chans: int | None = None) -> NeuroBridge:
+        """Read the authors' checkpoint; the backbone and its sizes follow from the tensors.
+
+        Parameters
+        ----------
+        path : str or Path
+        n_chans : int, optional
+            Of "eegproject" (17 as published), whose tensors tell only the product of channels and samples.
 
         Raises
         ------
         NeurodecError
             Naming every tensor that is missing, unknown or of another shape.
         """
-        whole = torch.load(path, "cpu", weights_only=True)
-        projector = whole.get("eeg_projector_state_dict", {}) if isinstance(whole, dict) else {}
-        return cls.from_published(read_checkpoint(path), projector, str(path))
+        state, projector = read_checkpoint(path), {}
+        if Path(path).suffix != ".safetensors":
+            whole = torch.load(path, "cpu", weights_only=True)
+            projector = whole.get("eeg_projector_state_dict", {}) if isinstance(whole, dict) else {}
+        return cls.from_published(state, projector, str(path), n_chans)
 
     @classmethod
     def from_published(
@@ -86,12 +94,19 @@ class NeuroBridge(nn.Module):
             Of the encoder, and of the brain's projector.
         source : str
         n_chans : int, optional
-            Of "eegproject", whose tensors tell only the product of channels and samples.
+            See `load_published`.
         """
         kind = next((name for name, key in _FIRST_KEYS.items() if key in state), None)
         if kind is None:
             raise NeurodecError(f"{source} is no checkpoint of NeuroBridge; give the authors' file.")
-        sizes = _sizes(kind, state, n_chans)
+        if kind == "eegproject" and n_chans is None:
+            raise NeurodecError(
+                f"{source} holds `eegproject`, whose tensors do not tell the channels; give `n_chans` (17 as published)."
+            )
+        try:
+            sizes = _sizes(kind, state, n_chans)
+        except KeyError as error:
+            raise NeurodecError(f"{source} lacks the tensor {error}; give the authors' whole file.") from error
         linear = "linear.weight" in projector
         width = len(projector["linear.weight"]) if linear else sizes["n_outputs"]
         model = cls(**sizes, backbone=kind, projector="linear" if linear else "direct", projector_dim=width)
@@ -238,7 +253,7 @@ def _sizes(kind: str, state: dict[str, Tensor], n_chans: int | None) -> dict[str
         }
     n_outputs, n_inputs = state[first[kind]].shape
     if kind == "eegproject":
-        return {"n_chans": n_chans or 1, "n_times": n_inputs // (n_chans or 1), "n_outputs": n_outputs}
+        return {"n_chans": n_chans, "n_times": n_inputs // n_chans, "n_outputs": n_outputs}
     if kind == "tsconv":
         n_times = (n_inputs // N_FILTERS - 1) * 5 + 75
         return {"n_chans": state["tsconv.4.weight"].shape[2], "n_times": n_times, "n_outputs": n_outputs}

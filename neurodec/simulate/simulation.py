@@ -46,7 +46,7 @@ class Size:
 SIZES = {
     "eeg": Size(1, 2000, 2, 200, 4, 2, 20),
     "meg": Size(2, 600, 2, 50, 4, 1, 8),
-    "fmri": Size(3, 150, 2, 50, 4, 1, 4),
+    "fmri": Size(3, 300, 2, 50, 4, 1, 4),
 }
 """Sizes that `simulate` takes by default: those of the demo recipes."""
 

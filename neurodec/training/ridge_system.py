@@ -189,15 +189,9 @@ class RidgeSystem(System):
                     f"The ridge system was not fitted to the space {space}, only to {', '.join(self._models)}; fit it "
                     "with that subject."
                 )
-            parts.append(
-                Predictions(self._predict(trials, self._models[space]), trials.table.assign(space=space))
-            )
-        joined = Predictions.concatenate(parts)
-        if self.renormalise == "none":
-            return joined
-        return Predictions(
-            {name: self._renormalised(name, values) for name, values in joined.heads.items()}, joined.table
-        )
+            heads = self._predict(trials, self._models[space])
+            parts.append(Predictions(heads, trials.table.assign(space=space)))
+        return Predictions.concatenate(parts)
 
     def _predict(self, trials: Trials, model: dict[str, Any]) -> dict[str, np.ndarray]:
         rows = model["scaler"].rows(linear_features(trials))
@@ -208,17 +202,11 @@ class RidgeSystem(System):
             for start in range(0, weights.shape[1], _TARGETS):
                 part = slice(start, start + _TARGETS)
                 values[:, part] = rows @ np.asarray(weights[:, part]) + statistics[0, part]
+            if self.renormalise != "none":
+                own = statistics[2:] if self.renormalise == "train" else (values.mean(axis=0), values.std(axis=0))
+                values = renormalised(values, *own, *statistics[:2])
             found[name] = values.reshape(len(rows), *shape)
         return found
-
-    def _renormalised(self, name: str, values: np.ndarray) -> np.ndarray:
-        flat = values.reshape(len(values), -1)
-        statistics = next(iter(self._models.values()))[name][1]
-        if self.renormalise == "test-batch":
-            centre, spread = flat.mean(axis=0), flat.std(axis=0)
-        else:
-            centre, spread = statistics[2], statistics[3]
-        return renormalised(flat, centre, spread, statistics[0], statistics[1]).reshape(values.shape)
 
     def centre(self, name: str) -> np.ndarray | None:
         """Return the mean training target: ridge shrinks to it, so directions are compared from there."""

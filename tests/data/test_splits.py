@@ -1,7 +1,9 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from neurodec.data import leave_one_group_out, validation_concepts
+from neurodec.data.splits import check_leakage
 from neurodec.errors import NeurodecError
 
 
@@ -25,3 +27,34 @@ def test_every_group_is_left_out_once():
         assert sorted([*train, *test]) == [0, 1, 2, 3]
     with pytest.raises(NeurodecError, match="Only one group"):
         leave_one_group_out(["a", "a"])
+
+
+def table_of(train, test, runs=("1", "2")):
+    rows = [(*show, "train", runs[0]) for show in train] + [(*show, "test", runs[1]) for show in test]
+    table = pd.DataFrame(rows, columns=["stimulus", "concept", "split", "run"])
+    return table.assign(subject="01", session="01")
+
+
+NEW = table_of([("cat1", "cat")], [("dog1", "dog")])
+KNOWN_CONCEPT = table_of([("cat1", "cat")], [("cat2", "cat")])
+KNOWN_STIMULUS = table_of([("cat1", "cat")], [("cat1", "cat")])
+SAME_RUN = table_of([("cat1", "cat")], [("cat1", "cat")], runs=("1", "1"))
+
+
+@pytest.mark.parametrize(
+    ("table", "passes"),
+    [
+        (NEW, {"concept", "stimulus", "recording", "none"}),
+        (KNOWN_CONCEPT, {"stimulus", "recording", "none"}),
+        (KNOWN_STIMULUS, {"recording", "none"}),
+        (SAME_RUN, {"none"}),
+    ],
+    ids=["new concepts", "new pictures", "known pictures", "one run"],
+)
+def test_what_may_be_shared_is_the_evaluations(table, passes):
+    for level in ("concept", "stimulus", "recording", "none"):
+        if level in passes:
+            check_leakage(table, level)
+        else:
+            with pytest.raises(NeurodecError, match="Training and test share 1"):
+                check_leakage(table, level)

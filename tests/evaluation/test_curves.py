@@ -113,7 +113,7 @@ def test_single_trials_are_hidden_from_one_by_one_and_averaged_after(recording, 
 def test_nothing_is_decoded_before_onset(recording, ablation):
     z = ablation.before_onset()
     assert z.shape == (60, 8)
-    assert ablation._score(z)["ci95"][0] <= 1 / 30
+    assert ablation._score(z, ablation.linear_gallery)["ci95"][0] <= 1 / 30
 
 
 def test_no_time_before_onset_no_control(recording):
