@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench gpu fuzz clean
+.PHONY: demo test lowest lint bench gpu fuzz clean
 
 # The stamp is older than pyproject.toml whenever the dependencies may have changed.
 .venv/installed: pyproject.toml
@@ -16,6 +16,20 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest
+
+# A quick part of the tests with the lowest versions that pyproject.toml promises, in an environment of its own.
+LOWEST := tests/encoders tests/linear tests/training tests/evaluation tests/features tests/report tests/run/test_systems.py
+
+.lowest/installed: pyproject.toml
+	$(PYTHON) -m venv .lowest
+	.lowest/bin/python -m pip install --quiet uv
+	.lowest/bin/uv pip compile --quiet --resolution lowest-direct pyproject.toml --output-file .lowest/lowest.txt
+	.lowest/bin/uv pip install --quiet --python .lowest/bin/python --requirement .lowest/lowest.txt pytest pytest-timeout
+	.lowest/bin/uv pip install --quiet --python .lowest/bin/python --no-deps --editable .
+	touch $@
+
+lowest: .lowest/installed
+	.lowest/bin/python -m pytest $(LOWEST)
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -35,4 +49,4 @@ fuzz: .venv/installed
 	$(BIN)/python tests/fuzz/run_fuzz.py $(N)
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .lowest

@@ -12,7 +12,13 @@ from neurodec.features import Features
 
 WIDTH, N_TRAIN, N_TEST, N_TIMES = 16, 160, 20, 80
 CHANS = {"anna": 6, "ben": 9, "cleo": 9}
-QUICK = {"n_permutations": 100, "n_bootstrap": 100, "windows": None, "channels": False, "repetition_curve": False}
+QUICK = {
+    "n_permutations": 100,
+    "n_bootstrap": 100,
+    "windows": None,
+    "channels": False,
+    "repetition_curve": False,
+}
 QUICK |= {"regions": False}
 TARGETS = {
     name: {

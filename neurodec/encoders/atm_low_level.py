@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from neurodec.encoders.published import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError
 
-_MIX_WIDTH, _LATENT_CHANNELS = 16, 4
+_MIX_WIDTH = 16
 # Tensors of the authors' files that no published forward pass reads.
 _UNUSED = re.compile(r"logit_scale$|subject_wise_linear\.[1-9]")
 
@@ -31,6 +31,8 @@ class ATMLowLevel(nn.Module):
         Values per channel after the linear layer.
     widths : sequence of int
         Maps after every transposed convolution; each doubles the side of the picture.
+    latent_channels : int
+        Of the autoencoder's latents: 4 of SDXL's.
 
     Notes
     -----
@@ -48,6 +50,7 @@ class ATMLowLevel(nn.Module):
         n_times: int,
         n_features: int = 128,
         widths: Sequence[int] = (1024, 512, 256, 128, 64, 32),
+        latent_channels: int = 4,
     ) -> None:
         super().__init__()
         self.subject_wise_linear = nn.ModuleList([nn.Linear(n_times, n_features)])
@@ -57,7 +60,7 @@ class ATMLowLevel(nn.Module):
             nn.ConvTranspose2d(widths[-1], _MIX_WIDTH, kernel_size=1),
         ]
         stages = [(layer, nn.BatchNorm2d(layer.out_channels), nn.ReLU()) for layer in convolutions]
-        last = nn.ConvTranspose2d(_MIX_WIDTH, _LATENT_CHANNELS, kernel_size=1)
+        last = nn.ConvTranspose2d(_MIX_WIDTH, latent_channels, kernel_size=1)
         self.upsampler = nn.Sequential(*(layer for stage in stages for layer in stage), last)
 
     def forward(self, response: Tensor) -> Tensor:
@@ -69,7 +72,7 @@ class ATMLowLevel(nn.Module):
 
         Returns
         -------
-        Tensor, shape (B, 4, 2 ** len(widths), 2 ** len(widths))
+        Tensor, shape (B, latent_channels, 2 ** len(widths), 2 ** len(widths))
             With the published widths (B, 4, 64, 64).
         """
         features = self.subject_wise_linear[0](response)  # (B, C, 128)

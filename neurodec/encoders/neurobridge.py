@@ -106,7 +106,9 @@ class NeuroBridge(nn.Module):
         try:
             sizes = _sizes(kind, state, n_chans)
         except KeyError as error:
-            raise NeurodecError(f"{source} lacks the tensor {error}; give the authors' whole file.") from error
+            raise NeurodecError(
+                f"{source} lacks the tensor {error}; give the authors' whole file."
+            ) from error
         linear = "linear.weight" in projector
         width = len(projector["linear.weight"]) if linear else sizes["n_outputs"]
         model = cls(**sizes, backbone=kind, projector="linear" if linear else "direct", projector_dim=width)

@@ -210,7 +210,12 @@ class Ablation:
         for window in track(windows, "Time windows", total=len(windows)):
             z = self._occluded(window=window)
             points.append(
-                {"decoder": self.decoder, "method": "occlusion", **asdict(window), **self._score(z, self.gallery)}
+                {
+                    "decoder": self.decoder,
+                    "method": "occlusion",
+                    **asdict(window),
+                    **self._score(z, self.gallery),
+                }
             )
             if self.train is not None:
                 first, last = np.round(

@@ -194,7 +194,11 @@ def score_sets(
     pairs = {name: as_pairs(targets, recons) for name, recons in sets.items()}
     seen = next(iter(pairs.values()))[0]
     rows, stimuli = _numbered(rows, len(seen))
-    wanted = [*chosen.two_way, *chosen.distances, *chosen.classes, EMBEDDED] if networks is None else dict.fromkeys(networks)
+    wanted = (
+        [*chosen.two_way, *chosen.distances, *chosen.classes, EMBEDDED]
+        if networks is None
+        else dict.fromkeys(networks)
+    )
     tables: dict[str, dict[str, np.ndarray]] = {}
     p_values: dict[str, dict[str, float]] = {name: {} for name in sets}
     for name, pair in pairs.items():

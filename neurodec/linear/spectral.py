@@ -60,7 +60,12 @@ class SpectralClassifier(Classifier):
         per_subject: bool = False,
         sfreq: float | None = None,
     ) -> None:
-        self.bands, self.tangent, self.tangent_bands, self.shrinkage = bands, tangent, tangent_bands, shrinkage
+        self.bands, self.tangent, self.tangent_bands, self.shrinkage = (
+            bands,
+            tangent,
+            tangent_bands,
+            shrinkage,
+        )
         self.alphas, self.n_folds, self.per_subject, self.sfreq = alphas, n_folds, per_subject, sfreq
 
     def for_trials(self, info: dict[str, Any]) -> Self:
@@ -72,7 +77,9 @@ class SpectralClassifier(Classifier):
             If trials have no time, as patterns of voxels.
         """
         if info.get("modality") == "fmri" or not info.get("sfreq"):
-            raise NeurodecError("Rhythms need channels by samples at a known rate; use RidgeClassifier for patterns.")
+            raise NeurodecError(
+                "Rhythms need channels by samples at a known rate; use RidgeClassifier for patterns."
+            )
         return type(self)(**{**vars(self), "sfreq": float(info["sfreq"])})
 
     def fit(

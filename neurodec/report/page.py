@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+import neurodec
 from neurodec.data import Trials, load_stimuli, summary
 from neurodec.data.study import MARK
 from neurodec.files import atomic_path, read_json, read_own_table
@@ -30,7 +31,7 @@ from neurodec.training.history import NOTHING_LEARNT
 
 _TEMPLATE = Path(__file__).with_name("template.html")
 _PANEL_ROWS = 5
-_PACKAGES = ("neurodec", "torch", "lightning", "mne", "open-clip-torch", "numpy", "scikit-learn")
+_PACKAGES = ("torch", "lightning", "mne", "open-clip-torch", "numpy", "scikit-learn")
 _BROAD = 8  # inches; such figures take both columns of the page
 _TRIALS_FOR_MAP = 200  # enough for the spread of every voxel, and quickly read from disk
 
@@ -110,7 +111,8 @@ def write_report(out: str | Path) -> Path:
         account=_info(out).get("account") or [],
         account_lines=summary(_info(out).get("account") or []),
         sources=(_info(out).get("provenance") or {}).get("sources", []),
-        versions={"Python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
+        versions={"Python": platform.python_version(), "neurodec": neurodec.__version__}
+        | {name: version(name) for name in _PACKAGES},
         config=config.read_text(encoding="utf-8") if config.exists() else "",
     )
     save_grid(out, out / "images" / "reconstructions.png")

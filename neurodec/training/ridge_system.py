@@ -203,7 +203,11 @@ class RidgeSystem(System):
                 part = slice(start, start + _TARGETS)
                 values[:, part] = rows @ np.asarray(weights[:, part]) + statistics[0, part]
             if self.renormalise != "none":
-                own = statistics[2:] if self.renormalise == "train" else (values.mean(axis=0), values.std(axis=0))
+                own = (
+                    statistics[2:]
+                    if self.renormalise == "train"
+                    else (values.mean(axis=0), values.std(axis=0))
+                )
                 values = renormalised(values, *own, *statistics[:2])
             found[name] = values.reshape(len(rows), *shape)
         return found

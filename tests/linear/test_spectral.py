@@ -91,7 +91,7 @@ def test_dead_channels_and_trials_are_no_trouble(rng):
     responses = np.array(trials.responses)
     responses[:, 2] = 0
     responses[5] = 0
-    assert auc(Trials(responses, trials.table, trials.info), SpectralClassifier())["auc"] > 0.95
+    assert auc(Trials(responses, trials.table, trials.info), SpectralClassifier())["auc"] > 0.9
 
 
 @pytest.mark.parametrize(

@@ -307,7 +307,10 @@ def test_further_evaluations_and_seeds_have_their_lines(tmp_path):
     results = read_json(out / "results.json")
     tokens = {"top1": 0.41, "ci95_top1": [0.3, 0.5], "chance_top1": 1 / 24, "n_candidates": 24}
     results["further"] = {"image_tokens": {"retrieval": tokens}}
-    results["over_seeds"] = {"seeds": [0, 1], "retrieval.top1": {"mean": 0.4, "sd": 0.02, "values": [0.38, 0.42]}}
+    results["over_seeds"] = {
+        "seeds": [0, 1],
+        "retrieval.top1": {"mean": 0.4, "sd": 0.02, "values": [0.38, 0.42]},
+    }
     write_json(out / "results.json", results)
     text = Page(write_report(out).read_text(encoding="utf-8")).text
     assert "image tokens top1 41.0 % 30.0 % to 50.0 % 4.17 % 24" in text
@@ -330,7 +333,9 @@ def test_nothing_is_drawn_where_nothing_was_measured():
     """A head with channels at the back only: the front stays white."""
     names = ["P3", "Pz", "P4", "PO3", "POz", "PO4", "O1", "Oz", "O2"]
     positions = mne.channels.make_standard_montage("biosemi64").get_positions()["ch_pos"]
-    figure = plots.topography({name: 1.0 for name in names}, {name: positions[name].tolist() for name in names})
+    figure = plots.topography(
+        dict.fromkeys(names, 1.0), {name: positions[name].tolist() for name in names}
+    )
     axes = figure.axes[0]
     drawn = axes.images[0].get_clip_path().get_fully_transformed_path().vertices
     drawn = axes.transData.inverted().transform(drawn)

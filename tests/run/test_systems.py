@@ -104,7 +104,10 @@ def test_mindbridge_trains_brains_of_unequal_sizes_in_one_step(tmp_path, protoco
             "class_path": "neurodec.encoders.MindBridge",
             "init_args": {"in_dim": 60, "h": 64, "n_blocks": 1, "bottleneck": 16},
         },
-        objective={"class_path": "neurodec.training.BridgeObjective", "init_args": {"targets": ["image"], "mse_weight": 10.0, "temperature": 0.1}},
+        objective={
+            "class_path": "neurodec.training.BridgeObjective",
+            "init_args": {"targets": ["image"], "mse_weight": 10.0, "temperature": 0.1},
+        },
         optimizer={"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.003}},
         data={"batch_size": 60, "validation_fraction": 0.1},
         trainer={**TRAINER, "max_epochs": 40},
@@ -137,7 +140,10 @@ def test_two_encoders_side_by_side_learn_two_targets(home):
                 "init_args": {
                     "parts": [
                         {"class_path": "neurodec.training.RetrievalObjective"},
-                        {"class_path": "neurodec.training.SquaredError", "init_args": {"weights": {"text": 0.1}}},
+                        {
+                            "class_path": "neurodec.training.SquaredError",
+                            "init_args": {"weights": {"text": 0.1}},
+                        },
                     ]
                 },
             },
@@ -149,7 +155,7 @@ def test_two_encoders_side_by_side_learn_two_targets(home):
     np.testing.assert_allclose(total, history["train_loss"], rtol=1e-4)
 
 
-OUTSIDE = '''
+OUTSIDE = """
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -180,7 +186,7 @@ class Cosine(Objective):
         away = 1 - F.cosine_similarity(found["image"], self.project("image", batch["image"]))
         whole = (self.turn.weight @ self.turn.weight.T - torch.eye(16)).square().mean()
         return {"angle": self.weight * away.mean(), "turned": whole}
-'''
+"""
 
 
 def test_an_encoder_and_an_objective_in_a_file_of_ones_own(home, capsys, monkeypatch):
@@ -226,7 +232,13 @@ def test_compare_prints_one_table_and_one_figure(home, capsys):
         ({"system": {**RIDGE, "init_args": {"head": "sound"}}}, "sound"),
         ({"system": {**RIDGE, "init_args": {"targets": ["image", "sound"]}}}, "sound"),
         (
-            {**LEARNT, "objective": {"class_path": "neurodec.training.RetrievalObjective", "init_args": {"text": "t"}}},
+            {
+                **LEARNT,
+                "objective": {
+                    "class_path": "neurodec.training.RetrievalObjective",
+                    "init_args": {"text": "t"},
+                },
+            },
             "learns the target t, and `targets` has image, text",
         ),
         (

@@ -29,7 +29,10 @@ def batch():
 def test_squared_and_absolute_errors(batch):
     found = {name: batch[name] + 0.5 for name in ("image", "text")}
     squared = SquaredError({"image": 2.0, "text": 1.0})(found, batch, 0.0)
-    assert {name: pytest.approx(value.item()) for name, value in squared.items()} == {"image": 0.5, "text": 0.25}
+    assert {name: pytest.approx(value.item()) for name, value in squared.items()} == {
+        "image": 0.5,
+        "text": 0.25,
+    }
     absolute = SquaredError({"image": 2.0}, absolute=True)(found, batch, 0.0)
     assert absolute["image"].item() == pytest.approx(1.0)
 

@@ -38,7 +38,10 @@ def study():
 def system(stages, lr=3e-4, **trainer):
     return LightningSystem(
         BRIDGE,
-        {"class_path": "neurodec.training.BridgeObjective", "init_args": {"mse_weight": 10.0, "temperature": 0.1}},
+        {
+            "class_path": "neurodec.training.BridgeObjective",
+            "init_args": {"mse_weight": 10.0, "temperature": 0.1},
+        },
         {"class_path": "torch.optim.AdamW", "init_args": {"lr": lr}},
         data=TrainingData(batch_size=30, validation_fraction=0.0),
         trainer={"max_epochs": 2, "accelerator": "cpu", **trainer},

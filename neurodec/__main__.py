@@ -1,0 +1,7 @@
+"""``python -m neurodec``: the command line."""
+
+import sys
+
+from neurodec.cli import main
+
+sys.exit(main())
