@@ -101,7 +101,8 @@ class NeuroBridge(nn.Module):
             raise NeurodecError(f"{source} is no checkpoint of NeuroBridge; give the authors' file.")
         if kind == "eegproject" and n_chans is None:
             raise NeurodecError(
-                f"{source} holds `eegproject`, whose tensors do not tell the channels; give `n_chans` (17 as published)."
+                f"{source} holds `eegproject`, whose tensors do not tell the channels; give `n_chans` "
+                "(17 as published)."
             )
         try:
             sizes = _sizes(kind, state, n_chans)

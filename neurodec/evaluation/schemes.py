@@ -1,4 +1,4 @@
-"""How category decoding splits trials: whole runs, sessions or subjects out, folds of single trials, or a fixed split."""
+"""How category decoding splits trials: whole runs, sessions or subjects, folds of single trials, or a fixed split."""
 
 from __future__ import annotations
 

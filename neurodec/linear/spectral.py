@@ -1,8 +1,9 @@
-"""A linear decoder of rhythms: how strong each frequency band is at every channel, and how channels go together in it."""
+"""A linear decoder of rhythms: how strong each band is at every channel, and how channels go together in it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -139,7 +140,7 @@ def _narrow(frequencies: np.ndarray) -> list[tuple[float, float]]:
     """Return adjoining bands of 2 Hz, or of one bin where trials are shorter than half a second."""
     width = max(_WIDTH, frequencies[1])
     edges = np.arange(_LOWEST, min(_HIGHEST, frequencies[-1]) + 1e-9, width)
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges.tolist()))
 
 
 def _members(bands: Sequence[tuple[float, float]], frequencies: np.ndarray) -> list[np.ndarray]:

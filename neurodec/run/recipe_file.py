@@ -162,8 +162,8 @@ def _check_together(recipe: Namespace, path: Path, allow: set[str]) -> None:
     if "decoder" in sections:
         if objects.reconstruction.n_samples > 1 and isinstance(objects.targets[head], FeatureFiles):
             raise NeurodecError(
-                "`reconstruction.n_samples` chooses among pictures by their own embeddings, which no file holds; set it "
-                f"to 1, or let a network compute the target {head}."
+                "`reconstruction.n_samples` chooses among pictures by their own embeddings, which no file holds; set "
+                f"it to 1, or let a network compute the target {head}."
             )
         conditions = objects.reconstruction.conditions
         unknown = [own for own in conditions.values() if own not in objects.targets]

@@ -34,7 +34,8 @@ RECIPE = {
             "files": "sub-{subject}_raw.fif",
             "events": "sub-{subject}_events.csv",
             "preprocessing": {
-                "l_freq": 0.5, "h_freq": 40.0, "sfreq": 120.0, "tmin": 0.0, "tmax": 1.0, "baseline": None, "whiten": "robust"
+                "l_freq": 0.5, "h_freq": 40.0, "sfreq": 120.0, "tmin": 0.0, "tmax": 1.0, "baseline": None,
+                "whiten": "robust",
             },
         },
     },

@@ -333,9 +333,7 @@ def test_nothing_is_drawn_where_nothing_was_measured():
     """A head with channels at the back only: the front stays white."""
     names = ["P3", "Pz", "P4", "PO3", "POz", "PO4", "O1", "Oz", "O2"]
     positions = mne.channels.make_standard_montage("biosemi64").get_positions()["ch_pos"]
-    figure = plots.topography(
-        dict.fromkeys(names, 1.0), {name: positions[name].tolist() for name in names}
-    )
+    figure = plots.topography(dict.fromkeys(names, 1.0), {name: positions[name].tolist() for name in names})
     axes = figure.axes[0]
     drawn = axes.images[0].get_clip_path().get_fully_transformed_path().vertices
     drawn = axes.transData.inverted().transform(drawn)
