@@ -290,13 +290,14 @@ def network_features(
         D is 184,512 for AlexNet(2) at 256 pixels: 0.7 GB for 1,000 pictures, the largest.
     """
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    loaded = loaded.to(device)
+    loaded = loaded.to(device, memory_format=torch.channels_last)  # convolutions are up to twice as fast
     first, place = pictures.unique
     found: np.ndarray | None = None
     with _exact_arithmetic():
         for start in track(range(0, len(first), batch_size), network.title):
             rows = first[start : start + batch_size]
-            batch = network.normalised(pictures.resized(rows, resizes)).to(device)
+            batch = network.normalised(pictures.resized(rows, resizes))
+            batch = batch.to(device, memory_format=torch.channels_last)
             values = loaded(batch).float().cpu().numpy()
             if found is None:
                 found = np.empty((len(first), values.shape[1]), np.float32)

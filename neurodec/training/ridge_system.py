@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
@@ -151,6 +152,8 @@ class RidgeSystem(System):
         weights = np.lib.format.open_memmap(
             folder / f"{name}_weights.npy", "w+", np.float32, (factor.features.shape[1], n_values)
         )
+        shared = chosen is not None and n_values >= len(rows)
+        operator = factor.operator(float(chosen[0])) if shared else None
         statistics = np.zeros((4, n_values))  # mean and spread of targets, and of cross-validated predictions
         for part in stretches:
             values = of(part)
@@ -158,7 +161,12 @@ class RidgeSystem(System):
             if own_penalty is None:
                 own_penalty = penalties[held_out_errors(factor, values, penalties, folds).argmin(axis=0)]
             statistics[:2, part] = values.mean(axis=0), values.std(axis=0)
-            weights[:, part] = factor.solve(values - values.mean(axis=0), own_penalty)
+            centred = values - values.mean(axis=0)
+            if operator is None:
+                weights[:, part] = factor.solve(centred, own_penalty)
+            else:
+                centred = torch.as_tensor(centred, dtype=torch.float32, device=operator.device)
+                weights[:, part] = (operator @ centred).cpu().numpy()
             if self.renormalise == "train":
                 seen = held_out_predictions(factor, values, float(np.median(own_penalty)), folds)
                 statistics[2:, part] = seen.mean(axis=0), seen.std(axis=0)

@@ -49,6 +49,15 @@ def test_one_factor_solves_targets_of_other_penalties(rng, shape):
 
 
 @pytest.mark.parametrize("shape", [(60, 10), (40, 90)])
+def test_the_operator_is_the_solution_of_every_target(rng, shape):
+    features, targets = rng.normal(size=shape), rng.normal(size=(shape[0], 50))
+    features, targets = features - features.mean(0), targets - targets.mean(0)
+    factor = Factor.of(features)
+    found = factor.operator(3.0).numpy() @ targets
+    np.testing.assert_allclose(found, factor.solve(targets, np.array([3.0])), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(60, 10), (40, 90)])
 def test_fit_equals_sklearn_at_the_chosen_penalty(rng, shape):
     features = rng.normal(size=shape) * 3 + 2
     targets = features[:, :4] @ rng.normal(size=(4, 2)) + rng.normal(size=(shape[0], 2)) + 5
