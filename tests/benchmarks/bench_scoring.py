@@ -41,12 +41,13 @@ def pictures(seed: int, n: int) -> np.ndarray:
     return np.kron(coarse, np.ones((8, 8))).astype(np.uint8)
 
 
-def main() -> None:
-    """Time both ways at several numbers of pictures, and compare every number."""
+def main(sizes: tuple[int, ...] = (10, 50)) -> dict[int, float]:
+    """Time both ways at several numbers of pictures, and compare every number; return the ratios."""
+    ratios = {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TORCH_HOME"] = folder
         write_weights()
-        for n in (10, 50):
+        for n in sizes:
             targets, sets = pictures(0, n), {str(place): pictures(place, n) for place in range(1, N_SETS)}
             sets["shuffled"] = np.roll(sets["1"], 1, axis=0)
             options = {"networks": NAMES, **DRAWS}
@@ -61,6 +62,8 @@ def main() -> None:
                 )
             print(f"{N_SETS} sets of {n}: {seconds[0]:.1f} s one by one, {seconds[1]:.1f} s together: "
                   f"{seconds[0] / seconds[1]:.1f} times")  # fmt: skip
+            ratios[n] = seconds[0] / seconds[1]
+    return ratios
 
 
 if __name__ == "__main__":

@@ -236,6 +236,14 @@ def solve_ridge() -> None:
     )
 
 
+def score_pictures() -> None:
+    """The seven picture sets of a report, at once against one by one, with networks of random weights."""
+    from benchmarks.bench_scoring import main as compare
+
+    for n, ratio in compare((50, 200)).items():
+        tell(f"scoring seven sets of {n} at once, against one by one", ratio, "times")
+
+
 def run_parity(folder: Path) -> None:
     """Golden outputs of the authors' code, on the GPU."""
     os.environ["NEURODEC_PARITY_DEVICE"] = "cuda"
@@ -264,6 +272,7 @@ def main() -> int:
         "features": extract_features,
         "sample and draw": lambda _: sample_and_draw(),
         "ridge": lambda _: solve_ridge(),
+        "scoring": lambda _: score_pictures(),
     }
     if arguments.parity.is_dir():
         parts["parity"] = lambda _: run_parity(arguments.parity)
