@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class CachedRows(View):
 def cached_rows(
     contents: Sequence[str],
     recipe: dict[str, Any],
-    compute: Callable[[list[int]], np.ndarray],
+    compute: Callable[[list[int]], Iterable[np.ndarray]],
     description: str,
     *,
     half: bool = False,
@@ -62,7 +62,8 @@ def cached_rows(
     recipe : dict
         What else the numbers depend on: model, weights hash, layer, transform and normalisation.
     compute : callable
-        From row numbers to their features, shape (n_rows, ..., D).
+        From all missing row numbers to their features, in batches (n_rows, ..., D) of any size, so that reading and
+        computing can overlap.
     description : str
         Text beside the progress bar.
     half : bool
@@ -83,17 +84,28 @@ def cached_rows(
     folder = cache_folder() / "features" / key_of([recipe, half])
     known = _known(folder)
     missing = list({content: row for row, content in enumerate(contents) if content not in known}.values())
-    blocks = [missing[start : start + _BLOCK] for start in range(0, len(missing), _BLOCK)]
-    for block in track(blocks, description):
-        rows = compute(block).astype(np.float16 if half else np.float32)
-        own = [contents[row] for row in block]
-        name = key_of(own)
+    done = 0
+    for rows in track(_blocks(compute, missing), description, total=-(-len(missing) // _BLOCK)):
+        own = [contents[row] for row in missing[done : done + len(rows)]]
+        done, name = done + len(rows), key_of(own)
         with atomic_path(folder / f"{name}.npy") as partial, partial.open("wb") as handle:
-            np.save(handle, rows)
+            np.save(handle, rows.astype(np.float16 if half else np.float32))
         write_json(folder / f"{name}.json", own)
-    known = _known(folder) if blocks else known
+    known = _known(folder) if missing else known
     found = CachedRows([known[content] for content in contents])
     return found if found.nbytes > _IN_MEMORY else np.asarray(found)
+
+
+def _blocks(compute: Callable[[list[int]], Iterable[np.ndarray]], rows: list[int]) -> Iterator[np.ndarray]:
+    """Join batches to blocks of at least as many rows as are kept together."""
+    waiting: list[np.ndarray] = []
+    for batch in compute(rows) if rows else ():
+        waiting.append(batch)
+        if sum(map(len, waiting)) >= _BLOCK:
+            yield np.concatenate(waiting)
+            waiting = []
+    if waiting:
+        yield np.concatenate(waiting)
 
 
 def _known(folder: Path) -> dict[str, tuple[np.ndarray, int]]:

@@ -138,9 +138,9 @@ class OpenClip(Extractor):
             contents = list(pool.map(sha256_of, files))
         recipe = self._recipe()
 
-        def compute(rows: list[int]) -> np.ndarray:
+        def compute(rows: list[int]) -> Iterator[np.ndarray]:
             chosen = [(files[row], int(contents[row][:8], 16)) for row in rows]
-            return np.concatenate([self._embed(batch) for batch in self._batches(chosen)])
+            return (self._embed(batch) for batch in self._batches(chosen))
 
         values = cached_rows(contents, recipe, compute, f"{self.of} features", half=self.half)
         return Features(values, stimuli["stimulus"].tolist(), self._info(recipe, contents))
@@ -157,14 +157,9 @@ class OpenClip(Extractor):
         recipe = self._recipe()
         embed = text_tokens if self.layer == "tokens" else lambda network, rows: network.encode_text(rows)
 
-        def compute(rows: list[int]) -> np.ndarray:
-            batches = tokens[rows].split(self.batch_size)
-            return np.concatenate(
-                [
-                    self._run(lambda batch=batch: embed(self._network, batch.to(self._device)))
-                    for batch in batches
-                ]
-            )
+        def compute(rows: list[int]) -> Iterator[np.ndarray]:
+            for batch in tokens[rows].split(self.batch_size):
+                yield self._run(lambda batch=batch: embed(self._network, batch.to(self._device)))
 
         values = cached_rows(contents, recipe, compute, "caption features", half=self.half)
         return Features(values, stimuli["stimulus"].tolist(), self._info(recipe, contents))

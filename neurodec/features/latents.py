@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,13 +86,11 @@ class AutoencoderLatents(Extractor):
         recipe: dict[str, Any] = {"kind": "latents", "weights": weights_hash(network), "size": self.size}
 
         @torch.inference_mode()
-        def compute(rows: list[int]) -> np.ndarray:
-            found = []
+        def compute(rows: list[int]) -> Iterator[np.ndarray]:
             for start in range(0, len(rows), self.batch_size):
                 pixels = np.stack([self._pixels(files[row]) for row in rows[start : start + self.batch_size]])
                 signed = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().to(device) / 127.5 - 1
-                found.append(network.encode(signed).latent_dist.mode().float().cpu().numpy())
-            return np.concatenate(found)
+                yield network.encode(signed).latent_dist.mode().float().cpu().numpy()
 
         values = cached_rows(contents, recipe, compute, "latents", half=self.half)
         info = {"embedding_space": self.embedding_space, "key": key_of([recipe, contents]), **recipe}

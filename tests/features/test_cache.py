@@ -23,10 +23,12 @@ class Compute:
         self.rows, self.fail_at = [], fail_at
 
     def __call__(self, rows):
-        if self.fail_at in rows:
-            raise KeyboardInterrupt
-        self.rows += rows
-        return np.array([(i, i**2) for i in rows], dtype=float)
+        for start in range(0, len(rows), 2):
+            batch = rows[start : start + 2]
+            if self.fail_at in batch:
+                raise KeyboardInterrupt
+            self.rows += batch
+            yield np.array([(i, i**2) for i in batch], dtype=float)
 
 
 CONTENTS = [f"hash{i}" for i in range(10)]
