@@ -7,7 +7,7 @@ import time
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from neurodec.training.datamodule import Gather
+from neurodec.training.batches import Gather, Steps
 
 N_TRIALS, BATCH, N_ROUNDS = 8192, 1024, 4
 
@@ -22,7 +22,7 @@ class PerTrial(Dataset):
         return N_TRIALS
 
     def __getitem__(self, row: int) -> tuple:
-        stimulus = self.gather.tensors["stimulus"][row]
+        stimulus = self.gather.rows["stimulus"][row]
         image, text = (self.gather.tables[name][stimulus] for name in ("target", "text"))
         path = f"images/{int(stimulus)}.jpg"
         return self.gather.responses[row], int(stimulus), "This picture is a thing", text, path, image
@@ -41,10 +41,10 @@ def main() -> None:
     """Compare on 63 channels x 250 samples, in turn; the best times, because other programs only ever slow one down."""
     tensors = {"stimulus": torch.randint(0, 2000, (N_TRIALS,)), "subject": torch.zeros(N_TRIALS, dtype=int)}
     tables = {name: torch.randn(2000, 1024) for name in ("target", "text")}
-    gather = Gather(torch.randn(N_TRIALS, 63, 250), torch.arange(N_TRIALS), tensors, tables)
+    gather = Gather(torch.randn(N_TRIALS, 63, 250), torch.arange(N_TRIALS), None, tensors, tables)
     loaders = (
         DataLoader(PerTrial(gather), batch_size=BATCH, shuffle=True),
-        DataLoader(gather, batch_size=BATCH, shuffle=True, collate_fn=lambda batch: batch),
+        DataLoader(Steps({"all": gather}, BATCH, 0, lambda: 0), batch_size=None),
     )
     times: list[list[float]] = [[], []]
     for _ in range(N_ROUNDS):

@@ -39,13 +39,13 @@ def main() -> None:
     pipeline = decoder._pipeline
     pipeline.unet.forward = timed(pipeline.unet.forward, diffusion)
     pipeline.vae.decode = timed(pipeline.vae.decode, autoencoder)
-    decode = timed(decoder.decode, total)
+    draw = timed(decoder.draw, total)
     rounds = []
     for _ in range(N_ROUNDS):
         for spent in (diffusion, autoencoder, total):
             spent.clear()
         seeds = [torch.Generator().manual_seed(seed) for seed in range(N_PICTURES)]
-        decode(rows, generator=seeds, n_steps=N_STEPS, guidance=GUIDANCE)
+        draw(rows, generator=seeds, n_steps=N_STEPS, guidance=GUIDANCE)
         rounds.append((total[0], sum(diffusion) / total[0], sum(autoencoder) / total[0]))
     seconds, in_diffusion, in_autoencoder = min(rounds)
     print(
