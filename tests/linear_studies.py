@@ -10,7 +10,7 @@ from neurodec.data import Study, Trials
 from neurodec.data.trials import with_defaults
 from neurodec.features import Features
 
-WIDTH, N_TRAIN, N_TEST, N_TIMES = 16, 160, 20, 80
+WIDTH, N_TRAIN, N_TEST, N_TIMES = 16, 160, 20, 100
 CHANS = {"anna": 6, "ben": 9, "cleo": 9}
 QUICK = {
     "n_permutations": 100,

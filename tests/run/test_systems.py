@@ -9,6 +9,7 @@ from command_line import arguments, refused
 from linear_studies import QUICK, TARGETS, write_recipe, write_study
 
 from neurodec.cli import main
+from neurodec.simulate import simulate
 
 RIDGE = {"class_path": "neurodec.training.RidgeSystem"}
 RETRIEVAL = {"class_path": "neurodec.evaluation.Retrieval", "init_args": QUICK}
@@ -277,3 +278,48 @@ def test_the_linear_baseline_has_candidates_of_its_own(home):
     alone = run(home, "alone", *BEN)["retrieval"]
     assert ridge["top1"] == pytest.approx(alone["top1"])
     assert ridge["ci95_top1"][0] > 2 * CHANCE
+
+
+@pytest.mark.parametrize(
+    "name", ["EEGNet", "ShallowFBCSPNet", "Deep4Net", "EEGConformer", "TIDNet", "EEGInceptionERP"]
+)
+def test_models_of_braindecode_take_the_encoders_place(home, name):
+    pytest.importorskip("braindecode", reason="braindecode brings the models")
+    encoder = {"class_path": f"braindecode.models.{name}"}
+    write_recipe(home.parent / "recipe.yaml", protocol="joint", **{**LEARNT, "encoder": encoder})
+    found = run(home, "out", *BEN)
+    assert found["retrieval"]["n_candidates"] == 20
+    assert found["training"]["joint"]["best_loss"] < 10
+
+
+DATASETS = {
+    "eeg": {"class_path": "neurodec.data.ThingsEEG2", "init_args": {"sfreq": 100.0}},
+    "meg": {"class_path": "neurodec.data.ThingsMEG", "init_args": {"whiten": "mvnn-epochs"}},
+    "fmri": {
+        "class_path": "neurodec.data.BidsFMRI",
+        "init_args": {"estimate": "lsa", "stimuli_table": "stimuli.csv", "stimulus": "stim_file"},
+    },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("modality", list(DATASETS))
+def test_dataset_targets_and_ridge_reach_pictures(tmp_path, modality):
+    size = {"n_subjects": 1, "n_train_concepts": 40, "images_per_concept": 2, "n_test_concepts": 12}
+    more = {} if modality == "eeg" else {"train_repetitions": 1}
+    simulate(tmp_path / "data", modality, gallery_per_concept=2, test_repetitions=4, **size, **more)
+    clip = {"class_path": "neurodec.features.OpenClip", "init_args": {"normalize": False}}
+    write_recipe(
+        tmp_path / "recipe.yaml",
+        dataset=DATASETS[modality],
+        targets={"image": clip},
+        system=RIDGE,
+        prior={"class_path": "neurodec.priors.IdentityPrior"},
+        decoder={"class_path": "neurodec.decoders.GuidedDiffusion"},
+        reconstruction={"n_images": 4, "n_steps": 3, "n_bootstrap": 50},
+    )
+    found = run(tmp_path / "data")
+    assert found["retrieval"]["n_candidates"] == 12
+    assert found["reconstruction"]["n_images"] == 4
+    pictures = list((tmp_path / "out/images/reconstructed/sub-01/brain").glob("*.png"))
+    assert len(pictures) == 4

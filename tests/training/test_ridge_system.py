@@ -88,7 +88,7 @@ def test_the_folder_brings_it_back(tmp_path):
     np.testing.assert_array_equal(
         load_system(tmp_path / "elsewhere").predict(study).of("image"), system.predict(study).of("image")
     )
-    assert system.n_parameters == 2 * WIDTH * (6 + 9) * 40
+    assert system.n_parameters == 2 * WIDTH * (6 + 9) * 50
 
 
 def test_a_penalty_per_value_follows_each_values_noise(tmp_path, rng):
