@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
+from PIL import Image
 
 from neurodec.data import Study, Trials
 from neurodec.data.trials import with_defaults
@@ -37,8 +38,15 @@ def write_study(root: Path, chans=CHANS, noise=1.0, patterns=False) -> Path:
     image, text = rng.normal(size=(2, len(names), WIDTH))
     (root / "targets").mkdir(exist_ok=True)
     np.savez(root / "targets/features.npz", image=image, text=text + image, names=np.array(names))
+    (root / "pictures").mkdir(exist_ok=True)
+    for name, row in zip(names, image, strict=True):  # the colour is the embedding's beginning
+        colour = tuple(int(value) for value in np.clip(128 + 40 * row[:3], 0, 255))
+        Image.new("RGB", (16, 16), colour).save(root / f"pictures/{name}.png")
     splits = np.where([name.startswith("t") for name in names], "train", "test")
-    pd.DataFrame({"stimulus": names, "image": "", "split": splits}).to_csv(root / "pictures.csv", index=False)
+    pictures = [f"pictures/{name}.png" for name in names]
+    pd.DataFrame({"stimulus": names, "image": pictures, "split": splits}).to_csv(
+        root / "pictures.csv", index=False
+    )
     for subject, n_chans in chans.items():
         rows = np.concatenate([np.arange(N_TRAIN), np.tile(np.arange(N_TRAIN, len(names)), 3)])
         shape = (10 * n_chans,) if patterns else (n_chans, N_TIMES)

@@ -14,7 +14,7 @@ from neurodec.features import Features
 from neurodec.files import key_of, write_table
 from neurodec.priors import load_prior
 from neurodec.run.folds import Fold
-from neurodec.run.recipe_file import sections_of
+from neurodec.run.recipe_parser import sections_of
 from neurodec.run.reconstruct import Seen, reconstruct, score
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -14,42 +14,21 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning import Trainer
 from torch import nn
 
-import neurodec.encoders  # noqa: F401  short class names resolve among what is imported
-from neurodec.class_paths import build, check_arguments, check_size, check_value, resolve_class
+from neurodec.class_paths import check_arguments, check_size, check_value
 from neurodec.data import Dataset
-from neurodec.decoders import Decoder, check_conditions
+from neurodec.decoders import Decoder
 from neurodec.errors import NeurodecError, reading
 from neurodec.evaluation.section import Evaluation
-from neurodec.features import Extractor, FeatureFiles
-from neurodec.priors import DiffusionPrior, IdentityPrior, LinearPrior
-from neurodec.run.folds import Protocol
+from neurodec.features import Extractor
+from neurodec.run.recipe_objects import check_together
+from neurodec.run.recipe_parser import PRIORS, SECTIONS, recipe_parser, sections_of
 from neurodec.run.reconstruct import Reconstruction
-from neurodec.training import LightningSystem, Objective, RidgeSystem, Stage, System, TrainingData
-from neurodec.training.fit import Selection
+from neurodec.training import Objective, Stage, System, TrainingData
 from neurodec.training.module import LRSchedulerCallable, OptimizerCallable
 from neurodec.training.trainer import check_packages
 
-SECTIONS = (
-    "dataset",
-    "targets",
-    "data",
-    "encoder",
-    "objective",
-    "optimizer",
-    "lr_scheduler",
-    "stages",
-    "system",
-    "trainer",
-    "prior",
-    "decoder",
-    "reconstruction",
-    "evaluation",
-)
 _NAMED = ("targets", "evaluation")  # hold several classes, by name
 _TRAINING = ("objective", "optimizer", "lr_scheduler", "stages", "trainer")
-_SIZES = {"n_chans", "n_times", "n_outputs", "n_subjects", "sfreq", "spaces", "heads"}
-_PRIORS = DiffusionPrior | LinearPrior | IdentityPrior
-_OPTIMIZER = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 3e-4}}
 _FORMER = {"neurodec.alignment.": "neurodec.training."}
 
 
@@ -105,7 +84,7 @@ def load_recipe(
         check_sections(sections_of(recipe), path.parent, allowed)
     recipe = _plain(recipe)
     recipe.seeds = recipe.seeds or [recipe.seed]
-    _check_together(recipe, path, allowed)
+    check_together(recipe, path, allowed)
     return parser, recipe
 
 
@@ -117,141 +96,6 @@ def _plain(value: Any) -> Any:
     elif isinstance(value, list):
         return [_plain(item) for item in value]
     return str(value.value) if isinstance(value, str) and isinstance(value, Enum) else value
-
-
-def sections_of(recipe: Any) -> Any:
-    """Return a recipe, or a part of it, as nested dicts and lists."""
-    if isinstance(recipe, Namespace):
-        recipe = vars(recipe)
-    if isinstance(recipe, dict):
-        return {name: sections_of(value) for name, value in recipe.items()}
-    return [sections_of(value) for value in recipe] if isinstance(recipe, list) else recipe
-
-
-def _check_together(recipe: Namespace, path: Path, allow: set[str]) -> None:
-    """Refuse sections that do not go with each other."""
-    trains = "encoder" in recipe or "system" in recipe
-    objects = built_objects(recipe)
-    if not objects.evaluation and "reconstruction" in recipe:
-        raise NeurodecError(
-            f"The recipe {path} draws pictures without an `evaluation`, which says how trials are averaged; add "
-            "evaluation: {class_path: neurodec.evaluation.Retrieval}."
-        )
-    for evaluation in objects.evaluation.values():
-        name = type(evaluation).__name__
-        if trains and not evaluation.needs_system:
-            raise NeurodecError(
-                f"The recipe {path} trains an `encoder` or `system`, which {name} does not score, as it trains its own "
-                "decoder; leave out these, `targets`, `data` and `trainer`, or take neurodec.evaluation.Retrieval."
-            )
-        if not trains and evaluation.needs_system:
-            raise NeurodecError(
-                f"The recipe {path} scores with {name}, which needs a trained system; add the sections `targets` and "
-                "`encoder` or `system`, or take neurodec.evaluation.Classification."
-            )
-    if not trains:
-        return
-    sections = sections_of(recipe)
-    head, needs = _head_of(sections, objects, allow)
-    missing = [name for name in needs if name not in objects.targets]
-    if missing:
-        raise NeurodecError(
-            f"The recipe {path} learns the target {missing[0]}, and `targets` has {', '.join(objects.targets)}; add it "
-            "there, or name another in `objective` or `system`."
-        )
-    if "decoder" in sections:
-        if objects.reconstruction.n_samples > 1 and isinstance(objects.targets[head], FeatureFiles):
-            raise NeurodecError(
-                "`reconstruction.n_samples` chooses among pictures by their own embeddings, which no file holds; set "
-                f"it to 1, or let a network compute the target {head}."
-            )
-        conditions = objects.reconstruction.conditions
-        unknown = [own for own in conditions.values() if own not in objects.targets]
-        if unknown:
-            raise NeurodecError(
-                f"`reconstruction.conditions` names the target {unknown[0]}, and `targets` has "
-                f"{', '.join(objects.targets)}; add it there."
-            )
-        drawn = {name: objects.targets[own].embedding_space for name, own in conditions.items()}
-        _check_spaces(sections["decoder"], objects.targets[head].embedding_space, drawn, allow)
-
-
-def _head_of(sections: dict[str, Any], objects: Namespace, allow: set[str]) -> tuple[str, tuple[str, ...]]:
-    """Return the head that is compared with candidates, and the targets that are learnt."""
-    if "system" in sections:
-        system = system_of(sections, objects, sections["seed"], allow)
-        named = getattr(system, "targets", None)
-        return system.head, tuple(named or [system.head])
-    objective = sections.get("objective") or {"class_path": "neurodec.training.RetrievalObjective"}
-    built = build(Objective, objective, "objective", allow)
-    return built.head, built.needs
-
-
-def _check_spaces(section: dict[str, Any], image: str, others: dict[str, str], allow: set[str]) -> None:
-    """Refuse a decoder that reads other embeddings than those that are learnt, without loading its weights."""
-    kind = resolve_class(section["class_path"], Decoder, allow, "decoder")
-    reads = kind.spaces(section.get("init_args") or {})
-    if reads is not None:
-        check_conditions(kind, reads, {next(iter(reads)): image, **others})
-
-
-def built_objects(recipe: Namespace) -> Namespace:
-    """Build what a recipe's sections describe, but for systems, priors and decoders, which folds need anew.
-
-    Returns
-    -------
-    Namespace
-        `dataset`, `targets` (by name), `data` (or None), `evaluation` (by name) and `reconstruction` (or None).
-    """
-    kept = recipe.clone()
-    for name in SECTIONS:
-        if name not in ("dataset", "targets", "data", "evaluation", "reconstruction"):
-            kept.pop(name, None)
-    with reading("The recipe", "", "correct the arguments of its classes"):
-        found = recipe_parser(kept.as_dict()).instantiate_classes(kept)
-    evaluation = found.get("evaluation")
-    several = isinstance(evaluation, Namespace)
-    return Namespace(
-        dataset=found.dataset,
-        targets=dict(vars(found.get("targets") or Namespace())),
-        data=found.get("data"),
-        evaluation={} if evaluation is None else dict(vars(evaluation)) if several else {"main": evaluation},
-        reconstruction=found.get("reconstruction"),
-    )
-
-
-def system_of(
-    sections: dict[str, Any], objects: Namespace, seed: int, allow: frozenset[str] | set[str]
-) -> System:
-    """Return a new system as a recipe describes it.
-
-    Parameters
-    ----------
-    sections : dict
-        The recipe.
-    objects : Namespace
-        From `built_objects`.
-    seed : int
-    allow : set of str
-        Further packages whose classes may be named.
-    """
-    if "system" in sections:
-        system = build(System, sections["system"], "system", allow)
-        if objects.data is not None and isinstance(system, RidgeSystem):
-            system.data = objects.data
-        return system
-    return LightningSystem(
-        sections["encoder"],
-        sections.get("objective"),
-        sections.get("optimizer"),
-        sections.get("lr_scheduler"),
-        objects.data,
-        sections.get("trainer"),
-        [Stage(**stage) for stage in sections.get("stages") or []],
-        sections["selection"],
-        seed,
-        allow,
-    )
 
 
 def check_sections(content: dict[str, Any], folder: Path, allow: set[str]) -> None:
@@ -271,7 +115,7 @@ def check_sections(content: dict[str, Any], folder: Path, allow: set[str]) -> No
     NeurodecError
         Naming the key.
     """
-    slots = {"dataset": Dataset, "prior": _PRIORS, "decoder": Decoder, "encoder": nn.Module, "system": System}
+    slots = {"dataset": Dataset, "prior": PRIORS, "decoder": Decoder, "encoder": nn.Module, "system": System}
     slots |= {"objective": Objective, "optimizer": OptimizerCallable, "lr_scheduler": LRSchedulerCallable}
     slots |= {"stages": list[Stage]}
     arguments = {"data": TrainingData, "trainer": Trainer, "reconstruction": Reconstruction}
@@ -422,52 +266,3 @@ def _renamed(content: Any) -> Any:
         for former, now in _FORMER.items():
             content = now + content.removeprefix(former) if content.startswith(former) else content
     return content
-
-
-def recipe_parser(content: Mapping[str, Any]) -> ArgumentParser:
-    """Return the parser of a recipe with the sections of `content`."""
-    parser = ArgumentParser(prog="recipe", exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action="config")
-    parser.add_argument("--name", type=str, required=True, help="shown in the report")
-    parser.add_argument("--seed", type=int, default=42, help="of weights, batches and splits")
-    parser.add_argument(
-        "--seeds", type=list[int] | None, help="fit once with each, and report mean and deviation"
-    )
-    parser.add_argument(
-        "--protocol",
-        type=Protocol,
-        default="within_subject",
-        help="one fit per subject, one per left-out subject, one for all, or one adapted to each new subject",
-    )
-    parser.add_argument(
-        "--selection",
-        type=Selection,
-        default="validation",
-        help="which epoch is scored: lowest validation loss, the last, or as published (best on the test data)",
-    )
-    parser.add_subclass_arguments(Dataset, "dataset", required=True)
-    for name in content.get("targets") or {}:
-        parser.add_subclass_arguments(Extractor, f"targets.{name}")
-    if "system" in content:
-        parser.add_subclass_arguments(System, "system", skip={"data"})
-    if "data" in content or "encoder" in content:
-        parser.add_class_arguments(TrainingData, "data")
-    if "encoder" in content:
-        parser.add_subclass_arguments(nn.Module, "encoder", skip=_SIZES, instantiate=False)
-        parser.add_subclass_arguments(Objective, "objective", required=False, skip={"heads"})
-        parser.add_argument("--optimizer", type=OptimizerCallable, default=_OPTIMIZER)
-        parser.add_argument("--lr_scheduler", type=LRSchedulerCallable | None)
-        parser.add_argument("--stages", type=list[Stage] | None)
-        parser.add_class_arguments(Trainer, "trainer", instantiate=False)
-    if "decoder" in content:
-        parser.add_subclass_arguments(_PRIORS.__args__, "prior", required=False)
-        parser.add_subclass_arguments(Decoder, "decoder")
-    if "reconstruction" in content:
-        parser.add_class_arguments(Reconstruction, "reconstruction")
-    evaluation = content.get("evaluation") or {}
-    if evaluation and "class_path" not in evaluation:
-        for name in evaluation:
-            parser.add_subclass_arguments(Evaluation, f"evaluation.{name}")
-    else:
-        parser.add_subclass_arguments(Evaluation, "evaluation", required=False)
-    return parser

@@ -23,7 +23,9 @@ from neurodec.report import write_report
 from neurodec.run.drawing import Drawing
 from neurodec.run.folds import Fold, folds_of
 from neurodec.run.processes import Processes, alone_in
-from neurodec.run.recipe_file import built_objects, load_recipe, sections_of, system_of
+from neurodec.run.recipe_file import load_recipe
+from neurodec.run.recipe_objects import built_objects, system_of
+from neurodec.run.recipe_parser import sections_of
 from neurodec.run.results import merged, over_seeds
 from neurodec.run.stamps import Stamps
 from neurodec.training import RidgeSystem, System, TrainingData, load_system

@@ -6,7 +6,8 @@ import torch
 from decoders.drawing import embeddings, noise_pictures, pixels, seeded
 
 from neurodec import NeurodecError
-from neurodec.decoders import GuidedDiffusion
+from neurodec.decoder import build_decoder
+from neurodec.decoders import Captioner, GuidedDiffusion
 from neurodec.decoders.loading import place
 
 SDXL = {"adapter_subfolder": "sdxl_models", "adapter_weights": "ip-adapter_sdxl_vit-h.safetensors"}
@@ -110,6 +111,24 @@ def test_captions_reach_their_row(decoders, kind):
     assert np.array_equal(plain, empty)
     assert np.abs(said - plain)[0].max() <= 1
     assert np.abs(said - plain)[1].max() > 1
+
+
+def test_a_captioner_writes_the_captions_that_nobody_gives(sdxl, adapters, git, projector, decoders):
+    """As a recipe names it, below the decoder's arguments."""
+    captioner = {
+        "class_path": "neurodec.decoders.Captioner",
+        "init_args": {"projector": str(projector), "model": str(git), "device": "cpu"},
+    }
+    arguments = {"pipeline": str(sdxl), "adapter": str(adapters), **SDXL, "device": "cpu"}
+    section = {"class_path": "neurodec.decoders.GuidedDiffusion"}
+    section |= {"init_args": {**arguments, "captioner": captioner}}
+    z, settings = rows("sdxl", 2), {"n_steps": 3, "guidance": 0.0}
+    found = build_decoder(section).decode({"image": z}, generator=seeded([0, 1]), **settings)
+    said = Captioner(str(projector), str(git), device="cpu").caption(z)
+    expected = decoders["sdxl"].draw(z, captions=said, generator=seeded([0, 1]), **settings)
+    assert np.array_equal(pixels(found), pixels(expected))
+    plain = decoders["sdxl"].draw(z, generator=seeded([0, 1]), **settings)
+    assert not np.array_equal(pixels(found), pixels(plain))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from command_line import arguments, refused
 from linear_studies import QUICK, TARGETS, write_recipe, write_study
+from PIL import Image
 
 from neurodec.cli import main
 from neurodec.simulate import simulate
@@ -156,6 +157,55 @@ def test_two_encoders_side_by_side_learn_two_targets(home):
     np.testing.assert_allclose(total, history["train_loss"], rtol=1e-4)
 
 
+DRAWER = """
+import numpy as np
+from PIL import Image
+from neurodec.decoders import Decoder
+
+
+class Colours(Decoder):
+    reads = {"image": "precomputed", "hue": "precomputed"}
+    optional = ("hue",)
+
+    def decode(self, conditions, *, generator, n_steps, guidance, strength=0.5):
+        colours = np.clip(128 + 40 * np.asarray(conditions["image"])[:, :3], 0, 255).astype(np.uint8)
+        return [Image.new("RGB", (16, 16), tuple(int(value) for value in row)) for row in colours]
+"""
+RAW = {name: {**own, "init_args": {**own["init_args"], "normalize": False}} for name, own in TARGETS.items()}
+
+
+def test_a_decoder_in_a_file_of_ones_own_draws_and_is_not_asked_twice(home, capsys, monkeypatch):
+    folder = home.parent
+    (folder / "my_drawer.py").write_text(DRAWER)
+    monkeypatch.syspath_prepend(str(folder))
+    write_recipe(
+        folder / "recipe.yaml",
+        system=RIDGE,
+        targets=RAW,
+        decoder={"class_path": "my_drawer.Colours"},
+        reconstruction={"n_bootstrap": 50, "conditions": {"hue": "text"}},
+    )
+    assert "--allow my_drawer" in refused(capsys, arguments("run", home))
+    found = run(home, "out", *BEN, "--allow", "my_drawer")
+    assert found["reconstruction"]["pixcorr"] < 1
+    shown = np.array(
+        [np.asarray(Image.open(home / f"pictures/z{i:03d}.png"))[0, 0] for i in range(20)], float
+    )
+    drawn = sorted((folder / "out/images/reconstructed/sub-ben/brain").glob("*.png"))
+    colours = np.array([np.asarray(Image.open(file))[0, 0] for file in drawn], float)
+    assert np.corrcoef(shown.ravel(), colours.ravel())[0, 1] > 0.5
+
+    def never(*_arguments, **_options):
+        raise AssertionError("the work was done already")
+
+    monkeypatch.setattr("neurodec.run.drawing.build_decoder", never)
+    monkeypatch.setattr("neurodec.evaluation.Retrieval.compared", never)
+    monkeypatch.setattr("neurodec.evaluation.Retrieval.run", never)
+    monkeypatch.setattr("neurodec.training.RidgeSystem.predict", never)
+    for verb in ("predict", "retrieve", "reconstruct", "evaluate"):
+        assert main([*arguments(verb, home), *BEN, "--allow", "my_drawer"]) == 0
+
+
 OUTSIDE = """
 import torch
 from torch import nn
@@ -253,6 +303,34 @@ def test_compare_prints_one_table_and_one_figure(home, capsys):
                 },
             },
             "n_samples",
+        ),
+        (
+            {
+                "system": RIDGE,
+                "targets": {"image": {"class_path": "neurodec.features.OpenClip"}},
+                "decoder": {"class_path": "neurodec.decoders.GuidedDiffusion"},
+                "reconstruction": {},
+            },
+            "set `normalize: false`",
+        ),
+        (
+            {
+                "system": RIDGE,
+                "decoder": {"class_path": "neurodec.decoders.GuidedDiffusion"},
+                "reconstruction": {"conditions": {"latents": "sketch"}},
+            },
+            "names the target sketch",
+        ),
+        (
+            {
+                "system": RIDGE,
+                "targets": {
+                    "image": {"class_path": "neurodec.features.OpenClip", "init_args": {"normalize": False}}
+                },
+                "decoder": {"class_path": "neurodec.decoders.GuidedDiffusion"},
+                "reconstruction": {"conditions": {"depth": "image"}},
+            },
+            "reads the conditions image",
         ),
         ({"system": RIDGE, "model": {"class_path": "neurodec.encoders.ATM"}}, "encoder"),
     ],

@@ -1,0 +1,241 @@
+"""Which figures a run has numbers for, and their captions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from neurodec.data import Trials
+from neurodec.data.study import MARK
+from neurodec.files import atomic_path, read_json, read_own_table
+from neurodec.report import plots
+from neurodec.report.grids import data_url
+from neurodec.report.rows import leading, words
+
+_BROAD = 8  # inches; such figures take both columns of the page
+_TRIALS_FOR_MAP = 200  # enough for the spread of every voxel, and quickly read from disk
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure of the page.
+
+    Parameters
+    ----------
+    name : str
+        Of its file in ``OUT/images``.
+    title, caption : str
+        The caption is also what a screen reader tells.
+    figure : Figure
+    lines : bool
+        Drawn with lines and dots, whose colours the page may darken; maps stay as they are.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+    lines: bool = True
+
+    def saved(self, folder: Path) -> dict[str, Any]:
+        """Write the PNG file, and return what the template needs."""
+        with atomic_path(folder / f"{self.name}.png") as partial:
+            self.figure.savefig(partial)
+        source = data_url((folder / f"{self.name}.png").read_bytes(), "png")
+        kind = "lines" if self.lines else "map"
+        wide = " broad" if self.figure.get_figwidth() > _BROAD else ""
+        return {"title": self.title, "caption": self.caption, "source": source, "kind": kind + wide}
+
+
+class Folds:
+    """What ``OUT/evaluation`` holds, over all folds.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of a run.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.folders = sorted(file.parent for file in (out / "evaluation").glob("*/curves.json"))
+        self._curves = {folder.name: read_json(folder / "curves.json") for folder in self.folders}
+
+    @property
+    def decoder(self) -> str:
+        """Name of the decoder that the recipe is about, as the curves give it."""
+        points = self.points("repetitions")
+        names = [name for name in points.get("decoder", []) if name != "ridge"]
+        return names[0] if names else "decoder"
+
+    def points(self, name: str) -> pd.DataFrame:
+        """Return one curve's points with the column `fold`; empty where it was not measured."""
+        rows = [
+            {"fold": fold, **point} for fold, found in self._curves.items() for point in found.get(name) or []
+        ]
+        return pd.DataFrame(rows)
+
+    def ranks(self) -> pd.DataFrame:
+        """Return the rank of every test row, best first; empty where there are none."""
+        files = [folder / "ranks.csv" for folder in self.folders if (folder / "ranks.csv").exists()]
+        tables = [read_own_table(file, dtype=str) for file in files]
+        if not tables:
+            return pd.DataFrame()
+        ranks = pd.concat(tables, ignore_index=True)
+        return ranks.assign(rank=ranks["rank"].astype(float)).sort_values("rank", kind="stable")
+
+    def similarity(self) -> np.ndarray | None:
+        """Return the mean similarity of each seen stimulus with each candidate, both in the order of concepts.
+
+        Folds whose candidates differ from the first one's are left out.
+        """
+        found, first = [], None
+        for folder in self.folders:
+            if not all(
+                (folder / name).exists() for name in ("similarity.npy", "candidates.csv", "ranks.csv")
+            ):
+                continue
+            candidates = read_own_table(folder / "candidates.csv", dtype=str)
+            first = candidates if first is None else first
+            if candidates.equals(first):
+                rows = read_own_table(folder / "ranks.csv", dtype=str)["concept"]
+                found.append(pd.DataFrame(np.load(folder / "similarity.npy")).groupby(rows.to_numpy()).mean())
+        if not found:
+            return None
+        mean = pd.concat(found).groupby(level=0).mean()
+        return mean.to_numpy()[:, first["concept"].argsort(kind="stable")]
+
+
+def info_of(out: Path) -> dict[str, Any]:
+    """Return what the first space says of itself, and the account of all."""
+    file = out / "prepared" / MARK
+    if not file.exists():
+        return {}
+    study = read_json(file)
+    spaces = [read_json(out / "prepared" / name / "info.json") for name in study["spaces"]]
+    account = [entry for space in spaces for entry in space.get("account", [])]
+    return {
+        **spaces[0],
+        "account": account,
+        "provenance": study["provenance"],
+        "spaces": list(study["spaces"]),
+    }
+
+
+def all_charts(
+    out: Path, results: dict[str, Any], rows: list[dict[str, Any]], folds: Folds
+) -> Iterator[Chart]:
+    """Yield every figure for which there are numbers, the overview first."""
+    found = results.get("retrieval") or results.get("classification") or {}
+    chance = found.get("chance_top1", found.get("chance", 0.0))
+    score, bounds, _ = leading(results)
+    label = {"top1": "top-1 accuracy"}.get(score, words(score))
+    if rows:
+        caption = (
+            "Dots are scores, bars 95 % intervals (for shuffled labels: the middle 95 % of all shufflings), "
+            "the dashed line is chance."
+        )
+        yield Chart("scores", "Scores", caption, plots.intervals(rows, chance, label))
+    subjects = [
+        {"kind": "subject", "name": f"subject {name}", "value": part[score], "ci95": part.get(bounds)}
+        for name, part in found.get("per_subject", {}).items()
+    ]
+    if len(subjects) > 1:
+        caption = "The same score for every subject on their own; the dashed line is chance."
+        yield Chart("subjects", "Subjects", caption, plots.intervals(subjects, chance, label))
+    yield from _classification(results.get("classification") or {}, chance)
+    yield from _retrieval(results, folds, chance)
+    yield from _maps(out, folds)
+    if (out / "metrics.csv").exists():
+        peeked = results.get("selection") == "published_protocol"
+        held_out = "test trials" if peeked else "held-out concepts"
+        caption = (
+            "Loss after every epoch, on training trials and on the test trials that the epoch is chosen by, as "
+            "published."
+            if peeked
+            else "Loss after every epoch, on training trials and on trials of concepts held out of training, and the "
+            "accuracy on the latter. Test data play no part here."
+        )
+        figure = plots.training(pd.read_csv(out / "metrics.csv"), held_out)
+        yield Chart("training", "Training", caption, figure)
+
+
+def _classification(found: dict[str, Any], chance: float) -> Iterator[Chart]:
+    if found.get("per_fold"):
+        caption = (
+            "Accuracy in every left-out group, which the decoder had not seen; the dashed line is chance."
+        )
+        yield Chart("folds", "Left-out groups", caption, plots.per_fold(found["per_fold"], chance))
+    if found.get("confusion"):
+        caption = "Trials by what was shown (rows) and what was decoded (columns). Right answers are on the diagonal."
+        figure = plots.confusion(np.array(found["confusion"]), found["classes"])
+        yield Chart("confusion", "Confusions", caption, figure, lines=False)
+
+
+def _retrieval(results: dict[str, Any], folds: Folds, chance: float) -> Iterator[Chart]:
+    spread = " Thin lines are single folds." if len(folds.folders) > 1 else " Bands are 95 % intervals."
+    parts = {folds.decoder: results.get("retrieval") or {}, **results.get("baselines", {})}
+    k_way = [{"decoder": name, **point} for name, part in parts.items() for point in part.get("k_way") or []]
+    if k_way:
+        caption = "Accuracy expected among fewer candidates, drawn at random. Bands are 95 % intervals."
+        yield Chart("k-way", "Number of candidates", caption, plots.k_way(pd.DataFrame(k_way)))
+    if len(points := folds.points("repetitions")):
+        caption = "Accuracy when fewer repetitions of the same stimulus are averaged." + spread
+        yield Chart("repetitions", "Repetitions", caption, plots.repetitions(points, chance))
+    if len(points := folds.points("windows")):
+        caption = (
+            "Accuracy from part of the time. Ridge is refitted to each window; the encoder is not, and sees zeros "
+            "outside it. Before onset, anything above chance is a warning sign." + spread
+        )
+        yield Chart("windows", "Time", caption, plots.windows(points, chance))
+    titles = {"regions": "this region alone", "regions_left_out": "all but this region"}
+    panels = {title: folds.points(name) for name, title in titles.items()}
+    panels = {title: points for title, points in panels.items() if len(points)}
+    if panels:
+        caption = (
+            "Accuracy from one region, or without it; in brackets its number of channels or voxels. Ridge is "
+            "refitted, the encoder sees zeros."
+        )
+        yield Chart("regions", "Regions", caption, plots.regions(panels, chance))
+
+
+def _maps(out: Path, folds: Folds) -> Iterator[Chart]:
+    info, channels = info_of(out), folds.points("channels")
+    if len(channels) and info.get("ch_pos"):
+        importance = channels.groupby("ch_name", sort=False)["importance"].mean().to_dict()
+        figure = plots.topography(importance, dict(zip(info["ch_names"], info["ch_pos"], strict=True)))
+        if figure is not None:
+            caption = (
+                "How much of the true candidate's lead in similarity is lost when a channel is set to zero, seen "
+                "from above, nose up. Red channels help, blue ones hurt."
+            )
+            yield Chart("topography", "Channels", caption, figure, lines=False)
+    space = out / "prepared" / info["spaces"][0] if info else out
+    if info.get("modality") == "fmri" and (space / "responses.npy").exists():
+        trials = Trials.load(space)
+        trials = trials.select(np.linspace(0, len(trials) - 1, min(len(trials), _TRIALS_FOR_MAP)).astype(int))
+        image = Trials(_explained(trials), trials.table.iloc[:1], trials.info).to_nifti()
+        caption = "Which voxels were used, and the share of each one's variance over trials that lies between concepts."
+        yield Chart("voxels", "Voxels", caption, plots.slices(image.get_fdata()[..., 0]), lines=False)
+    if (similarity := folds.similarity()) is not None:
+        caption = (
+            "Similarity of what was decoded with every candidate, both sorted by concept. A bright diagonal means "
+            "that the right one stands out."
+        )
+        yield Chart("similarity", "Similarity", caption, plots.similarity(similarity), lines=False)
+
+
+def _explained(trials: Trials) -> np.ndarray:
+    """Return the share of every voxel's variance that lies between concepts, shape (1, n_voxels)."""
+    _, codes, counts = np.unique(trials.table["concept"], return_inverse=True, return_counts=True)
+    responses = np.asarray(trials.responses)
+    centred = responses - responses.mean(axis=0, dtype=np.float64)
+    means = np.stack([centred[codes == code].mean(axis=0) for code in range(len(counts))])
+    total = np.maximum((centred**2).sum(axis=0), np.finfo(np.float32).tiny)
+    share = (counts[:, None] * means**2).sum(axis=0) / total
+    return np.maximum(share, 1e-6)[None].astype(np.float32)  # a zero would read as outside the mask

@@ -1,0 +1,120 @@
+"""What the report's tables and sentences say, from `results.json` and the table of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from neurodec.report.grids import reconstructed, score_column
+
+
+def score_rows(results: dict[str, Any], decoder: str) -> list[dict[str, Any]]:
+    """Flatten decoder, baselines and controls to rows of one table."""
+    score, bounds, second = leading(results)
+    parts = [("decoder", decoder, results.get("retrieval") or results.get("classification"))]
+    parts += [("baseline", f"{name} (linear)", part) for name, part in results.get("baselines", {}).items()]
+    controls = {"shuffled": "shuffled labels", "prestimulus": "before onset"}
+    parts += [
+        ("control", f"control: {controls.get(name, name)}", part)
+        for name, part in results.get("controls", {}).items()
+    ]
+    return [
+        {
+            "kind": kind,
+            "name": name,
+            "value": part[score],
+            "ci95": part.get(bounds),
+            "second": part.get(second),
+            "auc": part.get("auc"),
+            "median_rank": part.get("median_rank"),
+            "p": part.get("p_value_balanced_accuracy" if score == "balanced_accuracy" else "p_value"),
+        }
+        for kind, name, part in parts
+        if part and score in part
+    ]
+
+
+def leading(results: dict[str, Any]) -> tuple[str, str, str]:
+    """Return the names of the score that leads, of its interval and of the score beside it.
+
+    With unbalanced categories plain accuracy rewards naming the most frequent one, so it steps back.
+    """
+    if "retrieval" in results:
+        return "top1", "ci95_top1", "top5"
+    if results.get("classification", {}).get("unbalanced"):
+        return "balanced_accuracy", "ci95_balanced_accuracy", "accuracy"
+    return "accuracy", "ci95", "balanced_accuracy"
+
+
+def against_ridge(results: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the paired comparison with ridge: `difference`, `ci95`, `p_value`."""
+    ridge = results.get("baselines", {}).get("ridge", {})
+    return ridge.get("encoder_minus_ridge_top1") or ridge.get("difference_to_decoder")
+
+
+def further(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the headline of every further evaluation of the recipe."""
+    lines = []
+    for name, sections in results.get("further", {}).items():
+        score, bounds, _ = leading(sections)
+        found = sections.get("retrieval") or sections.get("classification") or {}
+        if score in found:
+            chance = found.get("chance_top1", found.get("chance"))
+            lines.append(
+                {"name": name, "score": words(score), "value": found[score], "ci95": found.get(bounds)}
+                | {"chance": chance, "n_candidates": found.get("n_candidates", len(found.get("classes", [])))}
+            )
+    return lines
+
+
+def over_seeds(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return mean and standard deviation of every headline over the recipe's seeds."""
+    found = results.get("over_seeds", {})
+    return [
+        {"name": name.split(".")[1], "n": len(found["seeds"]), **spread}
+        for name, spread in found.items()
+        if name != "seeds"
+    ]
+
+
+def picture_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Flatten the scores of pictures: the brain's, its controls, and the ceilings."""
+    names = {
+        "shuffled": "control: shuffled brain",
+        "mean_embedding": "control: mean embedding",
+        "nearest_training": "control: nearest training picture",
+        "true_through_prior": "ceiling: true embedding, prior and decoder",
+        "true_through_decoder": "ceiling: true embedding, decoder alone",
+        "autoencoder": "ceiling: autoencoder alone",
+    }
+    parts = {**found.get("controls", {}), **found.get("ceilings", {})}
+    rows = [{"kind": "decoder", "name": "from the brain", **found}] if found else []
+    return rows + [{"kind": "control", "name": names[name], **part} for name, part in parts.items()]
+
+
+def per_picture(out: Path) -> list[dict[str, Any]]:
+    """Return concept, pixel correlation and identification of every picture, best first."""
+    table = reconstructed(out)
+    if table is None:
+        return []
+    column = score_column(table)
+    ranked = table.sort_values([column, "pixcorr"], ascending=False, kind="stable")
+    return [
+        {"concept": concept, "pixcorr": pixcorr, "score": score}
+        for concept, pixcorr, score in zip(ranked["concept"], ranked["pixcorr"], ranked[column], strict=True)
+    ]
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Write a share in percent."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def p_value(p: float) -> str:
+    """Write a p value."""
+    return f"{p:.4f}" if p >= 1e-4 else f"{p:.0e}"
+
+
+def words(name: str) -> str:
+    """Write a name of a file or key as words."""
+    return str(name).replace("_", " ")
