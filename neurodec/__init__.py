@@ -8,9 +8,9 @@
                                                                      |                  '-> prior -> decoder -> pictures
     stimuli (images, captions)  -->  frozen CLIP features, cached  --'                          report.html
 
-Folders follow the data: `data`, `preprocessing`, `features`, `encoders`, `alignment`, `priors`, `decoders`,
-`evaluation`, `report`; `pipeline` holds encoder, prior and decoder as one object; `simulate` makes the recording of the
-demo; `recipe` runs the stages; `cli` is the command line.
+Folders follow the data: `data`, `preprocessing`, `features`, `encoders`, `linear`, `training`, `priors`, `decoders`,
+`evaluation`, `report`; `decoder` holds system, prior and decoder as one object; `simulate` makes recordings; `embedded`
+are the small models that come along; `run` does the stages of a recipe; `cli` is the command line.
 """
 
 from importlib import import_module
@@ -24,7 +24,7 @@ _PUBLIC = {
     "prepare": "neurodec.data",
     "OpenClip": "neurodec.features",
     "ATM": "neurodec.encoders",
-    "Ridge": "neurodec.encoders",
+    "Ridge": "neurodec.linear",
     "load_pretrained": "neurodec.training",
     "NeuralDecoder": "neurodec.decoder",
     "run_recipe": "neurodec.run.stages",

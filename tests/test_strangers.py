@@ -344,7 +344,7 @@ def test_bare_names_as_encoders_are_told_what_to_write(study, capsys):
         ({"encoder": "ATM"}, "encoder: {class_path: neurodec.encoders.ATM}"),
         ({"encoder": "Ridge"}, "system: {class_path: neurodec.training.RidgeSystem}"),
         (
-            {"encoder": {"class_path": "neurodec.encoders.Ridge"}},
+            {"encoder": {"class_path": "neurodec.linear.Ridge"}},
             "system: {class_path: neurodec.training.RidgeSystem}",
         ),
         (

@@ -10,7 +10,7 @@ from neurodec.data.readers.muse import MuseCSV
 from neurodec.data.readers.recordings import Recording, Recordings
 from neurodec.data.readers.things_eeg2 import ThingsEEG2
 from neurodec.data.readers.things_meg import ThingsMEG
-from neurodec.data.splits import check_leakage, leave_one_group_out, validation_concepts
+from neurodec.data.splits import check_leakage, validation_concepts
 from neurodec.data.store import prepare
 from neurodec.data.study import Study, load_stimuli
 from neurodec.data.trials import Trials, with_defaults
@@ -31,7 +31,6 @@ __all__ = [
     "ThingsMEG",
     "Trials",
     "check_leakage",
-    "leave_one_group_out",
     "load_stimuli",
     "prepare",
     "stimuli_of",

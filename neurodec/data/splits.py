@@ -76,20 +76,3 @@ def validation_concepts(concepts: pd.Series | np.ndarray, fraction: float, seed:
     names = np.unique(np.asarray(concepts, dtype=str))
     n_held_out = max(1, round(fraction * len(names))) if fraction else 0
     return set(np.random.default_rng(seed).permutation(names)[:n_held_out].tolist())
-
-
-def leave_one_group_out(groups: pd.Series | np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Return (group, training rows, test rows) for every group, in sorted order.
-
-    Raises
-    ------
-    NeurodecError
-        If there are fewer than two groups.
-    """
-    groups = np.asarray(groups, dtype=str)
-    names = np.unique(groups)
-    if len(names) < 2:
-        raise NeurodecError(
-            f"Only one group ({', '.join(names)}) to leave out; add recordings or choose another evaluation scheme."
-        )
-    return [(name, np.flatnonzero(groups != name), np.flatnonzero(groups == name)) for name in names]

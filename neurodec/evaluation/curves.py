@@ -59,6 +59,11 @@ def predict_rows(predict: Predict, trials: Trials) -> np.ndarray:
     return np.concatenate(blocks)
 
 
+def as_trials(z: np.ndarray, table: pd.DataFrame) -> Trials:
+    """Return embeddings of single trials, brought to unit length, as trials, so that they are averaged like those."""
+    return Trials(unit_rows(z).astype(np.float32), table, {"modality": "fmri"})  # no time, no channels
+
+
 def averages(
     test: Trials,
     decoders: dict[str, Predict],
@@ -99,9 +104,7 @@ def averages(
         name: done[name] if name in done else predict_rows(predict, test)
         for name, predict in decoders.items()
     }
-    embedded = {
-        name: Trials(unit_rows(z).astype(np.float32), test.table, test.info) for name, z in single.items()
-    }
+    embedded = {name: as_trials(z, test.table) for name, z in single.items()}
 
     def of_embeddings(n: int | None, seed: int) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
         averaged = {name: single.average(n, seed=seed) for name, single in embedded.items()}
@@ -298,8 +301,7 @@ class Ablation:
         z = predict_rows(lambda block: self.predict(keep_only(block, **kept)), self.shown)
         if self.shown is self.test:
             return z
-        single = Trials(unit_rows(z).astype(np.float32), self.shown.table, self.shown.info)
-        return np.asarray(single.average().responses)
+        return np.asarray(as_trials(z, self.shown.table).average().responses)
 
     @property
     def _start(self) -> float:

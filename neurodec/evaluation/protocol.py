@@ -15,8 +15,15 @@ from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.ablation import Predict
-from neurodec.evaluation.curves import Ablation, Known, averages, repetition_counts, repetition_curve
-from neurodec.evaluation.retrieval import Gallery, chance_top, concept_centres, pooled_retrieval, unit_rows
+from neurodec.evaluation.curves import (
+    Ablation,
+    Known,
+    as_trials,
+    averages,
+    repetition_counts,
+    repetition_curve,
+)
+from neurodec.evaluation.retrieval import Gallery, chance_top, concept_centres, pooled_retrieval
 from neurodec.evaluation.scored import RetrievalRun, Scored
 from neurodec.evaluation.section import Evaluation, Fitted, Predictor
 from neurodec.evaluation.statistics import (
@@ -109,7 +116,7 @@ class Retrieval(Evaluation):
         Parameters
         ----------
         test : Trials
-            Single test trials; read here for the first and only time.
+            Single test trials, which nothing was fitted or chosen by.
         stimuli : DataFrame
             The stimulus table (`stimulus, concept, split`).
         features : Features
@@ -190,9 +197,7 @@ class Retrieval(Evaluation):
     def _averaged(self) -> str:
         return f"averaged-{self.n_repetitions or 'all'}-{self.seed}"
 
-    def rows(
-        self, predictions: dict[str, Predictions], test: Study, head: str
-    ) -> tuple[np.ndarray, pd.DataFrame]:
+    def rows(self, predictions: dict[str, Predictions], head: str) -> tuple[np.ndarray, pd.DataFrame]:
         """Return what a head predicts of every test stimulus, averaged as asked for, and the table of the rows."""
         name = "single" if self.averaging == "embedding" else self._averaged
         if name not in predictions:
@@ -200,10 +205,7 @@ class Retrieval(Evaluation):
         found = predictions[name]
         if self.averaging == "response":
             return np.asarray(found.of(head)), found.table
-        single = Trials(
-            unit_rows(found.of(head)).astype(np.float32), found.table, {"modality": test.info["modality"]}
-        )
-        averaged = single.average(self.n_repetitions, seed=self.seed)
+        averaged = as_trials(found.of(head), found.table).average(self.n_repetitions, seed=self.seed)
         return np.asarray(averaged.responses), averaged.table
 
     def run(self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None) -> RetrievalRun:
@@ -250,7 +252,7 @@ class Retrieval(Evaluation):
     ) -> tuple[np.ndarray, pd.DataFrame, Gallery]:
         """Return what is ranked: predictions of every test stimulus, their table, and the gallery."""
         head = self._head(fitted)
-        z, table = self.rows(predictions, test, head)
+        z, table = self.rows(predictions, head)
         features = _projected(fitted.system, head, self._candidates_named(fitted))
         gallery = self.candidates(table, test.stimuli, features)
         return _centred(fitted.system, head, z), table, gallery

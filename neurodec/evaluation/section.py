@@ -75,7 +75,7 @@ class Evaluation(ABC):
         """What training and test trials must not share."""
 
     def inputs(self, test: Study) -> dict[str, Study]:
-        """Return the trials to predict, single or averaged, by a name that tells which; every one is predicted once."""
+        """Return the trials to predict beforehand, single or averaged, by a name that tells which."""
         return {}
 
     @abstractmethod

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import beta, binomtest
+from scipy.stats import beta
 
 from neurodec.errors import NeurodecError
 
@@ -182,8 +182,3 @@ def permutation_p(observed: float, null: np.ndarray) -> float:
     # Sums of the same numbers in another order may differ in the last bit: count those as ties.
     tied_or_better = (null >= observed - 1e-12 * max(1.0, abs(observed))).sum()
     return float((1 + tied_or_better) / (1 + len(null)))
-
-
-def binomial_p(n_correct: int, n_trials: int, chance: float) -> float:
-    """Return the exact one-sided binomial p value of `n_correct` hits by luck (independent trials only)."""
-    return float(binomtest(int(n_correct), int(n_trials), chance, alternative="greater").pvalue)

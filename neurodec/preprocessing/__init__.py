@@ -1,4 +1,4 @@
-"""Pure functions from recorded signals to responses."""
+"""Functions from recorded signals to responses."""
 
 from neurodec.preprocessing.channels import check_channels
 from neurodec.preprocessing.eeg import EEGPreprocessing, clean_raw, whiten

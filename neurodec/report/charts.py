@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,16 +54,19 @@ class Chart:
 
 
 class Folds:
-    """What ``OUT/evaluation`` holds, over all folds.
+    """What ``OUT/evaluation`` holds of the first evaluation and the first seed, over all folds.
 
     Parameters
     ----------
     out : Path
         Folder of a run.
+    seeds : sequence of int
+        Of the recipe.
     """
 
-    def __init__(self, out: Path) -> None:
-        self.folders = sorted(file.parent for file in (out / "evaluation").glob("*/curves.json"))
+    def __init__(self, out: Path, seeds: Sequence[int] = ()) -> None:
+        end = f"-seed{seeds[0]}" if len(seeds) > 1 else ""
+        self.folders = sorted(file.parent for file in (out / "evaluation").glob(f"*{end}/curves.json"))
         self._curves = {folder.name: read_json(folder / "curves.json") for folder in self.folders}
 
     @property

@@ -96,12 +96,10 @@ class Drawing:
     def _seen(self, fold: Fold, head: str) -> Seen:
         run = self.run
         retrieval = next(one for one in run.objects.evaluation.values() if isinstance(one, Retrieval))
-        test, predictions = run.study.part("test", fold.test), run.predictions(fold)
+        predictions = run.predictions(fold)
         n_images, conditions = self.settings.n_images, self.settings.conditions
-        z, table = retrieval.rows(predictions, test, head)
-        others = {
-            name: _averaged(retrieval, predictions, test, own)[:n_images] for name, own in conditions.items()
-        }
+        z, table = retrieval.rows(predictions, head)
+        others = {name: _averaged(retrieval, predictions, own)[:n_images] for name, own in conditions.items()}
         z, table = z[:n_images], table[:n_images].reset_index(drop=True)
         stimuli = run.study.stimuli
         files = stimuli.set_index("stimulus")["image"].map(lambda image: run.root / image)
@@ -120,10 +118,10 @@ class Drawing:
         )
 
 
-def _averaged(retrieval: Retrieval, predictions: dict[str, Predictions], test: Any, head: str) -> np.ndarray:
+def _averaged(retrieval: Retrieval, predictions: dict[str, Predictions], head: str) -> np.ndarray:
     """Return a head's predictions averaged over repetitions, without scaling them to unit length as embeddings are."""
     if retrieval.averaging == "response":
-        return retrieval.rows(predictions, test, head)[0]
+        return retrieval.rows(predictions, head)[0]
     found = predictions["single"]
     groups = found.table.groupby(["subject", "split", "stimulus"], sort=False).indices
     return np.stack([found.of(head)[rows].mean(axis=0) for rows in groups.values()])

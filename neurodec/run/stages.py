@@ -250,7 +250,7 @@ class Run:
         self.drawing.draw(self.folds)
 
     def evaluate(self) -> None:
-        """Write ``OUT/results.json`` and ``OUT/evaluation/<fold>/``."""
+        """Write ``OUT/results.json`` and ``OUT/evaluation/<fold>/``, below ``further/<name>`` for later evaluations."""
         sections = sections_of(self.recipe)
         drawn = [sections.get(name) for name in ("prior", "decoder", "reconstruction")]
         key = key_of([[self._evaluation_key(name) for name in self.evaluations], drawn])
@@ -360,10 +360,10 @@ class Run:
         if not evaluation.needs_system:
             return evaluation.results([evaluation.run({}, self.study, None)])
         runs: dict[int, list[Any]] = {}
+        whole = self.out / "evaluation"
+        whole = whole if name == next(iter(self.evaluations)) else whole / "further" / name
         for fold in self.folds:
-            folder, stamp = self.out / "evaluation" / name / fold.name, f"evaluate {name} {fold.name}"
-            if len(self.evaluations) == 1:
-                folder = self.out / "evaluation" / fold.name
+            folder, stamp = whole / fold.name, f"evaluate {name} {fold.name}"
             if self.stamps[stamp] != key or not folder.exists():
                 test = self.study.part("test", fold.test)
                 run = evaluation.run(self.predictions(fold), test, self._fitted(fold))

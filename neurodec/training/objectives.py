@@ -42,12 +42,12 @@ class Objective(nn.Module):
 
 
 class LogitScale(nn.Module):
-    """The learned factor on similarities, which starts at 1/0.07.
+    """The factor on similarities: from ``s = ln(1/0.07)``, learned unless "fixed".
 
     Parameters
     ----------
     form : {"exp", "raw", "softplus", "fixed"}
-        "exp" clamped at 100 (CLIP; ATM 2026), "raw" (ATM 2024 and 2025), "softplus", or "fixed".
+        exp(s), clamped at 100 (CLIP; ATM 2026); s itself (ATM 2024 and 2025); softplus(s); exp(s), not learned.
     """
 
     def __init__(self, form: Literal["exp", "raw", "softplus", "fixed"] = "exp") -> None:

@@ -5,7 +5,6 @@ from scipy.stats import kstest
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.retrieval import expected_top, rank_bounds
 from neurodec.evaluation.statistics import (
-    binomial_p,
     bootstrap,
     interval,
     paired_difference,
@@ -126,8 +125,3 @@ def test_exchanging_responses_equals_exchanging_embeddings(rng):
 def test_permutation_p_counts_the_observed_arrangement():
     assert permutation_p(1.0, np.zeros(99)) == pytest.approx(0.01)
     assert permutation_p(0.0, np.zeros(99)) == 1
-
-
-def test_binomial_p_in_closed_form():
-    assert binomial_p(3, 3, 0.5) == pytest.approx(0.125)
-    assert binomial_p(0, 10, 0.1) == 1

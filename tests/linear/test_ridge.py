@@ -3,9 +3,8 @@ import pytest
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.model_selection import GroupKFold
 
-from neurodec.encoders import Ridge
 from neurodec.errors import NeurodecError
-from neurodec.linear import solvers
+from neurodec.linear import Ridge, solvers
 from neurodec.linear.solvers import Factor, held_out_errors, held_out_predictions
 
 

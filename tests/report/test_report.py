@@ -329,6 +329,23 @@ def test_published_protocol_says_what_it_looked_at(tmp_path, written):
     assert "the test data were read once, at the end" in honest
 
 
+def test_what_cannot_be_told_is_not_called_nothing_learnt(tmp_path):
+    for beaten, told in ((None, False), (False, True), (True, False)):
+        out = retrieval_folder(tmp_path / str(beaten))
+        training = {"training": {"joint": {"beats_mean_predictor": beaten}}}
+        write_json(out / "results.json", read_json(out / "results.json") | training)
+        page = write_report(out).read_text(encoding="utf-8")
+        assert ("Nothing was learnt" in page) is told
+
+
+def test_charts_are_of_the_first_seed(tmp_path):
+    names = {f"joint-seed{seed}": SUBJECTS for seed in (1, 2)}
+    out = retrieval_folder(tmp_path, names)
+    write_json(out / "results.json", read_json(out / "results.json") | {"seeds": [1, 2]})
+    page = Page(write_report(out).read_text(encoding="utf-8"))
+    assert "Thin lines are single folds" not in page.text
+
+
 def test_nothing_is_drawn_where_nothing_was_measured():
     """A head with channels at the back only: the front stays white."""
     names = ["P3", "Pz", "P4", "PO3", "POz", "PO4", "O1", "Oz", "O2"]

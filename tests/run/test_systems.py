@@ -72,6 +72,11 @@ def test_several_evaluations_and_seeds(home):
     assert spread["seeds"] == [1, 2]
     assert spread["retrieval.top1"]["sd"] == 0.0  # ridge knows no chance
     assert spread["retrieval.top1"]["mean"] == pytest.approx(found["retrieval"]["top1"])
+    out = home.parent / "out"
+    folds = [f"sub-{name}-seed{seed}" for name in ("anna", "ben", "cleo") for seed in (1, 2)]
+    assert sorted(file.parent.name for file in (out / "evaluation").glob("*/curves.json")) == folds
+    assert (out / "evaluation/further/words/sub-ben-seed2/curves.json").exists()
+    assert (out / "images/k-way.png").exists()  # the first evaluation's curves are drawn
     page = (home.parent / "out/report.html").read_text()
     assert "Further evaluations" in page
     assert "Over 2 seeds" in page
