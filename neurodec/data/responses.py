@@ -5,6 +5,7 @@ A leave-one-subject-out fold of ten subjects is 45 GB; as a view of a memory map
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ ROWS_AT_ONCE = 256
 _Index = int | slice | np.ndarray | list | tuple
 
 
-class View:
+class View(ABC):
     """What an array of responses offers without being one: `shape`, `dtype`, `len`, indexing, `np.asarray`.
 
     Subclasses say how some rows are read.
@@ -50,9 +51,9 @@ class View:
             whole[rows] = self.read(np.arange(rows.start, rows.stop))
         return whole
 
+    @abstractmethod
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Return the responses at row numbers, shape (len(rows), ...)."""
-        raise NotImplementedError
 
 
 class Selection(View):

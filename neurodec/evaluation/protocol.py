@@ -23,7 +23,7 @@ from neurodec.evaluation.curves import (
     repetition_counts,
     repetition_curve,
 )
-from neurodec.evaluation.retrieval import Gallery, chance_top, concept_centres, pooled_retrieval
+from neurodec.evaluation.retrieval import Gallery, chance_top, concept_centres
 from neurodec.evaluation.scored import RetrievalRun, Scored
 from neurodec.evaluation.section import Evaluation, Fitted, Predictor
 from neurodec.evaluation.statistics import (
@@ -36,7 +36,6 @@ from neurodec.evaluation.statistics import (
 from neurodec.features import Features
 
 K_WAY = (2, 4, 10, 50, 100, 200)
-_N_POOLS = 30  # as in the tables of NSD
 _CURVE_BOOTSTRAP = 2_000  # draws per point of a curve; headline numbers use `n_bootstrap`
 
 
@@ -343,7 +342,7 @@ class Retrieval(Evaluation):
             "p_value": permutation_p(float(top1.mean()), null),
             "median_rank": float(np.median(scored.ranks)),
             "k_way": self._k_way(scored),
-            **({} if self.pool_size is None else {"pooled": self._in_pools(scored, self.pool_size)}),
+            **({} if self.pool_size is None else {"pooled": scored.within_pools(self.pool_size, self.seed)}),
             "per_subject": {
                 subject: self._of_subject(scored, top1, top5, subject)
                 for subject in scored.table["subject"].unique()
@@ -390,37 +389,6 @@ class Retrieval(Evaluation):
             for k in self.k_way
             if k <= scored.n_candidates
         ]
-
-    def _in_pools(self, scored: Scored, size: int) -> dict[str, Any]:
-        """Return mean and standard deviation over pools of `pooled_retrieval`."""
-        rng = np.random.default_rng(self.seed)
-        subjects = scored.table["subject"].to_numpy()
-        found: dict[str, list[np.ndarray]] = {}
-        for subject in dict.fromkeys(subjects.tolist()):
-            rows = np.flatnonzero(subjects == subject)
-            if len(np.unique(scored.true[rows])) < len(rows):
-                raise NeurodecError(
-                    f"`pool_size` pairs responses with images, and several of subject {subject} belong to the same "
-                    'candidate; leave `gallery` at "stimulus", and `pool_size` out where trials are not averaged.'
-                )
-            if len(rows) < size:
-                raise NeurodecError(
-                    f"`pool_size` is {size}, and subject {subject} saw {len(rows)} test stimuli; make it smaller."
-                )
-            pools = np.stack([rng.permutation(len(rows))[:size] for _ in range(_N_POOLS)])
-            shares = pooled_retrieval(scored.similarities[np.ix_(rows, scored.true[rows])], pools)
-            for name, values in shares.items():
-                found.setdefault(name, []).append(values)
-        spread = {name: np.mean(values, axis=0) for name, values in found.items()}
-        return {
-            "pool_size": size,
-            "n_pools": _N_POOLS,
-            "chance": 1 / size,
-            **{
-                name: {"mean": float(values.mean()), "sd": float(values.std(ddof=1))}
-                for name, values in spread.items()
-            },
-        }
 
     def _interval(self, scores: np.ndarray, scored: Scored) -> list[float]:
         return interval(scores, scored.table["stimulus"].to_numpy(), self.n_bootstrap, self.seed)

@@ -12,9 +12,17 @@ import numpy as np
 import pandas as pd
 
 from neurodec.errors import NeurodecError, reading
-from neurodec.evaluation.retrieval import Gallery, expected_top, rank_bounds, similarity, top_candidates
+from neurodec.evaluation.retrieval import (
+    Gallery,
+    expected_top,
+    pooled_retrieval,
+    rank_bounds,
+    similarity,
+    top_candidates,
+)
 from neurodec.files import atomic_path, read_json, read_own_table, write_json, write_table
 
+_N_POOLS = 30  # as in the tables of NSD
 _TEXT = {"subject": str, "stimulus": str, "concept": str}
 
 
@@ -111,6 +119,55 @@ class Scored:
         shown = self.table.drop_duplicates("stimulus")
         columns = np.broadcast_to(self.gallery.true_index(shown), (len(self.table), len(shown)))
         return expected_top(*rank_bounds(self.similarities, columns), self.n_candidates, self.n_candidates, m)
+
+    def within_pools(self, size: int, seed: int) -> dict[str, Any]:
+        """Score rows and candidates both ways within random pools of every subject's test stimuli.
+
+        Parameters
+        ----------
+        size : int
+            Stimuli in a pool.
+        seed : int
+            Of the pools.
+
+        Returns
+        -------
+        dict
+            Mean and standard deviation over 30 pools of `pooled_retrieval`, and its chance.
+
+        Raises
+        ------
+        NeurodecError
+            If several rows of a subject belong to one candidate, or a subject saw fewer stimuli.
+        """
+        rng = np.random.default_rng(seed)
+        subjects = self.table["subject"].to_numpy()
+        found: dict[str, list[np.ndarray]] = {}
+        for subject in dict.fromkeys(subjects.tolist()):
+            rows = np.flatnonzero(subjects == subject)
+            if len(np.unique(self.true[rows])) < len(rows):
+                raise NeurodecError(
+                    f"`pool_size` pairs responses with images, and several of subject {subject} belong to the same "
+                    'candidate; leave `gallery` at "stimulus", and `pool_size` out where trials are not averaged.'
+                )
+            if len(rows) < size:
+                raise NeurodecError(
+                    f"`pool_size` is {size}, and subject {subject} saw {len(rows)} test stimuli; make it smaller."
+                )
+            pools = np.stack([rng.permutation(len(rows))[:size] for _ in range(_N_POOLS)])
+            shares = pooled_retrieval(self.similarities[np.ix_(rows, self.true[rows])], pools)
+            for name, values in shares.items():
+                found.setdefault(name, []).append(values)
+        spread = {name: np.mean(values, axis=0) for name, values in found.items()}
+        return {
+            "pool_size": size,
+            "n_pools": _N_POOLS,
+            "chance": 1 / size,
+            **{
+                name: {"mean": float(values.mean()), "sd": float(values.std(ddof=1))}
+                for name, values in spread.items()
+            },
+        }
 
     def rank_table(self) -> pd.DataFrame:
         """Return `subject, stimulus, concept, rank, top1 ... top5` (the stimuli found, best first)."""
