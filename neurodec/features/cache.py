@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from neurodec.data.responses import View
 from neurodec.errors import NeurodecError
 from neurodec.files import atomic_path, key_of, track, write_json
 
+T = TypeVar("T")
 _BLOCK = 512  # rows computed, kept and lost together
 _IN_MEMORY = 1 << 30  # bytes; more stays on the disk
 
@@ -84,8 +85,8 @@ def cached_rows(
     folder = cache_folder() / "features" / key_of([recipe, half])
     known = _known(folder)
     missing = list({content: row for row, content in enumerate(contents) if content not in known}.values())
-    done = 0
-    for rows in track(_blocks(compute, missing), description, total=-(-len(missing) // _BLOCK)):
+    blocks, done = joined(compute(missing) if missing else (), _BLOCK, np.concatenate), 0
+    for rows in track(blocks, description, total=-(-len(missing) // _BLOCK)):
         own = [contents[row] for row in missing[done : done + len(rows)]]
         done, name = done + len(rows), key_of(own)
         with atomic_path(folder / f"{name}.npy") as partial, partial.open("wb") as handle:
@@ -96,16 +97,16 @@ def cached_rows(
     return found if found.nbytes > _IN_MEMORY else np.asarray(found)
 
 
-def _blocks(compute: Callable[[list[int]], Iterable[np.ndarray]], rows: list[int]) -> Iterator[np.ndarray]:
-    """Join batches to blocks of at least as many rows as are kept together."""
-    waiting: list[np.ndarray] = []
-    for batch in compute(rows) if rows else ():
-        waiting.append(batch)
-        if sum(map(len, waiting)) >= _BLOCK:
-            yield np.concatenate(waiting)
+def joined(pieces: Iterable[T], n_rows: int, join: Callable[[list[T]], T]) -> Iterator[T]:
+    """Join pieces, in their order, to blocks of at least so many rows."""
+    waiting: list[T] = []
+    for piece in pieces:
+        waiting.append(piece)
+        if sum(map(len, waiting)) >= n_rows:
+            yield join(waiting)
             waiting = []
     if waiting:
-        yield np.concatenate(waiting)
+        yield join(waiting)
 
 
 def _known(folder: Path) -> dict[str, tuple[np.ndarray, int]]:

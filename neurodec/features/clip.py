@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from neurodec.errors import NeurodecError
-from neurodec.features.cache import cached_rows
+from neurodec.features.cache import cached_rows, joined
 from neurodec.features.extractor import Extractor
 from neurodec.features.table import Features
 from neurodec.features.tokens import image_layers, image_tokens, text_tokens
@@ -31,6 +31,7 @@ from neurodec.files import key_of, sha256_of
 _AHEAD = 2  # batches of pictures decoded while the network works
 _READERS = 8  # threads that decode pictures
 _WORKERS = 32  # processes that do, beside a GPU
+_PIECE = 32  # pictures that a process hands over at once: whole batches arrive late and unevenly
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,9 @@ class OpenClip(Extractor):
         n_workers = min(_WORKERS, os.cpu_count() or 1) if self._on_gpu and len(files) > self.batch_size else 0
         if n_workers:
             options = {"num_workers": n_workers, "prefetch_factor": _AHEAD, "pin_memory": True}
-            return DataLoader(_Pictures(self._loaded[1], self.views, files), self.batch_size, **options)
+            size = min(_PIECE, self.batch_size)
+            pieces = DataLoader(_Pictures(self._loaded[1], self.views, files), size, **options)
+            return joined(pieces, self.batch_size, torch.cat)
         return self._by_threads(_Pictures(self._loaded[1], self.views, files))
 
     def _by_threads(self, pictures: _Pictures) -> Iterator[Tensor]:
