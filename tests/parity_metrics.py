@@ -20,7 +20,7 @@ from neurodec.evaluation.reconstruction import (
     ssim,
     two_way,
 )
-from neurodec.evaluation.retrieval import pooled_retrieval, similarity
+from neurodec.evaluation.similarity import pooled_retrieval, similarity
 
 Outputs = dict[str, np.ndarray]
 

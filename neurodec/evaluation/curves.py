@@ -23,8 +23,8 @@ from neurodec.evaluation.ablation import (
     time_windows,
     without_chan,
 )
-from neurodec.evaluation.retrieval import Gallery, similarity, unit_rows
 from neurodec.evaluation.scored import Scored
+from neurodec.evaluation.similarity import Gallery, similarity, unit_rows
 from neurodec.evaluation.statistics import interval
 from neurodec.files import track
 from neurodec.linear.features import binned

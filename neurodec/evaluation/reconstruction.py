@@ -17,7 +17,7 @@ from torch import Tensor
 
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.pictures import Interpolation, Pictures, Resize, as_pairs, blocks
-from neurodec.evaluation.retrieval import TIE, expected_top, rank_bounds
+from neurodec.evaluation.similarity import TIE, expected_top, rank_bounds
 
 Set = np.ndarray | Sequence[Image.Image]
 Form = Literal["2d", "columnwise"]

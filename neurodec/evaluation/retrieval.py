@@ -1,254 +1,423 @@
-"""Find the stimulus among candidates: similarities, ranks, and every k-way score from one forward pass.
-
-The published evaluations draw distractors at random and run the encoder again for every k, with batches of one. Both
-are unnecessary: the similarity of every response with every candidate is known after one pass, and the expected score
-over all possible draws of distractors has a closed form in the rank of the true candidate.
-"""
+"""The `evaluation:` section of a retrieval recipe: from trained decoders to honest numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import hypergeom
 
+from neurodec.data import Study, Trials
+from neurodec.data.predictions import Predictions
+from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
+from neurodec.evaluation.ablation import Predict
+from neurodec.evaluation.curves import (
+    Ablation,
+    Known,
+    as_trials,
+    averages,
+    repetition_counts,
+    repetition_curve,
+)
+from neurodec.evaluation.scored import RetrievalRun, Scored
+from neurodec.evaluation.section import Evaluation, Fitted, Predictor
+from neurodec.evaluation.similarity import Gallery, chance_top, concept_centres
+from neurodec.evaluation.statistics import (
+    interval,
+    paired_difference,
+    permutation_p,
+    permuted_scores,
+    stimulus_matrix,
+)
+from neurodec.features import Features
 
-# Cosines closer than this are tied. Far below what float32 embeddings resolve and far above the rounding of the
-# float64 product, so that equal candidates tie whatever the batching.
-TIE = 1e-10
-GalleryKind = Literal["stimulus", "concept_centre"]
+K_WAY = (2, 4, 10, 50, 100, 200)
+_CURVE_BOOTSTRAP = 2_000  # draws per point of a curve; headline numbers use `n_bootstrap`
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """Candidates for retrieval.
+class Retrieval(Evaluation):
+    """Zero-shot retrieval of the seen stimulus among the test stimuli.
 
     Parameters
     ----------
-    values : ndarray, shape (n_candidates, D) or (n_candidates, n_tokens, D)
-        One embedding per candidate.
-    stimuli : sequence of str
-        The stimulus that stands for each candidate (for a concept centre: the one shown).
-    concepts : sequence of str
-        The concept of each candidate.
-    kind : {"stimulus", "concept_centre"}
-        What a candidate is.
+    gallery : {"stimulus", "concept_centre"}
+        Candidates: the very stimuli (ATM, NeuroBridge), or for each test concept the mean of its *other* images
+        (NICE), which are the rows with split "gallery" of the stimulus table.
+    head : str, optional
+        Which of the system's predictions is compared with the target of its name; the system's own choice by default.
+    candidates_from : str, optional
+        Name of the target that candidates are taken from, where it is not the one that was trained on.
+    leakage : {"concept", "stimulus", "recording", "none"}
+        What training and test trials must not share: zero-shot retrieval is of new concepts; "stimulus" allows new
+        pictures of known concepts, "recording" and "none" the same pictures in other runs or anywhere.
+    k_way : list of int
+        Gallery sizes for which the expected accuracy is given; sizes above the number of candidates are left out.
+    pool_size : int, optional
+        Also score within 30 random pools of this size and subject, both ways: which image a response shows, and which
+        response an image belongs to. Tables of NSD do, with pools of 300 (MindEye, MindBridge, Brain-Diffuser).
+    n_repetitions : int, optional
+        Trials averaged per stimulus and subject; all of them by default.
+    averaging : {"response", "embedding"}
+        Average before or after the encoder.
+    repetition_curve : bool or list of int
+        Accuracy against the number of averaged repetitions; True chooses 1, 2, 5, 10, ... up to all.
+    windows : float, optional
+        Width and step, in seconds, of the growing and sliding time windows; null leaves them out.
+    regions : bool or dict
+        Accuracy per sensor region (fMRI: per ROI). True groups by 10-20 or CTF names; or give {region: [channels]}.
+    channels : bool
+        Importance of every channel, for the topography.
+    n_bootstrap, n_permutations : int
+        Draws behind intervals and p values.
+    seed : int
+        Of every draw here.
     """
 
-    values: np.ndarray
-    stimuli: Sequence[str]
-    concepts: Sequence[str]
-    kind: GalleryKind = "stimulus"
+    gallery: Literal["stimulus", "concept_centre"] = "stimulus"
+    head: str | None = None
+    candidates_from: str | None = None
+    leakage: Level = "concept"
+    k_way: list[int] = field(default_factory=lambda: list(K_WAY))
+    pool_size: int | None = None
+    n_repetitions: int | None = None
+    averaging: Literal["response", "embedding"] = "response"
+    repetition_curve: bool | list[int] = True
+    windows: float | None = 0.1
+    regions: bool | dict[str, list[str]] = True
+    channels: bool = True
+    n_bootstrap: int = 10_000
+    n_permutations: int = 10_000
+    seed: int = 0
 
-    def true_index(self, table: pd.DataFrame) -> np.ndarray:
-        """Return the candidate that belongs to each row of a trial table, shape (n_rows,).
+    needs_system: ClassVar[bool] = True
+
+    def of_trials(
+        self,
+        test: Trials,
+        stimuli: pd.DataFrame,
+        features: Features,
+        predict: Predict,
+        *,
+        ridge: Predict | None = None,
+        ridge_features: Features | None = None,
+        train: Trials | None = None,
+        train_targets: np.ndarray | None = None,
+        decoder: str = "encoder",
+        known: Known | None = None,
+    ) -> RetrievalRun:
+        """Evaluate the decoders of one fold whose test trials lie in one space.
+
+        Parameters
+        ----------
+        test : Trials
+            Single test trials, which nothing was fitted or chosen by.
+        stimuli : DataFrame
+            The stimulus table (`stimulus, concept, split`).
+        features : Features
+            Targets of all test and gallery stimuli.
+        predict : callable, Trials -> ndarray (n_trials, D)
+            The decoder that the recipe is about.
+        ridge : callable, optional
+            The linear baseline, trained on the same trials.
+        ridge_features : Features, optional
+            Targets that the linear baseline and `train_targets` are of, where the decoder's are projected.
+        train, train_targets : Trials and ndarray (n_train, D), optional
+            Training trials and the target of each, for the ridge that is refitted to windows, regions and the time
+            before onset.
+        decoder : str
+            Name of the decoder in the curves.
+        known : dict, optional
+            What it has embedded already; see `averages`.
+
+        Returns
+        -------
+        RetrievalRun
+            Save it, and give one or several to `results`.
 
         Raises
         ------
         NeurodecError
-            If a row has no candidate.
+            If there are no test trials, a tested stimulus has no candidate or feature, or there are fewer
+            repetitions than asked for.
         """
-        column, names = (
-            ("concept", self.concepts) if self.kind == "concept_centre" else ("stimulus", self.stimuli)
-        )
-        index = pd.Index(names).get_indexer(table[column])
-        if (index < 0).any():
-            missing = table[column].to_numpy()[index < 0]
+        if not len(test):
             raise NeurodecError(
-                f"{len(set(missing))} tested {column}(s), first {missing[0]}, are not among the "
-                f"{len(names)} retrieval candidates; add them to the stimulus table."
+                'There are no test trials; check that some rows of the table have split "test".'
             )
-        return index
-
-
-def concept_centres(values: np.ndarray, concepts: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
-    """Return the mean embedding of each wanted concept.
-
-    Parameters
-    ----------
-    values : ndarray, shape (n_images, ...)
-        Embeddings of images that were *not* shown: leave the stimulus itself out, as NICE (Song et al. 2024) does.
-    concepts : sequence of str
-        Concept of each image.
-    wanted : sequence of str
-        Concepts, in the order of the result.
-
-    Returns
-    -------
-    ndarray, shape (len(wanted), ...), float64; not brought to unit length
-
-    Raises
-    ------
-    NeurodecError
-        If a concept has no image.
-    """
-    codes = pd.Index(wanted).get_indexer(np.asarray(concepts))
-    counts = np.bincount(codes[codes >= 0], minlength=len(wanted))
-    if (counts == 0).any():
-        first = wanted[int(np.argmin(counts > 0))]
-        raise NeurodecError(
-            f"{(counts == 0).sum()} concept(s), first {first}, have no image besides the shown one; add images with "
-            'split "gallery" to the stimulus table or use gallery: stimulus.'
+        gallery = self.candidates(test.table, stimuli, features)
+        linear = gallery if ridge_features is None else self.candidates(test.table, stimuli, ridge_features)
+        decoders = {decoder: predict} | ({} if ridge is None else {"ridge": ridge})
+        galleries = {decoder: gallery, "ridge": linear}
+        average = averages(test, decoders, self.averaging, known)
+        predicted, table = average(self.n_repetitions, self.seed)
+        scored = {name: Scored.of(z, table, galleries[name]) for name, z in predicted.items()}
+        counts = repetition_counts(test, self.repetition_curve, self.n_repetitions)
+        curves = {
+            "k_way": self._k_way(scored[decoder]),
+            "repetitions": repetition_curve(average, counts, galleries, _CURVE_BOOTSTRAP, self.seed),
+        }
+        averaged = test.average(self.n_repetitions, seed=self.seed).in_memory()
+        single = self.averaging == "embedding" and self.n_repetitions is None
+        ablation = Ablation(
+            averaged,
+            gallery,
+            linear,
+            test if single else averaged,
+            predict,
+            train,
+            train_targets,
+            decoder,
+            self.windows or 0.1,
+            _CURVE_BOOTSTRAP,
+            self.seed,
         )
-    centres = np.zeros((len(wanted), *values.shape[1:]))
-    np.add.at(centres, codes[codes >= 0], values[codes >= 0])
-    return centres / counts.reshape(-1, *[1] * (values.ndim - 1))
+        curves |= self._ablations(ablation)
+        before = ablation.before_onset()
+        prestimulus = None if before is None else Scored.of(before, averaged.table, linear)
+        return RetrievalRun(scored[decoder], scored.get("ridge"), prestimulus, curves)
 
+    @property
+    def level(self) -> Level:
+        """What training and test trials must not share."""
+        return self.leakage
 
-def unit_rows(values: np.ndarray) -> np.ndarray:
-    """Return float64 rows of unit length, tokens flattened; rows of zeros stay zero."""
-    flat = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
-    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    def inputs(self, test: Study) -> dict[str, Study]:
+        """Return single trials, or averaged ones, as `averaging` says."""
+        if self.averaging == "embedding":
+            return {"single": test}
+        return {self._averaged: test.average(self.n_repetitions, seed=self.seed)}
 
+    @property
+    def _averaged(self) -> str:
+        return f"averaged-{self.n_repetitions or 'all'}-{self.seed}"
 
-def similarity(z: np.ndarray, gallery: np.ndarray, *, renormalise: bool = True) -> np.ndarray:
-    """Return how similar every prediction is to every candidate.
+    def rows(self, predictions: dict[str, Predictions], head: str) -> tuple[np.ndarray, pd.DataFrame]:
+        """Return what a head predicts of every test stimulus, averaged as asked for, and the table of the rows."""
+        name = "single" if self.averaging == "embedding" else self._averaged
+        if name not in predictions:
+            raise NeurodecError(f"There are no predictions of {name} trials; run the stage predict first.")
+        found = predictions[name]
+        if self.averaging == "response":
+            return np.asarray(found.of(head)), found.table
+        averaged = as_trials(found.of(head), found.table).average(self.n_repetitions, seed=self.seed)
+        return np.asarray(averaged.responses), averaged.table
 
-    Parameters
-    ----------
-    z : ndarray, shape (n_test, D) or (n_test, n_tokens, D)
-        Predicted embeddings, of any length: they are brought to unit length.
-    gallery : ndarray, shape (n_candidates, D) or (n_candidates, n_tokens, D)
-    renormalise : bool
-        Cosine. False leaves the candidates' lengths in the product, as NICE's published code does with its concept
-        centres, which favours concepts whose images are alike.
-
-    Returns
-    -------
-    ndarray, shape (n_test, n_candidates), float64
-
-    Raises
-    ------
-    NeurodecError
-        If the widths differ, or a prediction or candidate is not finite.
-    """
-    rows = unit_rows(z)
-    candidates = (
-        unit_rows(gallery) if renormalise else np.asarray(gallery, np.float64).reshape(len(gallery), -1)
-    )
-    if rows.shape[1] != candidates.shape[1]:
-        raise NeurodecError(
-            f"The encoder predicts {rows.shape[1]} values but the candidates have {candidates.shape[1]}; "
-            "use the features that the encoder was trained on."
-        )
-    for name, side in (("prediction", rows), ("candidate", candidates)):
-        bad = np.flatnonzero(~np.isfinite(side).all(axis=1))
-        if len(bad):
+    def run(self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None) -> RetrievalRun:
+        """Evaluate one fold; see `Evaluation.run`. Curves are drawn where all subjects share a space."""
+        if not len(study):
             raise NeurodecError(
-                f"{len(bad)} {name}(s), first row {bad[0]}, hold NaN or infinity; check the responses and the "
-                "training loss."
+                'There are no test trials; check that some rows of the table have split "test".'
             )
-    return rows @ candidates.T
+        head, own = self._head(fitted), self._candidates_named(fitted)
+        ridge = fitted.baseline(head)
+        runs = []
+        for space, trials in study.spaces.items():
+            train = fitted.train.spaces.get(space)
+            train = None if train is None else train.average().in_memory()
+            targets = None
+            if train is not None:
+                targets = fitted.targets[head].of(train.table["stimulus"])
+                targets = targets.reshape(len(targets), -1).astype(np.float32)
+                targets = targets - targets.mean(axis=0)
+            in_space = len(study.spaces) == 1
+            evaluation = (
+                self
+                if in_space
+                else replace(self, regions=False, channels=False, windows=None, repetition_curve=False)
+            )
+            runs.append(
+                evaluation.of_trials(
+                    trials,
+                    study.stimuli,
+                    _projected(fitted.system, head, own),
+                    _z_of(fitted.system, head, space),
+                    ridge_features=own,
+                    ridge=None if ridge is None or space not in ridge.spaces else _z_of(ridge, head, space),
+                    train=train,
+                    train_targets=targets,
+                    decoder=fitted.name,
+                    known=self._known(predictions, fitted, head, space),
+                )
+            )
+        return runs[0] if len(runs) == 1 else self._pooled(runs)
+
+    def compared(
+        self, predictions: dict[str, Predictions], test: Study, fitted: Fitted
+    ) -> tuple[np.ndarray, pd.DataFrame, Gallery]:
+        """Return what is ranked: predictions of every test stimulus, their table, and the gallery."""
+        head = self._head(fitted)
+        z, table = self.rows(predictions, head)
+        features = _projected(fitted.system, head, self._candidates_named(fitted))
+        gallery = self.candidates(table, test.stimuli, features)
+        return _centred(fitted.system, head, z), table, gallery
+
+    def _head(self, fitted: Fitted) -> str:
+        return self.head or fitted.system.head
+
+    def _candidates_named(self, fitted: Fitted) -> Features:
+        """Return the targets that candidates are taken from."""
+        name = self.candidates_from or self._head(fitted)
+        if name not in fitted.targets:
+            raise NeurodecError(
+                f"`candidates_from` is {name}, and the recipe has the targets {', '.join(fitted.targets)}; name one."
+            )
+        return fitted.targets[name]
+
+    def _known(self, predictions: dict[str, Predictions], fitted: Fitted, head: str, space: str) -> Known:
+        key = None if self.averaging == "embedding" else (self.n_repetitions, self.seed)
+        found = predictions["single" if key is None else self._averaged]
+        rows = (found.table["space"] == space).to_numpy()
+        return {key: {fitted.name: _centred(fitted.system, head, np.asarray(found.of(head))[rows])}}
+
+    def _pooled(self, runs: list[RetrievalRun]) -> RetrievalRun:
+        """Join the rows of several spaces."""
+        system = Scored.concatenate([run.system for run in runs])
+        others = [
+            Scored.concatenate(parts) if all(part is not None for part in parts) else None
+            for parts in ([run.ridge for run in runs], [run.prestimulus for run in runs])
+        ]
+        return RetrievalRun(system, *others, {"k_way": self._k_way(system)})
+
+    def save(self, run: RetrievalRun, folder: Path) -> None:
+        """Write a fold's evaluation."""
+        run.save(folder)
+
+    def load(self, folder: Path) -> RetrievalRun:
+        """Read a fold's evaluation."""
+        return RetrievalRun.load(folder)
+
+    def results(self, runs: Sequence[RetrievalRun]) -> dict[str, Any]:
+        """Return the sections `retrieval`, `controls` and `baselines` of `results.json`.
+
+        Parameters
+        ----------
+        runs : sequence of RetrievalRun
+            One fold, or several with the same candidates, which are pooled: intervals and p values then resample and
+            permute stimuli, never the rows of single subjects.
+        """
+        system = Scored.concatenate([run.system for run in runs])
+        shuffled = {m: self._shuffled(system, m) for m in (1, 5)}
+        sections: dict[str, Any] = {
+            "retrieval": self.summary(system),
+            "controls": {
+                "shuffled": {
+                    "n_candidates": system.n_candidates,
+                    "top1": float(shuffled[1].mean()),
+                    "top5": float(shuffled[5].mean()),
+                    "chance_top1": chance_top(system.n_candidates),
+                    "ci95_top1": np.quantile(shuffled[1], [0.025, 0.975]).tolist(),
+                    "n_permutations": self.n_permutations,
+                }
+            },
+        }
+        if all(run.prestimulus is not None for run in runs):
+            before = Scored.concatenate([run.prestimulus for run in runs])
+            sections["controls"]["prestimulus"] = {"decoder": "ridge", **self.summary(before)}
+        if all(run.ridge is not None for run in runs):
+            ridge = Scored.concatenate([run.ridge for run in runs])
+            clusters = system.table["stimulus"].to_numpy()
+            against = paired_difference(system.top(), ridge.top(), clusters, self.n_bootstrap, self.seed)
+            sections["baselines"] = {"ridge": {**self.summary(ridge), "encoder_minus_ridge_top1": against}}
+        return sections
+
+    def summary(self, scored: Scored) -> dict[str, Any]:
+        """Return the metrics of one decoder, as `results.json` names them."""
+        top1, top5 = scored.top(1), scored.top(5)
+        null = self._shuffled(scored, 1)
+        return {
+            "n_candidates": scored.n_candidates,
+            "gallery": scored.gallery.kind,
+            "n_repetitions": scored.n_repetitions,
+            "top1": float(top1.mean()),
+            "top5": float(top5.mean()),
+            "chance_top1": chance_top(scored.n_candidates),
+            "chance_top5": chance_top(scored.n_candidates, 5),
+            "ci95_top1": self._interval(top1, scored),
+            "ci95_top5": self._interval(top5, scored),
+            "p_value": permutation_p(float(top1.mean()), null),
+            "median_rank": float(np.median(scored.ranks)),
+            "k_way": self._k_way(scored),
+            **({} if self.pool_size is None else {"pooled": scored.within_pools(self.pool_size, self.seed)}),
+            "per_subject": {
+                subject: self._of_subject(scored, top1, top5, subject)
+                for subject in scored.table["subject"].unique()
+            },
+        }
+
+    def candidates(self, shown_in: pd.DataFrame, stimuli: pd.DataFrame, features: Features) -> Gallery:
+        """Return the gallery: every stimulus of the test split, or, when folds are made later, every one shown."""
+        shown = stimuli[stimuli["split"] == "test"]
+        if shown.empty:
+            shown = stimuli[stimuli["stimulus"].isin(set(shown_in["stimulus"]))]
+        if self.gallery == "stimulus":
+            values = features.values[features.rows(shown["stimulus"].tolist())]
+            return Gallery(values, shown["stimulus"].tolist(), shown["concept"].tolist())
+        others = stimuli[(stimuli["split"] == "gallery") & ~stimuli["stimulus"].isin(set(shown["stimulus"]))]
+        shown = shown.drop_duplicates("concept")
+        values = features.values[features.rows(others["stimulus"].tolist())]
+        centres = concept_centres(values, others["concept"].tolist(), shown["concept"].tolist())
+        return Gallery(centres, shown["stimulus"].tolist(), shown["concept"].tolist(), "concept_centre")
+
+    def _ablations(self, ablation: Ablation) -> dict[str, Any]:
+        in_time = "sfreq" in ablation.test.info
+        groups = ablation.groups(self.regions)
+        curves: dict[str, Any] = {"regions": ablation.regions(groups)}
+        if in_time:
+            if self.windows is not None:
+                curves["windows"] = ablation.windows()
+            if len(groups) > 2:  # of two, leaving one out is the other alone
+                curves["regions_left_out"] = ablation.regions(groups, left_out=True)
+            if self.channels:
+                curves["channels"] = ablation.channels()
+        return curves
+
+    def _k_way(self, scored: Scored) -> list[dict[str, Any]]:
+        return [
+            {
+                "k": k,
+                "top1": float(scored.top(1, k).mean()),
+                "top5": float(scored.top(5, k).mean()),
+                "ci95_top1": self._interval(scored.top(1, k), scored),
+                "chance_top1": chance_top(k),
+                "chance_top5": chance_top(k, 5),
+            }
+            for k in self.k_way
+            if k <= scored.n_candidates
+        ]
+
+    def _interval(self, scores: np.ndarray, scored: Scored) -> list[float]:
+        return interval(scores, scored.table["stimulus"].to_numpy(), self.n_bootstrap, self.seed)
+
+    def _shuffled(self, scored: Scored, m: int) -> np.ndarray:
+        matrix = stimulus_matrix(scored.exchanged_top(m), scored.table["stimulus"].to_numpy())
+        return permuted_scores(matrix, self.n_permutations, self.seed)
+
+    def _of_subject(self, scored: Scored, top1: np.ndarray, top5: np.ndarray, subject: str) -> dict[str, Any]:
+        rows = (scored.table["subject"] == subject).to_numpy()
+        ci95 = interval(top1[rows], scored.table["stimulus"].to_numpy()[rows], self.n_bootstrap, self.seed)
+        return {"top1": float(top1[rows].mean()), "top5": float(top5[rows].mean()), "ci95_top1": ci95}
 
 
-def rank_bounds(similarities: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the best and the worst rank that the true candidate can take, given ties.
-
-    Parameters
-    ----------
-    similarities : ndarray, shape (n, n_candidates)
-    true : ndarray of int, shape (n,) or (n, m)
-        Candidate(s) of each row whose rank is asked.
-
-    Returns
-    -------
-    best, worst : ndarray of int, shape of `true`
-        From 1. Without ties they are equal; their mean is the rank that ties share.
-    """
-    true = np.asarray(true)
-    columns = true if true.ndim == 2 else true[:, None]
-    best, worst = (np.empty(columns.shape, dtype=np.int64) for _ in range(2))
-    n_candidates = similarities.shape[1]
-    for row, wanted in enumerate(columns):  # a sort per row: memory stays at one row
-        ordered = np.sort(similarities[row])
-        score = similarities[row, wanted]
-        best[row] = 1 + n_candidates - np.searchsorted(ordered, score + TIE, side="right")
-        worst[row] = n_candidates - np.searchsorted(ordered, score - TIE, side="left")
-    return best.reshape(true.shape), worst.reshape(true.shape)
+def _centred(system: Predictor, head: str, z: np.ndarray) -> np.ndarray:
+    centre = system.centre(head)
+    return z if centre is None else z - centre.astype(z.dtype)
 
 
-def expected_top(best: np.ndarray, worst: np.ndarray, n_candidates: int, k: int, m: int = 1) -> np.ndarray:
-    """Return the chance that the true candidate is among the top `m` of `k`, over all draws of k - 1 distractors.
-
-    With the true candidate at rank r of N, a draw of k - 1 of the N - 1 others holds j better ones with
-    hypergeometric probability, and the true one is in the top m if j < m. For k = N that is ``r <= m``. Ties are
-    broken at random: the mean over all ranks from best to worst. This is the exact expectation of the published
-    sampled k-way accuracy, without its sampling noise.
-
-    Parameters
-    ----------
-    best, worst : ndarray of int
-        From `rank_bounds`.
-    n_candidates : int
-        N, the size of the full gallery.
-    k : int
-        Size of the drawn gallery, true candidate included.
-    m : int
-        How many guesses are allowed.
-
-    Returns
-    -------
-    ndarray, shape of `best`
-
-    Raises
-    ------
-    NeurodecError
-        If `k` is not between 1 and `n_candidates`.
-    """
-    if not 1 <= k <= n_candidates:
-        raise NeurodecError(f"{k}-way retrieval needs 1 to {n_candidates} candidates; change `k_way`.")
-    ranks = np.arange(1, n_candidates + 1)
-    hit = ranks <= m if k == n_candidates else hypergeom.cdf(m - 1, n_candidates - 1, ranks - 1, k - 1)
-    upto = np.concatenate([[0.0], np.cumsum(hit, dtype=np.float64)])
-    return (upto[worst] - upto[best - 1]) / (worst - best + 1)
+def _projected(system: Predictor, head: str, features: Features) -> Features:
+    """Return targets as the system compares them with a head."""
+    return replace(features, values=system.project(head, np.asarray(features.values)).astype(np.float32))
 
 
-def chance_top(k: int, m: int = 1) -> float:
-    """Return the chance that a guess among `k` candidates has the true one in its top `m`."""
-    return min(m, k) / k
+def _z_of(system: Predictor, head: str, space: str) -> Predict:
+    """Return a function from trials of a space to what a head predicts of them."""
 
+    def predict(trials: Trials) -> np.ndarray:
+        found = system.predict(Study.of(trials, space=space))
+        return _centred(system, head, found.of(head))
 
-def top_candidates(similarities: np.ndarray, k: int = 5) -> np.ndarray:
-    """Return the `k` most similar candidates per row, best first, shape (n, k); ties in gallery order."""
-    rounded = -np.round(similarities, 10)
-    return np.argsort(rounded, axis=1, kind="stable")[:, :k]
-
-
-def pooled_retrieval(scores: np.ndarray, pools: np.ndarray) -> dict[str, np.ndarray]:
-    """Score retrieval both ways within pools of paired rows, as the NSD literature reports it.
-
-    Used by MindEye, MindBridge and Brain-Diffuser with 30 pools of 300.
-
-    Parameters
-    ----------
-    scores : ndarray, shape (n, n)
-        Similarity of every response (rows) with every image (columns); response i saw image i.
-    pools : ndarray of int, shape (n_pools, pool)
-        Rows that make up each pool.
-
-    Returns
-    -------
-    dict of ndarray, shape (n_pools,)
-        `image_retrieval`: share of responses whose best image is their own; `image_retrieval_top5`;
-        `brain_retrieval`: share of images whose best response is their own. Chance is 1 / pool.
-    """
-    diagonal = np.arange(pools.shape[1])
-    shares: dict[str, list[float]] = {
-        "image_retrieval": [],
-        "image_retrieval_top5": [],
-        "brain_retrieval": [],
-    }
-    for pool in pools:
-        block = scores[np.ix_(pool, pool)]
-        for name, side, m in (
-            ("image_retrieval", block, 1),
-            ("image_retrieval_top5", block, 5),
-            ("brain_retrieval", block.T, 1),
-        ):
-            ranks = rank_bounds(side, diagonal)
-            shares[name].append(float(expected_top(*ranks, len(pool), len(pool), m).mean()))
-    return {name: np.asarray(values) for name, values in shares.items()}
+    return predict

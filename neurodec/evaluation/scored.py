@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from neurodec.errors import NeurodecError, reading
-from neurodec.evaluation.retrieval import (
+from neurodec.evaluation.similarity import (
     Gallery,
     expected_top,
     pooled_retrieval,
@@ -182,8 +182,8 @@ class RetrievalRun:
 
     Parameters
     ----------
-    encoder : Scored
-        The decoder that the recipe is about.
+    system : Scored
+        What the recipe is about.
     ridge : Scored, optional
         The linear baseline on the same test rows.
     prestimulus : Scored, optional
@@ -192,18 +192,18 @@ class RetrievalRun:
         `repetitions`, `windows`, `regions`, `regions_left_out`, `channels`, `k_way`: lists of dicts.
     """
 
-    encoder: Scored
+    system: Scored
     ridge: Scored | None
     prestimulus: Scored | None
     curves: dict[str, Any]
 
     def save(self, folder: str | Path) -> None:
         """Write the folder in one step: `similarity.npy`, `ranks.csv`, `candidates.csv`, `curves.json`, ..."""
-        gallery = self.encoder.gallery
+        gallery = self.system.gallery
         with atomic_path(folder) as partial:
             partial.mkdir()
             for name, scored in (
-                ("", self.encoder),
+                ("", self.system),
                 ("ridge_", self.ridge),
                 ("prestimulus_", self.prestimulus),
             ):
@@ -213,7 +213,7 @@ class RetrievalRun:
             candidates = pd.DataFrame({"stimulus": list(gallery.stimuli), "concept": list(gallery.concepts)})
             write_table(partial / "candidates.csv", candidates)
             write_json(partial / "curves.json", self.curves)
-            about = {"gallery": gallery.kind, "n_repetitions": self.encoder.n_repetitions}
+            about = {"gallery": gallery.kind, "n_repetitions": self.system.n_repetitions}
             write_json(partial / "about.json", about)
 
     @classmethod

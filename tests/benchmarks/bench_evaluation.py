@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from neurodec.encoders import ATM
-from neurodec.evaluation.retrieval import expected_top, rank_bounds, similarity
+from neurodec.evaluation.similarity import expected_top, rank_bounds, similarity
 from neurodec.evaluation.statistics import interval, permutation_p, permuted_scores, stimulus_matrix
 
 K_WAY = (2, 4, 10, 50, 100, 200)

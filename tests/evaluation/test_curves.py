@@ -7,7 +7,7 @@ from neurodec.data import Trials
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import curves
 from neurodec.evaluation.curves import Ablation, averages, predict_rows, repetition_counts, repetition_curve
-from neurodec.evaluation.protocol import Retrieval
+from neurodec.evaluation.retrieval import Retrieval
 
 
 @pytest.fixture

@@ -1,188 +1,189 @@
-from itertools import combinations
+import json
 
 import numpy as np
-import pandas as pd
 import pytest
+from jsonargparse import ArgumentParser
 
 from neurodec.errors import NeurodecError
-from neurodec.evaluation.retrieval import (
-    Gallery,
-    chance_top,
-    concept_centres,
-    expected_top,
-    pooled_retrieval,
-    rank_bounds,
-    similarity,
-    top_candidates,
-)
+from neurodec.evaluation.retrieval import Retrieval
+from neurodec.evaluation.scored import RetrievalRun
+
+FAST = {"n_bootstrap": 500, "n_permutations": 499}
 
 
-def sampled_top(scores, true, k, m, rng, n_draws):
-    """The published scheme: draw k - 1 distractors, rank, count; ties broken at random."""
-    hits = np.zeros(len(scores))
-    for _ in range(n_draws):
-        for row, target in enumerate(true):
-            others = np.delete(np.arange(scores.shape[1]), target)
-            drawn = rng.choice(others, k - 1, replace=False)
-            rivals = scores[row, drawn]
-            ahead = (rivals > scores[row, target]).sum() + rng.integers(
-                (rivals == scores[row, target]).sum() + 1
-            )
-            hits[row] += ahead < m
-    return hits / n_draws
+@pytest.fixture(scope="module")
+def run(recording):
+    def weaker(trials):
+        # a baseline that reads one of the two channels
+        weights = recording.weights.reshape(7, 35, -1).copy()
+        weights[5] = 0
+        return trials.responses.reshape(len(trials), -1) @ weights.reshape(7 * 35, -1)
 
-
-@pytest.mark.parametrize(("k", "m"), [(2, 1), (4, 1), (10, 1), (10, 5), (20, 5), (30, 1), (30, 5)])
-def test_expected_top_is_the_mean_of_sampled_draws(rng, k, m):
-    scores = np.round(rng.standard_normal((8, 30)), 1)  # rounded: ties happen
-    true = rng.integers(30, size=8)
-    n_draws = 800
-    exact = expected_top(*rank_bounds(scores, true), 30, k, m)
-    error = 4 * np.sqrt(0.25 / n_draws)
-    np.testing.assert_allclose(sampled_top(scores, true, k, m, rng, n_draws), exact, atol=error)
-
-
-@pytest.mark.parametrize("m", [1, 2])
-def test_expected_top_counts_every_subset(rng, m):
-    scores = rng.standard_normal(7)
-    exact = expected_top(*rank_bounds(scores[None], np.array([3])), 7, 4, m)
-    others = [0, 1, 2, 4, 5, 6]
-    hits = [(scores[list(drawn)] > scores[3]).sum() < m for drawn in combinations(others, 3)]
-    assert exact == pytest.approx(np.mean(hits), abs=1e-12)
-
-
-def test_expected_top_of_guessing_is_chance():
-    n = 50
-    ranks = np.arange(1, n + 1)  # uniformly distributed ranks, as blind guessing gives
-    for k in (2, 10, 50):
-        for m in (1, 5):
-            assert expected_top(ranks, ranks, n, k, m).mean() == pytest.approx(chance_top(k, m), abs=1e-12)
-
-
-def test_full_gallery_scores_are_exact_zeros_and_ones(rng):
-    best = rng.integers(1, 200, size=500)
-    assert set(expected_top(best, best, 200, 200)) <= {0.0, 1.0}
-    assert expected_top(best, best, 200, 200, 5).sum() == (best <= 5).sum()
-
-
-def test_too_large_a_k_is_refused():
-    with pytest.raises(NeurodecError, match="201-way"):
-        expected_top(np.array([1]), np.array([1]), 200, 201)
-
-
-def test_ties_share_their_ranks():
-    scores = np.array([[0.5, 0.9, 0.5, 0.5, 0.1]])
-    best, worst = rank_bounds(scores, np.array([0]))
-    assert (best[0], worst[0]) == (2, 4)
-    assert expected_top(best, worst, 5, 5, 2) == pytest.approx(1 / 3)
-    constant = np.zeros((1, 10))  # a decoder that says the same of all candidates is at chance, not at 100 %
-    assert expected_top(*rank_bounds(constant, np.array([0])), 10, 10) == pytest.approx(0.1)
-
-
-def test_equal_candidates_tie_whatever_the_batching(rng):
-    gallery = rng.standard_normal((33, 257)).astype(np.float32)
-    gallery[20] = gallery[7]
-    z = (gallery[[7] * 40] + 0.5 * rng.standard_normal((40, 257))).astype(np.float32)
-    best, worst = rank_bounds(similarity(z, gallery), np.full(40, 7))
-    assert (best == 1).all()
-    assert (worst == 2).all()
-    for size in (1, 3, 7):
-        scores = np.concatenate(
-            [similarity(z[start : start + size], gallery) for start in range(0, 40, size)]
-        )
-        again = rank_bounds(scores, np.full(40, 7))
-        np.testing.assert_array_equal(again, (best, worst))
-        np.testing.assert_array_equal(top_candidates(scores), top_candidates(similarity(z, gallery)))
-
-
-def test_ranks_of_several_columns_equal_ranks_one_by_one(rng):
-    scores = np.round(rng.standard_normal((6, 9)), 1)
-    columns = np.broadcast_to(np.arange(9), (6, 9))
-    best, worst = rank_bounds(scores, columns)
-    for column in range(9):
-        np.testing.assert_array_equal(
-            rank_bounds(scores, columns[:, column]), (best[:, column], worst[:, column])
-        )
-
-
-def test_similarity_is_the_cosine_of_flattened_tokens(rng):
-    z, gallery = rng.standard_normal((3, 4, 5)), rng.standard_normal((6, 4, 5))
-    expected = np.corrcoef(z[1].ravel() - z[1].mean(), gallery[2].ravel() - gallery[2].mean())[0, 1]
-    centred = similarity((z - z.mean((1, 2), keepdims=True)), gallery - gallery.mean((1, 2), keepdims=True))
-    assert centred[1, 2] == pytest.approx(expected)
-    np.testing.assert_allclose(similarity(7 * z, gallery), similarity(z, 0.1 * gallery))
-    assert not similarity(np.zeros((1, 5)), rng.standard_normal((2, 5))).any()
-
-
-def test_bad_predictions_are_named(rng):
-    z, gallery = rng.standard_normal((4, 5)), rng.standard_normal((3, 5))
-    with pytest.raises(NeurodecError, match="5 values but the candidates have 6"):
-        similarity(z, rng.standard_normal((3, 6)))
-    z[2, 1] = np.nan
-    with pytest.raises(NeurodecError, match="first row 2"):
-        similarity(z, gallery)
-
-
-def test_concept_centres_are_means_of_the_other_images():
-    values = np.array([[1.0, 0.0], [3.0, 0.0], [0.0, 5.0], [9.0, 9.0]])
-    centres = concept_centres(values, ["cup", "cup", "fish", "tree"], ["fish", "cup"])
-    np.testing.assert_array_equal(centres, [[0, 5], [2, 0]])
-    with pytest.raises(NeurodecError, match="first key, have no image"):
-        concept_centres(values, ["cup", "cup", "fish", "tree"], ["cup", "key"])
-
-
-def test_gallery_finds_the_true_candidate_by_stimulus_or_concept():
-    table = pd.DataFrame({"stimulus": ["b1", "a1"], "concept": ["b", "a"]})
-    values = np.eye(2)
-    np.testing.assert_array_equal(Gallery(values, ["a1", "b1"], ["a", "b"]).true_index(table), [1, 0])
-    centres = Gallery(values, ["a9", "b9"], ["a", "b"], "concept_centre")
-    np.testing.assert_array_equal(centres.true_index(table), [1, 0])
-    with pytest.raises(NeurodecError, match="first b1, are not among"):
-        Gallery(values, ["a1", "c1"], ["a", "c"]).true_index(table)
-
-
-def test_real_concept_centres_find_their_image(shared):
-    folder = shared / "data" / "things-test-clip-vitl14"
-    centres = np.load(folder / "center_clip.npy")
-    images = np.load(folder / "clip_feature_maps_test.npy")  # (200, 1, 768)
-    scores = similarity(centres, images)
-    ranks = rank_bounds(scores, np.arange(200))
-    assert expected_top(*ranks, 200, 200).mean() == pytest.approx(0.925)
-    assert expected_top(*ranks, 200, 200, 5).mean() > 0.98
-    # Shrinking galleries only get easier, from this score to certainty.
-    curve = [expected_top(*ranks, 200, k).mean() for k in (200, 100, 50, 10, 4, 2)]
-    assert curve == sorted(curve)
-    # The other way round, with the centres at unit length and, as in NICE's published code, at their own.
-    for renormalise, top1 in ((True, 0.98), (False, 0.95)):
-        scores = similarity(images, centres, renormalise=renormalise)
-        assert expected_top(*rank_bounds(scores, np.arange(200)), 200, 200).mean() == pytest.approx(top1)
-
-
-@pytest.mark.parametrize("name", ["metrics-retrieval", "metrics-retrieval-300"])
-def test_pooled_retrieval_equals_the_golden_values(shared, name):
-    folder = shared / "parity" / name
-    case, golden = pd.read_json(folder / "case.json", typ="series"), np.load(folder / "golden.npz")
-
-    def draw(seed, shape):
-        return np.random.Generator(np.random.PCG64(seed)).standard_normal(shape).astype("float32")
-
-    image, noise = (draw(**case["inputs"][side]) for side in ("image", "noise"))
-    keys, options = case["inputs"]["subset_keys"], case["constructor"]
-    pools = np.stack(
-        [
-            np.argsort(draw(keys["seed"] + k, keys["shape"]), kind="stable")[: options["pool"]]
-            for k in range(options["repetitions"])
-        ]
+    return Retrieval(**FAST).of_trials(
+        recording.test,
+        recording.stimuli,
+        recording.features,
+        recording.predict,
+        ridge=weaker,
+        train=recording.train,
+        train_targets=recording.train_targets,
+        decoder="known",
     )
-    brain = options["gain"] * image + noise
-    scores = similarity(brain, image)
-    shares = pooled_retrieval(scores, pools)
-    whole = pooled_retrieval(scores, np.arange(len(image))[None])
-    np.testing.assert_array_equal(pools[0][:20], golden["first_subset"])
-    for key, share in shares.items():
-        np.testing.assert_allclose(share, golden[key], atol=case["tolerance"])
-    for key in ("image_retrieval", "brain_retrieval"):
-        assert shares[key].mean() == pytest.approx(golden[f"{key}_mean"][0], abs=case["tolerance"])
-    assert whole["image_retrieval"][0] == pytest.approx(
-        golden["full_pool_image_top1"][0], abs=case["tolerance"]
+
+
+@pytest.fixture(scope="module")
+def results(run):
+    return Retrieval(**FAST).results([run])
+
+
+def test_results_have_the_documented_names(results):
+    assert set(results) == {"retrieval", "controls", "baselines"}
+    named = {"n_candidates", "gallery", "top1", "top5", "chance_top1", "ci95_top1", "p_value", "median_rank"}
+    for part in (results["retrieval"], results["baselines"]["ridge"], results["controls"]["prestimulus"]):
+        assert named <= set(part)
+        assert set(part["per_subject"]) == {"01", "02"}
+    assert json.loads(json.dumps(results)) == results
+
+
+def test_numbers_of_the_known_decoder(results, run):
+    retrieval = results["retrieval"]
+    assert retrieval["n_candidates"] == 30
+    assert retrieval["n_repetitions"] == 6
+    assert retrieval["chance_top1"] == pytest.approx(1 / 30)
+    assert retrieval["top1"] == pytest.approx((run.system.ranks == 1).mean())
+    assert retrieval["top5"] == pytest.approx((run.system.ranks <= 5).mean())
+    assert retrieval["ci95_top1"][0] < retrieval["top1"] < retrieval["ci95_top1"][1]
+    assert retrieval["p_value"] == pytest.approx(1 / 500)  # the least that 499 permutations can say
+    mean = np.mean([subject["top1"] for subject in retrieval["per_subject"].values()])
+    assert mean == pytest.approx(retrieval["top1"])
+    assert [point["k"] for point in retrieval["k_way"]] == [2, 4, 10]  # 50 and more exceed the gallery
+
+
+def test_controls_are_at_chance_and_the_baseline_below(results):
+    shuffled = results["controls"]["shuffled"]
+    assert shuffled["ci95_top1"][0] <= 1 / 30 <= shuffled["ci95_top1"][1]
+    assert shuffled["top1"] == pytest.approx(1 / 30, abs=0.004)
+    assert results["controls"]["prestimulus"]["p_value"] > 0.01
+    against = results["baselines"]["ridge"]["encoder_minus_ridge_top1"]
+    assert against["difference"] == pytest.approx(
+        results["retrieval"]["top1"] - results["baselines"]["ridge"]["top1"]
     )
+    assert against["ci95"][0] > 0
+
+
+def test_shuffling_responses_before_the_decoder_gives_the_same_null(recording, results):
+    """The control exchanges embeddings; here whole responses go through the decoder in another order."""
+    averaged = recording.test.average().select(slice(0, 30))
+    retrieval = Retrieval(**FAST)
+    gallery = retrieval.candidates(averaged, recording.stimuli, recording.features)
+    rng = np.random.default_rng(1)
+    means = []
+    for _ in range(200):
+        shuffled = averaged.select(rng.permutation(30))
+        found = np.argmax(
+            gallery.values @ recording.predict(shuffled).T / np.linalg.norm(gallery.values, axis=1)[:, None],
+            axis=0,
+        )
+        means.append((found == np.arange(30)).mean())
+    low, high = results["controls"]["shuffled"]["ci95_top1"]
+    assert low <= np.mean(means) <= high
+    assert np.mean(means) == pytest.approx(results["controls"]["shuffled"]["top1"], abs=0.01)
+
+
+def test_saved_runs_give_the_same_results(run, results, tmp_path):
+    run.save(tmp_path / "evaluation" / "fold")
+    names = {path.name for path in (tmp_path / "evaluation" / "fold").iterdir()}
+    assert {"similarity.npy", "ranks.csv", "curves.json"} <= names
+    again = RetrievalRun.load(tmp_path / "evaluation" / "fold")
+    assert Retrieval(**FAST).results([again]) == results
+    table = again.system.rank_table()
+    assert list(table)[:4] == ["subject", "stimulus", "concept", "rank"]
+    assert (table["top1"] == table["stimulus"]).mean() == pytest.approx(results["retrieval"]["top1"])
+    (tmp_path / "evaluation" / "fold" / "similarity.npy").write_bytes(b"\x93NUMPY cut")
+    with pytest.raises(NeurodecError, match="is damaged"):
+        RetrievalRun.load(tmp_path / "evaluation" / "fold")
+
+
+def test_folds_are_pooled_by_stimulus(recording, results):
+    """One fold per subject, pooled, is the same as both subjects in one fold."""
+    retrieval = Retrieval(**FAST, repetition_curve=False, windows=None, regions=False, channels=False)
+    folds = [
+        retrieval.of_trials(
+            recording.test.select(recording.test.table["subject"] == subject),
+            recording.stimuli,
+            recording.features,
+            recording.predict,
+        )
+        for subject in ("01", "02")
+    ]
+    assert retrieval.results(folds)["retrieval"] == results["retrieval"]
+    assert folds[0].curves["regions"] == folds[0].curves["repetitions"] == []
+    assert "baselines" not in retrieval.results(folds)
+
+
+def test_concept_centres_make_a_harder_gallery_without_the_stimulus(recording):
+    retrieval = Retrieval(gallery="concept_centre", **FAST)
+    gallery = retrieval.candidates(recording.test, recording.stimuli, recording.features)
+    rows = recording.features.rows(["t4-2", "t4-3"])
+    place = gallery.concepts.index("t4")
+    np.testing.assert_allclose(gallery.values[place], recording.features.values[rows].mean(axis=0), rtol=1e-6)
+    assert gallery.stimuli[place] == "t4-1"
+    run = retrieval.of_trials(recording.test, recording.stimuli, recording.features, recording.predict)
+    assert retrieval.results([run])["retrieval"]["gallery"] == "concept_centre"
+    assert retrieval.results([run])["retrieval"]["top1"] > 0.3
+
+
+def test_all_test_stimuli_stay_candidates_when_some_trials_are_missing(recording):
+    some = recording.test.select(recording.test.table["stimulus"].isin(["t1-1", "t2-1"]))
+    assert len(Retrieval().candidates(some, recording.stimuli, recording.features).stimuli) == 30
+
+
+def test_bad_input_is_told_in_one_sentence(recording):
+    retrieval = Retrieval(**FAST)
+    arguments = (recording.stimuli, recording.features, recording.predict)
+    with pytest.raises(NeurodecError, match="no test trials"):
+        retrieval.of_trials(recording.test.select([]), *arguments)
+    with pytest.raises(NeurodecError, match="fewer than the 7 repetitions"):
+        Retrieval(n_repetitions=7).of_trials(recording.test, *arguments)
+
+
+def test_a_recipe_can_write_every_form(tmp_path):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Retrieval, "evaluation")
+    text = """
+evaluation:
+  gallery: concept_centre
+  k_way: [2, 50]
+  repetition_curve: [1, 2]
+  windows: null
+  regions: {back: [O1, Oz]}
+"""
+    (tmp_path / "recipe.yaml").write_text(text)
+    parsed = parser.instantiate_classes(parser.parse_path(tmp_path / "recipe.yaml")).evaluation
+    assert parsed == Retrieval(
+        "concept_centre", k_way=[2, 50], repetition_curve=[1, 2], windows=None, regions={"back": ["O1", "Oz"]}
+    )
+    assert (
+        parser.instantiate_classes(parser.parse_string("evaluation: {regions: false}")).evaluation.regions
+        is False
+    )
+
+
+def test_pools_are_scored_both_ways(run):
+    """With pools as large as the test set, image retrieval is top-1 and nothing varies."""
+    whole = Retrieval(**FAST, pool_size=30).results([run])["retrieval"]
+    pooled = whole["pooled"]
+    assert pooled["image_retrieval"]["mean"] == pytest.approx(whole["top1"])
+    assert pooled["image_retrieval_top5"]["mean"] == pytest.approx(whole["top5"])
+    assert pooled["image_retrieval"]["sd"] == pytest.approx(0, abs=1e-12)
+    assert 1 / 30 < pooled["brain_retrieval"]["mean"] <= 1
+    small = Retrieval(**FAST, pool_size=10).results([run])["retrieval"]
+    expected = next(point["top1"] for point in small["k_way"] if point["k"] == 10)
+    assert small["pooled"]["image_retrieval"]["mean"] == pytest.approx(expected, abs=0.03)
+    assert small["pooled"]["chance"] == 0.1
+    assert small["pooled"]["n_pools"] == 30
+
+
+def test_pools_larger_than_the_test_set_are_refused(run):
+    with pytest.raises(NeurodecError, match="`pool_size` is 31, and subject 01 saw 30 test stimuli"):
+        Retrieval(**FAST, pool_size=31).results([run])

@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import kstest
 
 from neurodec.errors import NeurodecError
-from neurodec.evaluation.retrieval import expected_top, rank_bounds
+from neurodec.evaluation.similarity import expected_top, rank_bounds
 from neurodec.evaluation.statistics import (
     bootstrap,
     interval,

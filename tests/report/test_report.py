@@ -13,8 +13,8 @@ from PIL import Image
 
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Retrieval, RetrievalRun
-from neurodec.evaluation.retrieval import Gallery
 from neurodec.evaluation.scored import Scored
+from neurodec.evaluation.similarity import Gallery
 from neurodec.files import read_json, write_json
 from neurodec.report import plots, write_report
 

@@ -1,0 +1,254 @@
+"""Find the stimulus among candidates: similarities, ranks, and every k-way score from one forward pass.
+
+The published evaluations draw distractors at random and run the encoder again for every k, with batches of one. Both
+are unnecessary: the similarity of every response with every candidate is known after one pass, and the expected score
+over all possible draws of distractors has a closed form in the rank of the true candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy.stats import hypergeom
+
+from neurodec.errors import NeurodecError
+
+# Cosines closer than this are tied. Far below what float32 embeddings resolve and far above the rounding of the
+# float64 product, so that equal candidates tie whatever the batching.
+TIE = 1e-10
+GalleryKind = Literal["stimulus", "concept_centre"]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Candidates for retrieval.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_candidates, D) or (n_candidates, n_tokens, D)
+        One embedding per candidate.
+    stimuli : sequence of str
+        The stimulus that stands for each candidate (for a concept centre: the one shown).
+    concepts : sequence of str
+        The concept of each candidate.
+    kind : {"stimulus", "concept_centre"}
+        What a candidate is.
+    """
+
+    values: np.ndarray
+    stimuli: Sequence[str]
+    concepts: Sequence[str]
+    kind: GalleryKind = "stimulus"
+
+    def true_index(self, table: pd.DataFrame) -> np.ndarray:
+        """Return the candidate that belongs to each row of a trial table, shape (n_rows,).
+
+        Raises
+        ------
+        NeurodecError
+            If a row has no candidate.
+        """
+        column, names = (
+            ("concept", self.concepts) if self.kind == "concept_centre" else ("stimulus", self.stimuli)
+        )
+        index = pd.Index(names).get_indexer(table[column])
+        if (index < 0).any():
+            missing = table[column].to_numpy()[index < 0]
+            raise NeurodecError(
+                f"{len(set(missing))} tested {column}(s), first {missing[0]}, are not among the "
+                f"{len(names)} retrieval candidates; add them to the stimulus table."
+            )
+        return index
+
+
+def concept_centres(values: np.ndarray, concepts: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
+    """Return the mean embedding of each wanted concept.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_images, ...)
+        Embeddings of images that were *not* shown: leave the stimulus itself out, as NICE (Song et al. 2024) does.
+    concepts : sequence of str
+        Concept of each image.
+    wanted : sequence of str
+        Concepts, in the order of the result.
+
+    Returns
+    -------
+    ndarray, shape (len(wanted), ...), float64; not brought to unit length
+
+    Raises
+    ------
+    NeurodecError
+        If a concept has no image.
+    """
+    codes = pd.Index(wanted).get_indexer(np.asarray(concepts))
+    counts = np.bincount(codes[codes >= 0], minlength=len(wanted))
+    if (counts == 0).any():
+        first = wanted[int(np.argmin(counts > 0))]
+        raise NeurodecError(
+            f"{(counts == 0).sum()} concept(s), first {first}, have no image besides the shown one; add images with "
+            'split "gallery" to the stimulus table or use gallery: stimulus.'
+        )
+    centres = np.zeros((len(wanted), *values.shape[1:]))
+    np.add.at(centres, codes[codes >= 0], values[codes >= 0])
+    return centres / counts.reshape(-1, *[1] * (values.ndim - 1))
+
+
+def unit_rows(values: np.ndarray) -> np.ndarray:
+    """Return float64 rows of unit length, tokens flattened; rows of zeros stay zero."""
+    flat = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+
+
+def similarity(z: np.ndarray, gallery: np.ndarray, *, renormalise: bool = True) -> np.ndarray:
+    """Return how similar every prediction is to every candidate.
+
+    Parameters
+    ----------
+    z : ndarray, shape (n_test, D) or (n_test, n_tokens, D)
+        Predicted embeddings, of any length: they are brought to unit length.
+    gallery : ndarray, shape (n_candidates, D) or (n_candidates, n_tokens, D)
+    renormalise : bool
+        Cosine. False leaves the candidates' lengths in the product, as NICE's published code does with its concept
+        centres, which favours concepts whose images are alike.
+
+    Returns
+    -------
+    ndarray, shape (n_test, n_candidates), float64
+
+    Raises
+    ------
+    NeurodecError
+        If the widths differ, or a prediction or candidate is not finite.
+    """
+    rows = unit_rows(z)
+    candidates = (
+        unit_rows(gallery) if renormalise else np.asarray(gallery, np.float64).reshape(len(gallery), -1)
+    )
+    if rows.shape[1] != candidates.shape[1]:
+        raise NeurodecError(
+            f"The encoder predicts {rows.shape[1]} values but the candidates have {candidates.shape[1]}; "
+            "use the features that the encoder was trained on."
+        )
+    for name, side in (("prediction", rows), ("candidate", candidates)):
+        bad = np.flatnonzero(~np.isfinite(side).all(axis=1))
+        if len(bad):
+            raise NeurodecError(
+                f"{len(bad)} {name}(s), first row {bad[0]}, hold NaN or infinity; check the responses and the "
+                "training loss."
+            )
+    return rows @ candidates.T
+
+
+def rank_bounds(similarities: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best and the worst rank that the true candidate can take, given ties.
+
+    Parameters
+    ----------
+    similarities : ndarray, shape (n, n_candidates)
+    true : ndarray of int, shape (n,) or (n, m)
+        Candidate(s) of each row whose rank is asked.
+
+    Returns
+    -------
+    best, worst : ndarray of int, shape of `true`
+        From 1. Without ties they are equal; their mean is the rank that ties share.
+    """
+    true = np.asarray(true)
+    columns = true if true.ndim == 2 else true[:, None]
+    best, worst = (np.empty(columns.shape, dtype=np.int64) for _ in range(2))
+    n_candidates = similarities.shape[1]
+    for row, wanted in enumerate(columns):  # a sort per row: memory stays at one row
+        ordered = np.sort(similarities[row])
+        score = similarities[row, wanted]
+        best[row] = 1 + n_candidates - np.searchsorted(ordered, score + TIE, side="right")
+        worst[row] = n_candidates - np.searchsorted(ordered, score - TIE, side="left")
+    return best.reshape(true.shape), worst.reshape(true.shape)
+
+
+def expected_top(best: np.ndarray, worst: np.ndarray, n_candidates: int, k: int, m: int = 1) -> np.ndarray:
+    """Return the chance that the true candidate is among the top `m` of `k`, over all draws of k - 1 distractors.
+
+    With the true candidate at rank r of N, a draw of k - 1 of the N - 1 others holds j better ones with
+    hypergeometric probability, and the true one is in the top m if j < m. For k = N that is ``r <= m``. Ties are
+    broken at random: the mean over all ranks from best to worst. This is the exact expectation of the published
+    sampled k-way accuracy, without its sampling noise.
+
+    Parameters
+    ----------
+    best, worst : ndarray of int
+        From `rank_bounds`.
+    n_candidates : int
+        N, the size of the full gallery.
+    k : int
+        Size of the drawn gallery, true candidate included.
+    m : int
+        How many guesses are allowed.
+
+    Returns
+    -------
+    ndarray, shape of `best`
+
+    Raises
+    ------
+    NeurodecError
+        If `k` is not between 1 and `n_candidates`.
+    """
+    if not 1 <= k <= n_candidates:
+        raise NeurodecError(f"{k}-way retrieval needs 1 to {n_candidates} candidates; change `k_way`.")
+    ranks = np.arange(1, n_candidates + 1)
+    hit = ranks <= m if k == n_candidates else hypergeom.cdf(m - 1, n_candidates - 1, ranks - 1, k - 1)
+    upto = np.concatenate([[0.0], np.cumsum(hit, dtype=np.float64)])
+    return (upto[worst] - upto[best - 1]) / (worst - best + 1)
+
+
+def chance_top(k: int, m: int = 1) -> float:
+    """Return the chance that a guess among `k` candidates has the true one in its top `m`."""
+    return min(m, k) / k
+
+
+def top_candidates(similarities: np.ndarray, k: int = 5) -> np.ndarray:
+    """Return the `k` most similar candidates per row, best first, shape (n, k); ties in gallery order."""
+    rounded = -np.round(similarities, 10)
+    return np.argsort(rounded, axis=1, kind="stable")[:, :k]
+
+
+def pooled_retrieval(scores: np.ndarray, pools: np.ndarray) -> dict[str, np.ndarray]:
+    """Score retrieval both ways within pools of paired rows, as the NSD literature reports it.
+
+    Used by MindEye, MindBridge and Brain-Diffuser with 30 pools of 300.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (n, n)
+        Similarity of every response (rows) with every image (columns); response i saw image i.
+    pools : ndarray of int, shape (n_pools, pool)
+        Rows that make up each pool.
+
+    Returns
+    -------
+    dict of ndarray, shape (n_pools,)
+        `image_retrieval`: share of responses whose best image is their own; `image_retrieval_top5`;
+        `brain_retrieval`: share of images whose best response is their own. Chance is 1 / pool.
+    """
+    diagonal = np.arange(pools.shape[1])
+    shares: dict[str, list[float]] = {
+        "image_retrieval": [],
+        "image_retrieval_top5": [],
+        "brain_retrieval": [],
+    }
+    for pool in pools:
+        block = scores[np.ix_(pool, pool)]
+        for name, side, m in (
+            ("image_retrieval", block, 1),
+            ("image_retrieval_top5", block, 5),
+            ("brain_retrieval", block.T, 1),
+        ):
+            ranks = rank_bounds(side, diagonal)
+            shares[name].append(float(expected_top(*ranks, len(pool), len(pool), m).mean()))
+    return {name: np.asarray(values) for name, values in shares.items()}
