@@ -192,6 +192,10 @@ class Retrieval(Evaluation):
             return {"single": test}
         return {self._averaged: test.average(self.n_repetitions, seed=self.seed)}
 
+    def compared_heads(self, head: str) -> list[str]:
+        """Return the head that is ranked."""
+        return [self.head or head]
+
     @property
     def _averaged(self) -> str:
         return f"averaged-{self.n_repetitions or 'all'}-{self.seed}"

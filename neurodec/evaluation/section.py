@@ -78,6 +78,10 @@ class Evaluation(ABC):
         """Return the trials to predict beforehand, single or averaged, by a name that tells which."""
         return {}
 
+    def compared_heads(self, head: str) -> list[str]:
+        """Return the heads for which a linear baseline is wanted, given the one that the system compares."""
+        return []
+
     @abstractmethod
     def run(self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None) -> Any:
         """Evaluate one fold.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +169,7 @@ class Run:
                 self.stamps[f"targets {name}"] = key
 
     def fit(self, processes: Processes) -> None:
-        """Fit one system per fold and seed into ``OUT/models`` and ``OUT/checkpoints``."""
+        """Fit one system per fold and seed, and its linear baseline, into ``OUT/models`` and ``OUT/checkpoints``."""
         sections = sections_of(self.recipe)
         names = ("encoder", "objective", "optimizer", "lr_scheduler", "stages", "system", "data", "trainer")
         wanted = [sections.get(name) for name in (*names, "protocol", "selection", "seeds")]
@@ -182,6 +182,10 @@ class Run:
         self.stamps["fit"] = key
         processes.ready()
         self.train(processes.n_started)
+        for fold in self.folds:
+            for evaluation in self.evaluations.values():
+                for head in evaluation.compared_heads(self.system(fold).head):
+                    self._baseline(fold, head)
         files = {
             (fold.name, file.parent.name if file.parent.name != fold.name else ""): file
             for fold in self.folds
@@ -340,15 +344,17 @@ class Run:
         system = self.system(fold)
         train = self.study.part("train", fold.train)
         named = self.recipe.get("encoder") or self.recipe.get("system")
+        name = named.class_path.rpartition(".")[2]
+        return Fitted(name, system, train, self.features, partial(self._baseline, fold))
 
-        def baseline(head: str) -> RidgeSystem | None:
-            if isinstance(system, RidgeSystem):
-                return None
-            ridge = RidgeSystem(head=head, targets=[head], data=self.objects.data or TrainingData())
-            ridge.fit(train, self.features, self.out, f"{fold.name}.ridge-{head}")
-            return ridge
-
-        return Fitted(named.class_path.rpartition(".")[2], system, train, self.features, baseline)
+    def _baseline(self, fold: Fold, head: str) -> RidgeSystem | None:
+        """Return the linear baseline of a fold for a head, fitted once; none beside ridge itself."""
+        if isinstance(self.system(fold), RidgeSystem):
+            return None
+        ridge = RidgeSystem(head=head, targets=[head], data=self.objects.data or TrainingData())
+        train = self.study.part("train", fold.train)
+        ridge.fit(train, self.features, self.out, f"{fold.name}.ridge-{head}")
+        return ridge
 
     def _evaluation_key(self, name: str) -> str:
         section = sections_of(self.recipe)["evaluation"]

@@ -82,6 +82,16 @@ def test_several_evaluations_and_seeds(home):
     assert "Over 2 seeds" in page
 
 
+def test_the_baseline_is_fitted_with_the_system_and_not_while_scoring(home, monkeypatch):
+    write_recipe(home.parent / "recipe.yaml", protocol="joint", **LEARNT)
+    for verb in ("prepare", "targets", "fit"):
+        assert main([*arguments(verb, home), *BEN]) == 0
+    assert (home.parent / "out/models/joint.ridge-image/config.json").exists()
+    monkeypatch.setattr("neurodec.training.RidgeSystem._fit", None)
+    for verb in ("predict", "retrieve", "evaluate"):
+        assert main([*arguments(verb, home), *BEN]) == 0
+
+
 def test_seeds_of_a_trained_encoder_differ(home):
     write_recipe(home.parent / "recipe.yaml", seeds=[1, 2], protocol="joint", **LEARNT)
     values = run(home, "out", *BEN)["over_seeds"]["retrieval.median_rank"]["values"]
