@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from command_line import arguments, refused
+from command_line import write_recipe as write_small
 from linear_studies import QUICK, TARGETS, write_recipe, write_study
 from PIL import Image
+from small_studies import STUDIES
 
 from neurodec.cli import main
 from neurodec.simulate import simulate
@@ -416,3 +418,21 @@ def test_dataset_targets_and_ridge_reach_pictures(tmp_path, modality):
     assert found["reconstruction"]["n_images"] == 4
     pictures = list((tmp_path / "out/images/reconstructed/sub-01/brain").glob("*.png"))
     assert len(pictures) == 4
+
+
+@pytest.mark.parametrize(
+    ("scheme", "more"),
+    [("stratified_k_fold", {"n_folds": 3}), ("repeated_k_fold", {"n_folds": 3, "n_repeats": 2})],
+)
+def test_rhythms_and_single_trial_folds_by_recipe(tmp_path, scheme, more):
+    root = tmp_path / "data"
+    root.mkdir()
+    STUDIES["fif"][0](root)
+    decoder = {"class_path": "neurodec.linear.SpectralClassifier", "init_args": {"bands": [[4, 8], [8, 13]]}}
+    settings = {"decoder": decoder, "scheme": scheme, "n_shuffles": 3, "n_bootstrap": 100, **more}
+    evaluation = {"class_path": "neurodec.evaluation.Classification", "init_args": settings}
+    write_small(tmp_path / "recipe.yaml", "fif", evaluation=evaluation)
+    found = run(root)["classification"]
+    assert found["scheme"] == scheme
+    assert found["n_trials"] == 24
+    assert "stricter test" in (tmp_path / "out/report.html").read_text()
