@@ -102,7 +102,7 @@ def test_running_again_trains_nothing_and_changes_nothing(folder):
     "landmark",
     [
         "prepared/.parts/provenance.json",
-        "cache/features/*/[0-9a-f]*.npy",
+        "cache/features/*/[0-9a-f]*.json",  # written after its block
         "checkpoints/sub-01/last.ckpt",
         "images/reconstructed/sub-01/brain/*.png",
     ],
@@ -122,9 +122,8 @@ def test_a_killed_run_ends_with_the_same_scores(folder, landmark, monkeypatch):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (folder / out / "results.json").exists()
-    computed = {
-        file: file.stat().st_mtime_ns for file in (folder / out).glob("cache/features/*/[0-9a-f]*.npy")
-    }
+    indices = (folder / out).glob("cache/features/*/[0-9a-f]*.json")
+    computed = {block: block.stat().st_mtime_ns for block in (index.with_suffix(".npy") for index in indices)}
     assert main(arguments(folder, out)) == 0
     assert scores(folder, out) == scores(folder, "whole")
     assert all(file.stat().st_mtime_ns == written for file, written in computed.items())  # and found again
