@@ -111,6 +111,17 @@ def _imported(module: str) -> ModuleType:
         logging.disable(before)
 
 
+def takes_argument(kind: type, name: str) -> bool:
+    """Tell whether a class's constructor takes an argument of this name, itself or by passing it on."""
+    for base in kind.__mro__:
+        arguments = inspect.signature(base.__init__).parameters
+        if name in arguments:
+            return True
+        if all(argument.kind != inspect.Parameter.VAR_KEYWORD for argument in arguments.values()):
+            return False
+    return False
+
+
 def named_classes(
     kind: type, arguments: Mapping[str, Any], allow: frozenset[str] | set[str] = frozenset()
 ) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neurodec.class_paths import named_classes, resolve_class
+from neurodec.class_paths import named_classes, resolve_class, takes_argument
 from neurodec.errors import NeurodecError, reading
 
 
@@ -78,7 +78,8 @@ class Together(nn.Module):
         given = {"subject": subject, "space": space}
         found: dict[str, Tensor] = {}
         for name, part in self.parts.items():
-            options = {key: value for key, value in given.items() if key in _names(part.forward)}
+            names = inspect.signature(part.forward).parameters
+            options = {key: value for key, value in given.items() if key in names}
             heads = part(response, **options)
             found |= heads if isinstance(heads, dict) else {name: heads}
         return found
@@ -86,10 +87,6 @@ class Together(nn.Module):
 
 def _built(path: str, arguments: Mapping[str, Any], sizes: Mapping[str, Any]) -> nn.Module:
     kind = resolve_class(path, nn.Module, what="encoder")
-    taken = {key: value for key, value in sizes.items() if key in _names(kind)}
+    taken = {key: value for key, value in sizes.items() if takes_argument(kind, key)}
     with reading(f"The encoder {path}", "", "its arguments do not fit, so correct `arguments`"):
         return kind(**named_classes(kind, {**taken, **arguments}))
-
-
-def _names(function: Callable) -> Mapping[str, Any]:
-    return inspect.signature(function).parameters

@@ -258,9 +258,8 @@ def _over_repeats(runs: list[Any]) -> Any:
     if isinstance(first, dict):
         joined = {name: _over_repeats([run[name] for run in runs]) for name in first}
         largest = {name: max(run[name] for run in runs) for name in first if name.startswith("p_value")}
-        kept = {
-            name: first[name] for name in ("per_fold", "classes") if name in first
-        }  # of the first division
+        # Folds differ between divisions: those of the first stand.
+        kept = {name: first[name] for name in ("per_fold", "classes") if name in first}
         return joined | largest | kept
     if isinstance(first, list) and not isinstance(first[0], str | dict):
         return np.mean(runs, axis=0).tolist()

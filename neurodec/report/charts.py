@@ -170,10 +170,13 @@ def all_charts(
 
 def _classification(found: dict[str, Any], chance: float) -> Iterator[Chart]:
     if found.get("per_fold"):
+        unbalanced = found.get("unbalanced", False)
+        line = "what always naming the most frequent category would reach" if unbalanced else "chance"
         caption = (
-            "Accuracy in every left-out group, which the decoder had not seen; the dashed line is chance."
+            f"Accuracy in every left-out group, which the decoder had not seen; the dashed line is {line}."
         )
-        yield Chart("folds", "Left-out groups", caption, plots.per_fold(found["per_fold"], chance))
+        figure = plots.per_fold(found["per_fold"], found["majority"] if unbalanced else chance)
+        yield Chart("folds", "Left-out groups", caption, figure)
     if found.get("confusion"):
         caption = "Trials by what was shown (rows) and what was decoded (columns). Right answers are on the diagonal."
         figure = plots.confusion(np.array(found["confusion"]), found["classes"])

@@ -11,13 +11,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from neurodec.class_paths import named_classes, resolve_class
+from neurodec.class_paths import named_classes, resolve_class, takes_argument
 from neurodec.encoders import ATM
 from neurodec.errors import NeurodecError, reading
 from neurodec.linear.classifier import Classifier
 from neurodec.training.augmentations import Noise
 from neurodec.training.batches import Gather, Steps, as_tensor
-from neurodec.training.fit import takes_argument
 from neurodec.training.module import EncoderModule
 from neurodec.training.objectives import ClassObjective
 from neurodec.training.pretrained import embed

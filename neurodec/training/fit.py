@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import sys
 import time
@@ -192,17 +191,6 @@ def _texts(state: Any) -> Iterator[str]:
     elif isinstance(state, (list, tuple)):
         for item in state:
             yield from _texts(item)
-
-
-def takes_argument(encoder: type[torch.nn.Module], name: str) -> bool:
-    """Tell whether an encoder's constructor takes an argument of this name, itself or by passing it on."""
-    for base in encoder.__mro__:
-        arguments = inspect.signature(base.__init__).parameters
-        if name in arguments:
-            return True
-        if all(argument.kind != inspect.Parameter.VAR_KEYWORD for argument in arguments.values()):
-            return False
-    return False
 
 
 def _checkpoints(folder: Path, monitor: str | None) -> list[ModelCheckpoint]:

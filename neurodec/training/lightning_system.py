@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neurodec.class_paths import build, resolve_class
+from neurodec.class_paths import build, resolve_class, takes_argument
 from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.encoders.published import read_checkpoint
@@ -21,7 +21,7 @@ from neurodec.errors import NeurodecError
 from neurodec.features import Features
 from neurodec.files import key_of, read_json
 from neurodec.training.batches import TrainingData, TrialBatches
-from neurodec.training.fit import Selection, chosen_weights, takes_argument, train
+from neurodec.training.fit import Selection, chosen_weights, train
 from neurodec.training.module import EncoderModule, LRSchedulerCallable, OptimizerCallable
 from neurodec.training.objectives import Objective, RetrievalObjective
 from neurodec.training.pretrained import (

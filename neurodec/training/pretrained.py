@@ -10,13 +10,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from neurodec.class_paths import build, named_classes, resolve_class
+from neurodec.class_paths import build, named_classes, resolve_class, takes_argument
 from neurodec.data.responses import View
 from neurodec.encoders.published import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, read_json, track, write_json
 from neurodec.training.batches import as_tensor
-from neurodec.training.fit import takes_argument
 from neurodec.training.module import heads_of
 from neurodec.training.objectives import Objective
 

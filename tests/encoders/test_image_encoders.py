@@ -144,6 +144,14 @@ def test_several_encoders_predict_a_target_each():
     assert every_parameter_learns(model, response, subject)
 
 
+def test_a_part_that_passes_its_sizes_on_is_told_them():
+    """Braindecode's models take some of them as further keywords."""
+    pytest.importorskip("braindecode", reason="braindecode brings the models")
+    parts = {"image": "braindecode.models.EEGNet", "latents": "neurodec.encoders.ATMLowLevel"}
+    model = together(parts=parts, arguments={"latents": {"n_features": 3, "widths": [8, 6]}}, sfreq=100.0)
+    assert model(torch.randn(3, 5, 100))["image"].shape == (3, 12)
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

@@ -289,6 +289,10 @@ def test_unbalanced_categories_lead_with_the_balanced_score(tmp_path):
     assert "in 61.0 % of trials of a category, on average over categories" in text
     assert "chance 33.3 %; p = 0.0200" in text
     assert "always naming the most frequent one would be right in 70.0 % of trials" in text
+    page = Page((out / "report.html").read_text(encoding="utf-8"))
+    assert any(
+        "always naming the most frequent category would reach" in image["alt"] for image in page.images
+    )
 
 
 def test_several_divisions_are_told(tmp_path):
