@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,13 @@ from torch import Tensor
 
 from neurodec.class_paths import build
 from neurodec.data import Study, Trials
+from neurodec.data.intake import Intake
 from neurodec.data.predictions import Predictions
-from neurodec.data.trials import same_rate, with_defaults
+from neurodec.data.trials import with_defaults
 from neurodec.decoders import Decoder, check_conditions
 from neurodec.errors import NeurodecError
 from neurodec.files import atomic_path, read_json, write_json
+from neurodec.preprocessing.eeg import EEGPreprocessing
 from neurodec.priors import DiffusionPrior, IdentityPrior, LinearPrior, load_prior
 from neurodec.training import System, load_system
 from neurodec.training.system import FACTS
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     import mne
     import nibabel
 
+    Recording = (
+        Trials | mne.io.BaseRaw | mne.BaseEpochs | mne.Evoked | nibabel.Nifti1Image | np.ndarray | Tensor
+    )
 Prior = DiffusionPrior | LinearPrior | IdentityPrior
 
 CARD = """# A neurodec decoder
@@ -35,7 +39,8 @@ CARD = """# A neurodec decoder
 From {modality} responses of subject(s) {subjects} to pictures: encoder `{encoder}`, prior `{prior}`, decoder
 `{decoder}`, image embeddings of `{space}`.
 
-Feed it responses that were preprocessed as in its training: {shape}.
+Give it a recording (`mne.io.Raw`) or epochs in volts or tesla, which get the preprocessing of its training ({steps}),
+or arrays of responses that had it: {shape}.
 
     from neurodec import NeuralDecoder
     pictures = NeuralDecoder.from_pretrained("this folder").decode(epochs, subject="{subject}")
@@ -113,40 +118,56 @@ class NeuralDecoder:
 
     def embed(
         self,
-        recording: Trials | mne.BaseEpochs | mne.Evoked | nibabel.Nifti1Image | np.ndarray | Tensor,
+        recording: Recording,
         subject: str | None = None,
+        *,
+        events: np.ndarray | None = None,
+        preprocessed: bool = False,
     ) -> np.ndarray:
         """Return the brain embedding of every response, shape (n, D).
 
         Parameters
         ----------
-        recording : Trials, mne.Epochs, mne.Evoked, 3-D or 4-D NIfTI image, ndarray or Tensor
-            Preprocessed as in training, whitening included. Arrays are (n, n_chans, n_times) or (n, n_voxels);
-            epochs may hold more channels than needed, in any order; images may be oriented otherwise than those of
-            the training, as long as they lie on the same grid.
+        recording : Trials, mne.io.Raw, mne.Epochs, mne.Evoked, 3-D or 4-D NIfTI image, ndarray or Tensor
+            Raw recordings and epochs are in SI units, as MNE has them, and get the reference, rate, baseline and
+            whitening of the training, raw ones its filter too. They may hold more channels than needed, in any order.
+            Arrays (n, n_chans, n_times) or (n, n_voxels) and images are preprocessed as in training, whitening
+            included; images may be oriented otherwise than those of the training, as long as they lie on the same grid.
         subject : str, optional
-            Whose responses; one that was not trained on is unknown to the encoder. Trials bring their own.
+            Whose responses; one that was not trained on is unknown to the encoder, and whitened by the noise of these
+            very responses. Trials bring their own.
+        events : ndarray of int, shape (n, 3), optional
+            Of a raw recording, as `mne.find_events` gives them; its own markers by default.
+        preprocessed : bool
+            Epochs are whitened already.
 
         Raises
         ------
         NeurodecError
-            If channels, rate, window or voxels are not those of training, or a value is not finite.
+            If channels, rate, window, size or voxels are not those of training, or a value is not finite.
         """
-        return self.predict(recording, subject).of(self.system.head)
+        found = self.predict(recording, subject, events=events, preprocessed=preprocessed)
+        return found.of(self.system.head)
 
-    def predict(self, recording: Any, subject: str | None = None) -> Predictions:
+    def predict(
+        self,
+        recording: Recording,
+        subject: str | None = None,
+        *,
+        events: np.ndarray | None = None,
+        preprocessed: bool = False,
+    ) -> Predictions:
         """Return every head's prediction of every response; see `embed`."""
-        responses, subjects = self._responses(recording, subject)
-        names = [subject or "unknown"] * len(responses) if subjects is None else subjects
-        bad = np.flatnonzero(~np.isfinite(responses).all(axis=tuple(range(1, responses.ndim))))
-        if len(bad):
-            raise NeurodecError(
-                f"{len(bad)} response(s), first number {bad[0]}, hold NaN or infinity; repair or drop them."
-            )
+        whose = (
+            recording.table["subject"].tolist() if isinstance(recording, Trials) else [subject or "unknown"]
+        )
+        intake = self._intake(whose[0] if whose else None)
+        responses = intake.responses(recording, subject, events, preprocessed=preprocessed)
+        names = whose if isinstance(recording, Trials) else whose * len(responses)
         table = pd.DataFrame({"stimulus": [str(row) for row in range(len(responses))], "subject": names})
-        facts = {key: value for key, value in self._facts(names[0]).items() if value is not None}
+        facts = {key: value for key, value in intake.facts.items() if value is not None}
         trials = Trials(responses, with_defaults(table), {"modality": "?", **facts})
-        return self.system.predict(Study.of(trials, space=self._space(names[0])))
+        return self.system.predict(Study.of(trials, space=self._space(whose[0])))
 
     def _space(self, subject: str) -> str:
         """Return the space of a subject's responses."""
@@ -160,11 +181,11 @@ class NeuralDecoder:
             )
         return f"sub-{subject}"
 
-    def _facts(self, subject: str | None) -> dict[str, Any]:
-        """Return channels, rate and window, or voxels, of a subject's space."""
-        names = (*FACTS, "n_times")
+    def _intake(self, subject: str | None) -> Intake:
+        """Return what takes in responses of a subject's space."""
         facts = self.config.get("spaces", {}).get(f"sub-{subject}", self.config)
-        return {name: facts.get(name) for name in names}
+        known = {name: facts.get(name) for name in (*FACTS, "n_times", "rms")}
+        return Intake(known, self.config.get("noise", {}))
 
     def image_embeddings(self, z: np.ndarray, seeds: Sequence[int]) -> Tensor:
         """Sample image embeddings (n, D) for brain embeddings (n, D), each row from its own seed."""
@@ -196,9 +217,11 @@ class NeuralDecoder:
 
     def decode(
         self,
-        recording: Trials | mne.BaseEpochs | mne.Evoked | nibabel.Nifti1Image | np.ndarray | Tensor,
+        recording: Recording,
         subject: str | None = None,
         *,
+        events: np.ndarray | None = None,
+        preprocessed: bool = False,
         average: bool = False,
         seed: int = 0,
     ) -> list[Image.Image]:
@@ -206,7 +229,7 @@ class NeuralDecoder:
 
         Parameters
         ----------
-        recording, subject
+        recording, subject, events, preprocessed
             As for `embed`.
         average : bool
             Take all responses as showings of one picture: their embeddings are averaged and one picture is drawn.
@@ -218,7 +241,7 @@ class NeuralDecoder:
         list of PIL.Image.Image
             One per response, or one.
         """
-        predictions = self.predict(recording, subject)
+        predictions = self.predict(recording, subject, events=events, preprocessed=preprocessed)
         z, others = predictions.of(self.system.head), self.others(predictions)
         if average:
             z = (z / np.linalg.norm(z, axis=1, keepdims=True)).mean(axis=0, keepdims=True)
@@ -226,124 +249,10 @@ class NeuralDecoder:
         seeds = range(seed, seed + len(z))
         return self.pictures(self.image_embeddings(z, seeds), seeds, others)
 
-    def _responses(self, recording: Any, subject: str | None) -> tuple[np.ndarray, list[str] | None]:
-        facts = self._facts(_first_subject(recording) or subject)
-        if isinstance(recording, Tensor):
-            recording = recording.detach().cpu().numpy()
-        if isinstance(recording, np.ndarray):
-            return self._require_shape(facts, recording), None
-        if hasattr(recording, "get_fdata"):
-            return self._voxels(facts, recording), None
-        if isinstance(recording, Trials):
-            trials, subjects = recording, recording.table["subject"].tolist()
-        else:
-            trials, subjects = Trials.from_epochs(self._epochs(facts, recording)), None
-        if "sfreq" in trials.info:
-            trials = self._in_window(facts, trials)
-        elif facts.get("voxel_indices") is not None and "voxel_indices" in trials.info:
-            return self._same_voxels(facts, trials), subjects
-        return self._require_shape(facts, trials.responses), subjects
-
-    def _same_voxels(self, facts: dict[str, Any], trials: Trials) -> np.ndarray:
-        """Take the voxels of training from trials that may hold more, in their own order."""
-        wanted, own = np.asarray(facts["voxel_indices"]), np.asarray(trials.info["voxel_indices"])
-        affines = facts.get("affine"), trials.info.get("affine")
-        moved = None not in affines and not np.allclose(*affines, atol=1e-2)
-        if list(facts["mask_shape"]) != list(trials.info["mask_shape"]) or moved or set(wanted) - set(own):
-            raise NeurodecError(
-                "The trials hold other voxels than the decoder was trained on (another grid, place or mask); prepare "
-                "them with the mask of the training."
-            )
-        order = np.argsort(own)
-        return np.asarray(
-            trials.responses[:, order[np.searchsorted(own, wanted, sorter=order)]], dtype=np.float32
-        )
-
-    def _epochs(self, facts: dict[str, Any], recording: Any) -> mne.BaseEpochs:
-        """Return epochs of the channels of training; an average of trials is one epoch."""
-        import mne
-
-        if isinstance(recording, mne.Evoked):
-            recording = mne.EpochsArray(
-                recording.data[None], recording.info, tmin=recording.times[0], baseline=None, verbose="error"
-            )
-        wanted = facts.get("ch_names")
-        if not isinstance(recording, mne.BaseEpochs) or wanted is None:
-            raise NeurodecError(
-                f"{type(recording).__name__} cannot be decoded here; give Trials, mne.Epochs, a NIfTI image or an "
-                "array of responses like those of the training."
-            )
-        missing = [name for name in wanted if name not in recording.ch_names]
-        if missing:
-            raise NeurodecError(
-                f"Channel(s) {', '.join(missing)} are not in the recording, which has {', '.join(recording.ch_names)}; "
-                "rename the channels as in training (epochs.rename_channels)."
-            )
-        bad = [name for name in wanted if name in recording.info["bads"]]
-        if bad:
-            raise NeurodecError(
-                f"The channel(s) {', '.join(bad)} are marked as bad, and the decoder needs them; interpolate them "
-                "first (epochs.interpolate_bads)."
-            )
-        return recording.copy().pick(wanted)
-
-    def _in_window(self, facts: dict[str, Any], trials: Trials) -> Trials:
-        """Take the channels and samples of training."""
-        wanted = facts
-        if not same_rate(trials.info["sfreq"], wanted["sfreq"]):
-            raise NeurodecError(
-                f"The recording has {trials.info['sfreq']:.9g} Hz, the decoder was trained at {wanted['sfreq']:.9g} "
-                f"Hz; call epochs.resample({wanted['sfreq']:.9g}) first."
-            )
-        kinds, own = wanted.get("ch_types"), trials.info.get("ch_types")
-        if kinds and own and set(kinds) != set(own):
-            raise NeurodecError(
-                f"The recording has {', '.join(sorted(set(own)))} channels, the decoder was trained on "
-                f"{', '.join(sorted(set(kinds)))}; give responses like those of its training."
-            )
-        trials = trials.pick(wanted["ch_names"])
-        return trials.crop(wanted["tmin"], wanted["tmin"] + wanted["n_times"] / wanted["sfreq"])
-
-    def _voxels(self, facts: dict[str, Any], image: nibabel.Nifti1Image) -> np.ndarray:
-        """Take the voxels of training from an image, turned to the axes along which they are counted."""
-        from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
-
-        shape, indices, affine = (facts.get(name) for name in ("mask_shape", "voxel_indices", "affine"))
-        if indices is not None and len(image.shape) in (3, 4):
-            axes = axcodes2ornt("RAS") if affine is None else io_orientation(np.asarray(affine))
-            image = image.as_reoriented(ornt_transform(io_orientation(image.affine), axes))
-        if indices is None or tuple(image.shape[:3]) != tuple(shape) or len(image.shape) not in (3, 4):
-            raise NeurodecError(
-                f"The image has {image.shape[:3]} voxels, the decoder was trained on "
-                f"{'sensors' if indices is None else tuple(shape)}; give responses like those of its training."
-            )
-        if affine is None:
-            warnings.warn(
-                "The decoder does not say where its voxels lie (no `affine` in its config), so the place of the image "
-                "cannot be checked.",
-                stacklevel=3,
-            )
-        elif not np.allclose(image.affine, affine, atol=1e-2):
-            raise NeurodecError(
-                "The image lies elsewhere than those of the training (another affine), so its voxels are others; "
-                "resample it to their grid (nilearn.image.resample_img with the decoder's `affine`)."
-            )
-        volumes = np.asarray(image.get_fdata(dtype=np.float32))
-        volumes = np.moveaxis(volumes, -1, 0) if volumes.ndim == 4 else volumes[None]
-        return volumes.reshape(len(volumes), -1)[:, indices]
-
-    def _require_shape(self, facts: dict[str, Any], responses: np.ndarray) -> np.ndarray:
-        wanted = _shape(facts)
-        if responses.shape[1:] != wanted:
-            raise NeurodecError(
-                f"The responses have shape (n, {', '.join(map(str, responses.shape[1:]))}), the decoder was trained on "
-                f"(n, {', '.join(map(str, wanted))}); cut them alike."
-            )
-        return np.asarray(responses, dtype=np.float32)
-
     def _card(self) -> str:
         config, subjects = self.config, self.config["subjects"]
-        names, shape = config.get("ch_names"), ", ".join(map(str, _shape(config)))
+        done = config.get("preprocessing")
+        names, shape = config.get("ch_names"), ", ".join(map(str, self._intake(subjects[0]).shape))
         window = (
             f"; {len(names)} channels, {config['sfreq']:g} Hz, from {config['tmin']:g} s" if names else ""
         )
@@ -356,19 +265,8 @@ class NeuralDecoder:
             decoder=config["decoder"]["class_path"],
             space=self.prior.embedding_space,
             shape=f"(n, {shape}){window}",
+            steps="; ".join(EEGPreprocessing(**done).in_words()) if done else "none is known",
         )
-
-
-def _first_subject(recording: Any) -> str | None:
-    return (
-        str(recording.table["subject"].iloc[0]) if isinstance(recording, Trials) and len(recording) else None
-    )
-
-
-def _shape(facts: dict[str, Any]) -> tuple[int, ...]:
-    """Return the shape of one response."""
-    indices = facts.get("voxel_indices")
-    return (len(facts["ch_names"]), facts["n_times"]) if indices is None else (len(indices),)
 
 
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:

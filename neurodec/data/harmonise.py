@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from neurodec.data.noise import mean_noise
 from neurodec.data.trials import Trials, require_same_space, same_rate
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.epoching import resample
@@ -147,6 +148,11 @@ def _common_channels(parts: Sequence[Trials]) -> CommonSpace:
             _note(part, f"resampled from {part.info['sfreq']:g} to {sfreq:g} Hz, the lowest rate of all")
     columns = [np.array([part.ch_names.index(name) for name in shared]) for part in parts]
     info = {**first.pick(shared).info, "sfreq": sfreq, "account": _accounts(parts)}
+    if "preprocessing" in info:
+        info["preprocessing"] = {**info["preprocessing"], "ch_names": shared}
+    if "noise" in info:
+        own = [(part.info.get("noise", {}), chosen) for part, chosen in zip(parts, columns, strict=True)]
+        info["noise"] = mean_noise(own)
     return CommonSpace(info, (len(shared), min(lengths)), columns)
 
 

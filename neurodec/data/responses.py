@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 ROWS_AT_ONCE = 256
+_SAMPLED = 1024
 _Index = int | slice | np.ndarray | list | tuple
 
 
@@ -160,3 +161,11 @@ def blocks_of(n_rows: int, size: int = ROWS_AT_ONCE) -> Iterator[slice]:
     """Yield slices that cover `n_rows` rows, `size` at a time."""
     for start in range(0, n_rows, size):
         yield slice(start, min(start + size, n_rows))
+
+
+def typical_rms(responses: np.ndarray | View) -> float:
+    """Return the median over trials of their root mean square; of a thousand trials where there are more."""
+    rows = np.unique(np.linspace(0, len(responses) - 1, min(len(responses), _SAMPLED)).astype(int))
+    blocks = (np.asarray(responses[rows[part]], dtype=np.float64) for part in blocks_of(len(rows)))
+    squares = [np.square(block).reshape(len(block), -1).mean(axis=1) for block in blocks]
+    return float(np.sqrt(np.median(np.concatenate(squares))))

@@ -16,6 +16,7 @@ import neurodec
 from neurodec.data.account import Account
 from neurodec.data.dataset import Dataset, Part
 from neurodec.data.harmonise import common_space, spaces_of
+from neurodec.data.noise import write_described
 from neurodec.data.splits import Level, check_leakage
 from neurodec.data.stimuli import complete_stimuli, picture_below
 from neurodec.data.study import MARK
@@ -280,7 +281,7 @@ def _write_space(folder: Path, parts: list[Trials], provenance: dict[str, Any]) 
             ):  # not through a memory map, where a full disk kills the process
                 handle.write(np.ascontiguousarray(block, dtype="<f4").data)
     write_table(folder / "trials.csv", table)
-    write_json(folder / "info.json", {**space.info, "provenance": provenance})
+    write_described(folder / "info.json", {**space.info, "provenance": provenance})
 
 
 def _require_known(table: pd.DataFrame, stimuli: pd.DataFrame) -> None:

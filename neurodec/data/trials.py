@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from neurodec.data.noise import read_described, write_described
 from neurodec.data.responses import Averages, View, select
 from neurodec.errors import NeurodecError, reading
-from neurodec.files import atomic_path, read_json, read_own_table, write_json, write_table
+from neurodec.files import atomic_path, read_own_table, write_table
 from neurodec.preprocessing.channels import UNITS
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Trials:
     info : dict
         `modality` ("eeg", "meg", "fmri"), `units`, `provenance`; for EEG and MEG `sfreq` (Hz), `tmin` (s),
         `ch_names`, `ch_pos` (metres, head frame, or None); for fMRI `mask_shape`, `voxel_indices` (flat, C order),
-        `affine` and optionally `roi` (name to column indices).
+        `affine` and optionally `roi` (name to column indices). Where a reader preprocessed: `preprocessing` (its
+        settings, and the channels that were whitened) and `noise` (subject to what whitening was fitted to).
 
     Raises
     ------
@@ -68,6 +70,15 @@ class Trials:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def __repr__(self) -> str:
+        subjects, shape = self.table["subject"].unique(), " x ".join(map(str, self.responses.shape[1:]))
+        who = f"{len(subjects)} subjects" if len(subjects) != 1 else f"subject {subjects[0]}"
+        splits = ", ".join(f"{count} {name}" for name, count in self.table["split"].value_counts().items())
+        return (
+            f"<Trials: {len(self)} ({splits or 'none'}) of {shape}, {self.info.get('modality', '?')} in "
+            f"{self.info.get('units', '?')}, {who}, {self.table['stimulus'].nunique()} stimuli>"
+        )
 
     @property
     def ch_names(self) -> list[str]:
@@ -186,7 +197,7 @@ class Trials:
         with atomic_path(folder / "responses.npy") as partial, partial.open("wb") as handle:
             np.save(handle, np.asarray(self.responses, dtype=np.float32))
         write_table(folder / "trials.csv", self.table)
-        write_json(folder / "info.json", self.info)
+        write_described(folder / "info.json", self.info)
 
     @classmethod
     def load(cls, folder: str | Path, *, mmap: bool = True) -> Trials:
@@ -205,7 +216,7 @@ class Trials:
             If a file is missing or cut short.
         """
         folder = Path(folder)
-        info = read_json(folder / "info.json")
+        info = read_described(folder / "info.json")
         with reading(folder, "a prepared folder", "delete it and prepare again"):
             responses = np.load(folder / "responses.npy", mmap_mode="r" if mmap else None)
             table = read_own_table(folder / "trials.csv", dtype=_TEXT)
@@ -226,7 +237,9 @@ class Trials:
         for part in parts[1:]:
             require_same_space(first, part)
         responses = np.concatenate([part.responses for part in parts])
-        return cls(responses, pd.concat([part.table for part in parts], ignore_index=True), first.info)
+        noise = {who: own for part in parts for who, own in part.info.get("noise", {}).items()}
+        info = {**first.info, "noise": noise} if noise else first.info
+        return cls(responses, pd.concat([part.table for part in parts], ignore_index=True), info)
 
     def to_epochs(self) -> mne.EpochsArray:
         """Return `mne.EpochsArray` with the table as metadata (EEG and MEG only)."""

@@ -10,15 +10,16 @@ import numpy as np
 
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.channels import Kind, Picked, check_channels, pick_channels
-from neurodec.preprocessing.whitening import (
-    apply_whitener,
-    inverse_square_root,
-    mvnn_covariance,
-    standardise,
-)
+from neurodec.preprocessing.whitening import mvnn_covariance, standardise, whiten_by
 
 Whitening = Literal["none", "mvnn-epochs", "mvnn-time", "zscore", "robust"]
 _LONGEST_EPOCH = 300.0  # seconds
+_WHITENED = {
+    "mvnn-epochs": "whitened by the noise covariance of training epochs (MVNN)",
+    "mvnn-time": "whitened by the noise covariance of training trials at every time (MVNN)",
+    "zscore": "channels z-scored",
+    "robust": "channels scaled by median and interquartile range",
+}
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,29 @@ class EEGPreprocessing:
                     "all; begin the epoch earlier, or set `baseline: null`."
                 )
 
+    def in_words(self) -> list[str]:
+        """Tell what is done, step by step, for a report."""
+        low, high = (f"{edge:g}" if edge else "" for edge in (self.l_freq, self.h_freq))
+        edges = f"{low or '0'} to {high} Hz" if high else f"above {low} Hz"
+        reference = self.reference if isinstance(self.reference, str) else ", ".join(self.reference or [])
+        baseline = self.baseline and [
+            self.tmin if self.baseline[0] is None else self.baseline[0],
+            self.tmax if self.baseline[1] is None else self.baseline[1],
+        ]
+        steps = {
+            f"{self.notch or 0:g} Hz and harmonics removed": self.notch,
+            f"band-pass {edges}": low or high,
+            f"reference: {reference}": reference,
+            f"epochs from {self.tmin:g} to {self.tmax:g} s": True,
+            "baseline {:g} to {:g} s subtracted".format(*(baseline or (0, 0))): baseline,
+            f"resampled to {self.sfreq or 0:g} Hz": self.sfreq,
+            f"kept from {self.keep_from or 0:g} s on": self.keep_from is not None,
+            _WHITENED.get(self.whiten, ""): self.whiten != "none",
+            f"limited to ±{self.clamp or 0:g}": self.clamp,
+        }
+        told = [step for step, done in steps.items() if done]
+        return told + ["not whitened"] * (self.whiten == "none") + ["no filter here"] * (not (low or high))
+
     def check_rate(self, sfreq: float, where: str) -> None:
         """Refuse cut-offs that a recording of this sampling rate cannot hold.
 
@@ -177,7 +201,7 @@ def whiten(
     is_train: np.ndarray,
     settings: EEGPreprocessing,
     where: str,
-) -> str:
+) -> np.ndarray | None:
     """Normalise the trials of one recording in place, with statistics of its training trials only.
 
     Parameters
@@ -195,8 +219,8 @@ def whiten(
 
     Returns
     -------
-    str
-        "a.u.", or "" if nothing was done.
+    ndarray, shape (n_chans, 1 + n_chans), or None
+        What was fitted, as `neurodec.preprocessing.whitening.whiten_by` takes it; None if nothing was done.
 
     Raises
     ------
@@ -204,12 +228,12 @@ def whiten(
         If MVNN is asked for and there is no training trial.
     """
     if settings.whiten == "none":
-        return ""
+        return None
     n_train = int(is_train.sum())
     fit_on = slice(n_train) if is_train[:n_train].all() else is_train
     if settings.whiten in ("zscore", "robust"):
-        standardise(responses, fit_on if n_train else np.ones_like(is_train), settings.whiten, settings.clamp)
-        return "a.u."
+        fit_on = fit_on if n_train else np.ones_like(is_train)
+        return standardise(responses, fit_on, settings.whiten, settings.clamp)
     if not n_train:
         raise NeurodecError(
             f"{where} has no training trial to estimate the noise for MVNN; mark some by the column `split`, or set "
@@ -217,5 +241,6 @@ def whiten(
         )
     mode = "epochs" if settings.whiten == "mvnn-epochs" else "time"
     covariance = mvnn_covariance(responses[fit_on], conditions[fit_on], mode)
-    apply_whitener(responses, inverse_square_root(covariance))
-    return "a.u."
+    noise = np.column_stack([np.zeros(len(covariance)), covariance])
+    whiten_by(responses, noise)
+    return noise

@@ -162,7 +162,7 @@ def standardise(
     fit_on: np.ndarray,
     kind: Literal["zscore", "robust"] = "zscore",
     clamp: float | None = None,
-) -> None:
+) -> np.ndarray:
     """Centre and scale every channel, in place, with statistics of some of the trials.
 
     Parameters
@@ -175,7 +175,14 @@ def standardise(
         Mean and standard deviation (floored at 1e-8 of the largest), or median and interquartile range.
     clamp : float, optional
         Limit the result to plus or minus this many scales.
+
+    Returns
+    -------
+    ndarray, shape (n_chans, 1 + n_chans)
+        What was fitted, as `whiten_by` takes it.
     """
+    n_chans = responses.shape[1]
+    noise = np.zeros((n_chans, 1 + n_chans))
     for channel in range(responses.shape[1]):
         values = responses[fit_on, channel].astype(np.float64).ravel()
         if kind == "zscore":
@@ -183,8 +190,30 @@ def standardise(
         else:
             low, centre, high = np.percentile(values, [25, 50, 75])
             scale = high - low
-        scaled = (responses[:, channel] - centre) / (scale or 1.0)
+        scale = scale or 1.0
+        noise[channel, [0, 1 + channel]] = centre, scale**2
+        scaled = (responses[:, channel] - centre) / scale
         responses[:, channel] = scaled if clamp is None else np.clip(scaled, -clamp, clamp)
+    return noise
+
+
+def whiten_by(responses: np.ndarray, noise: np.ndarray, clamp: float | None = None) -> None:
+    """Whiten responses by what was fitted to others, in place.
+
+    Parameters
+    ----------
+    responses : ndarray, shape (n_trials, n_chans, n_times)
+        Overwritten.
+    noise : ndarray, shape (n_chans, 1 + n_chans)
+        The centre of every channel, and beside it the covariance of the channels, diagonal for z-scores.
+    clamp : float, optional
+        Limit the result to plus or minus this.
+    """
+    if noise[:, 0].any():
+        responses -= noise[:, :1].astype(responses.dtype)
+    apply_whitener(responses, inverse_square_root(noise[:, 1:]))
+    if clamp is not None:
+        np.clip(responses, -clamp, clamp, out=responses)
 
 
 def standardise_groups(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,6 +86,8 @@ class TrialBatches(L.LightningDataModule):
         Of the validation draw and of the shuffling.
     judged : Study, optional
         Trials that epochs are judged on in place of held-out concepts: the averaged *test* trials of published code.
+    scales : dict of float, optional
+        What the responses of a space are divided by; 1 by default.
 
     Notes
     -----
@@ -103,10 +105,11 @@ class TrialBatches(L.LightningDataModule):
         subjects: list[str],
         seed: int = 42,
         judged: Study | None = None,
+        scales: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.study, self.targets, self.settings = study, targets, settings
-        self.subjects, self.seed, self.judged = subjects, seed, judged
+        self.subjects, self.seed, self.judged, self.scales = subjects, seed, judged, scales or {}
         self.spaces = list(study.spaces)
 
     def setup(self, stage: str) -> None:
@@ -156,7 +159,7 @@ class TrialBatches(L.LightningDataModule):
             order = features.rows(first.stimuli)
             aligned = np.array_equal(order, np.arange(len(order)))
             tables[name] = as_tensor(features.values if aligned else features.values[order])
-        return Gather(*source_of(trials.responses), rows, tables)
+        return Gather(*source_of(trials.responses), rows, tables, self.scales.get(space, 1.0))
 
     def train_dataloader(self) -> DataLoader:
         """Return shuffled steps; their order follows from the seed and the epoch.
@@ -258,6 +261,8 @@ class Gather:
         One row per trial that takes part; `stimulus` among them.
     tables : dict of Tensor
         First axis is the stimulus.
+    scale : float
+        What responses are divided by once they are gathered.
     """
 
     def __init__(
@@ -267,14 +272,10 @@ class Gather:
         chans: Tensor | None,
         rows: dict[str, Tensor],
         tables: dict[str, Tensor],
+        scale: float = 1.0,
     ) -> None:
-        self.responses, self.places, self.chans, self.rows, self.tables = (
-            responses,
-            places,
-            chans,
-            rows,
-            tables,
-        )
+        self.responses, self.places, self.chans = responses, places, chans
+        self.rows, self.tables, self.scale = rows, tables, scale
         self._buffers = {name: Buffers() for name in ("response", *tables)}
 
     def __len__(self) -> int:
@@ -286,6 +287,8 @@ class Gather:
         batch = {name: values[index] for name, values in self.rows.items()}
         batch |= {name: self._take(name, table, batch["stimulus"]) for name, table in self.tables.items()}
         response = self._take("response", self.responses, self.places[index])
+        if self.scale != 1.0:  # in place: the gathered rows are nobody else's
+            response /= self.scale
         return {"response": response if self.chans is None else response[:, self.chans], **batch}
 
     def _take(self, name: str, source: Tensor, rows: Tensor) -> Tensor:
@@ -308,14 +311,14 @@ class Gather:
             return self
         tables = {name: table.to(device) for name, table in self.tables.items()}
         if targets + responses > room:
-            return Gather(self.responses, self.places, self.chans, self.rows, tables)
+            return Gather(self.responses, self.places, self.chans, self.rows, tables, self.scale)
         rows = {name: values.to(device) for name, values in self.rows.items()}
         whole = torch.empty((len(self), *self.responses.shape[1:]), dtype=self.responses.dtype, device=device)
         for start in range(0, len(self), 1024):
             stop = min(start + 1024, len(self))
             whole[start:stop] = self.responses[self.places[start:stop]].to(device)
         chans = None if self.chans is None else self.chans.to(device)
-        return Gather(whole, torch.arange(len(self), device=device), chans, rows, tables)
+        return Gather(whole, torch.arange(len(self), device=device), chans, rows, tables, self.scale)
 
 
 def free_memory(device: torch.device) -> int:

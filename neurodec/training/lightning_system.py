@@ -11,6 +11,7 @@ from typing import Any, Literal
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from neurodec.class_paths import build, resolve_class, takes_argument
@@ -31,7 +32,7 @@ from neurodec.training.pretrained import (
     load_pretrained,
     save_pretrained,
 )
-from neurodec.training.system import System, as_trained, facts_of
+from neurodec.training.system import System, as_trained, facts_of, scales_of
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,12 @@ class LightningSystem(System):
             start = earlier if (earlier / "config.json").exists() else Path(stage.start)
             _start_from(module, start, _filled(stage.fresh, spaces_of_new), stage.name)
         _freeze(module, _filled(stage.trained, spaces_of_new), stage.name)
-        data = TrialBatches(study_of_stage, needed, self._data, subjects, self._seed, judged)
+        facts = facts_of(study_of_stage)
+        scales, told = scales_of(facts), rank_zero_only(print)
+        for space, scale in scales.items():
+            if scale != 1.0:
+                told(f"  {name}: inputs ({space}) are of size {scale:.2g}, and are divided by it", flush=True)
+        data = TrialBatches(study_of_stage, needed, self._data, subjects, self._seed, judged, scales)
         trainer_settings = dict(self._trainer)
         if stage.max_epochs is not None:
             trainer_settings["max_epochs"] = stage.max_epochs
@@ -191,7 +197,7 @@ class LightningSystem(System):
                 "objective": objective_config,
                 "embedding_spaces": {target: own.embedding_space for target, own in needed.items()},
                 "subjects": subjects,
-                **facts_of(study_of_stage),
+                **facts,
                 "epoch": epoch,
                 "key": key,
                 "selection": self._selection if chosen.name != "last.ckpt" else "last",
@@ -237,10 +243,11 @@ class LightningSystem(System):
     def predict(self, study: Study) -> Predictions:
         """Predict every trial; see `System.predict`."""
         places = {subject: place for place, subject in enumerate(self.config["subjects"])}
-        parts = []
+        parts, scales = [], scales_of(self.config)
         for space, trials in as_trained(study, self.config).spaces.items():
             ids = np.array([places.get(name, -1) for name in trials.table["subject"]])
-            heads = embed(self.encoder, trials.responses, ids, space=space, head=self.head)
+            scale = scales.get(space, 1.0)
+            heads = embed(self.encoder, trials.responses, ids, space=space, head=self.head, scale=scale)
             parts.append(Predictions(heads, trials.table.assign(space=space)))
         return Predictions.concatenate(parts)
 

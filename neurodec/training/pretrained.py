@@ -11,10 +11,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from neurodec.class_paths import build, named_classes, resolve_class, takes_argument
+from neurodec.data.noise import read_described, write_described
 from neurodec.data.responses import View
 from neurodec.encoders.published import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError, reading
-from neurodec.files import atomic_path, read_json, track, write_json
+from neurodec.files import atomic_path, track
 from neurodec.training.batches import as_tensor
 from neurodec.training.module import heads_of
 from neurodec.training.objectives import Objective
@@ -82,7 +83,7 @@ def save_pretrained(
         state = {key: _stored(value) for key, value in module.state_dict().items()}
         with atomic_path(folder / _WEIGHTS[name]) as partial:
             save_file(state, partial)
-    write_json(folder / "config.json", config)
+    write_described(folder / "config.json", config)
 
 
 def _stored(value: torch.Tensor) -> torch.Tensor:
@@ -113,7 +114,7 @@ def load_pretrained(
     NeurodecError
         If a file is missing, the class is not allowed, or any tensor does not fit (every one is named).
     """
-    config = read_json(Path(folder) / "config.json")
+    config = read_described(Path(folder) / "config.json")
     if not isinstance(config, dict) or "encoder" not in config:
         raise NeurodecError(f"{folder}/config.json names no encoder; give a folder made by `fit`.")
     encoder, _ = build_encoder(config["encoder"], {}, allow)
@@ -139,6 +140,7 @@ def embed(
     device: str = "auto",
     space: str = "all",
     head: str = "image",
+    scale: float = 1.0,
 ) -> dict[str, np.ndarray]:
     """Predict the targets of responses of one space, in batches.
 
@@ -157,6 +159,8 @@ def embed(
         Where the responses are from.
     head : str
         Name of the prediction of an encoder that makes one only.
+    scale : float
+        What the responses are divided by first.
 
     Returns
     -------
@@ -169,6 +173,7 @@ def embed(
     found: list[dict[str, Tensor]] = []
     for start in track(range(0, len(responses), batch_size), "embedding"):
         batch = as_tensor(np.ascontiguousarray(responses[start : start + batch_size])).to(device)
+        batch = batch if scale == 1.0 else batch / scale
         ids = torch.as_tensor(subject[start : start + batch_size], device=device)
         heads = heads_of(encoder, batch, ids, space, head)
         found.append({name: values.float().cpu() for name, values in heads.items() if name[0] != "_"})

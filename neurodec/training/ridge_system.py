@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from neurodec.data import Study, Trials
+from neurodec.data.noise import read_described, write_described
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError, reading
 from neurodec.features import Features
-from neurodec.files import atomic_path, read_json, write_json
+from neurodec.files import atomic_path
 from neurodec.linear.features import linear_features
 from neurodec.linear.ridge import Standardised, grouped_folds
 from neurodec.linear.solvers import Factor, held_out_errors, held_out_predictions
@@ -122,7 +123,7 @@ class RidgeSystem(System):
                 "subjects": study.subjects,
                 **facts_of(study),
             }
-            write_json(partial / "config.json", config)
+            write_described(partial / "config.json", config)
 
     def _solve(
         self,
@@ -176,7 +177,7 @@ class RidgeSystem(System):
 
     def _take(self, folder: str | Path) -> None:
         folder = self._folder = Path(folder)
-        self.config = read_json(folder / "config.json")
+        self.config = read_described(folder / "config.json")
         with reading(folder, "a ridge system", "delete it and fit again"):
             self.head, self.renormalise = (self.config["init_args"][key] for key in ("head", "renormalise"))
             self._models: dict[str, dict[str, Any]] = {}

@@ -11,6 +11,7 @@ import numpy as np
 
 from neurodec.data import Study
 from neurodec.data.predictions import Predictions
+from neurodec.data.responses import typical_rms
 from neurodec.features import Features
 
 FACTS = (
@@ -23,7 +24,9 @@ FACTS = (
     "mask_shape",
     "voxel_indices",
     "affine",
+    "preprocessing",
 )
+_NEAR_ONE = (0.1, 10.0)
 
 
 class System(ABC):
@@ -104,13 +107,28 @@ def facts_of(study: Study) -> dict[str, Any]:
     """Return what a user must know to feed a system: of the first space, and of every one if there are several."""
     spaces = {name: _facts(study, name) for name in study.spaces}
     first = next(iter(spaces.values()))
-    return {**first, "spaces": spaces} if len(spaces) > 1 else {**first, "space": next(iter(spaces))}
+    named = {"spaces": spaces} if len(spaces) > 1 else {"space": next(iter(spaces))}
+    noise = {
+        who: own for trials in study.spaces.values() for who, own in trials.info.get("noise", {}).items()
+    }
+    return {**first, **named, **({"noise": noise} if noise else {})}
 
 
 def _facts(study: Study, space: str) -> dict[str, Any]:
     trials = study.spaces[space]
     found = {name: trials.info.get(name) for name in FACTS}
-    return {**found, "n_times": trials.responses.shape[-1]}
+    return {**found, "n_times": trials.responses.shape[-1], "rms": typical_rms(trials.responses)}
+
+
+def scales_of(config: dict[str, Any]) -> dict[str, float]:
+    """Return what an encoder's inputs are divided by, per space: their typical size, unless that is near 1.
+
+    Networks are made for inputs of size 1. Volts (1e-5) leave batch normalisation nothing but its epsilon, and every
+    response gives the same embedding.
+    """
+    spaces = config.get("spaces") or {config.get("space", "all"): config}
+    sizes = {name: facts.get("rms") or 1.0 for name, facts in spaces.items()}
+    return {name: 1.0 if _NEAR_ONE[0] <= size <= _NEAR_ONE[1] else size for name, size in sizes.items()}
 
 
 def as_trained(study: Study, config: dict[str, Any]) -> Study:

@@ -7,6 +7,7 @@ from neurodec.preprocessing.channels import check_channels, sensor_positions, st
 from neurodec.preprocessing.eeg import EEGPreprocessing, clean_raw, whiten
 from neurodec.preprocessing.epoching import cut_epochs, epoch_times, resample
 from neurodec.preprocessing.triggers import stim_events
+from neurodec.preprocessing.whitening import whiten_by
 
 NAMES = ["Fp1", "Cz", "Oz", "O2"]
 
@@ -125,9 +126,31 @@ def test_whitening_without_training_trials(rng):
     stimuli, nobody = np.arange(6).astype(str), np.zeros(6, dtype=bool)
     with pytest.raises(NeurodecError, match="no training trial"):
         whiten(responses, stimuli, nobody, EEGPreprocessing(whiten="mvnn-epochs"), "x")
-    assert whiten(responses, stimuli, nobody, EEGPreprocessing(whiten="none"), "x") == ""
-    assert whiten(responses, stimuli, nobody, EEGPreprocessing(whiten="zscore"), "x") == "a.u."
+    assert whiten(responses, stimuli, nobody, EEGPreprocessing(whiten="none"), "x") is None
+    before = responses.copy()
+    noise = whiten(responses, stimuli, nobody, EEGPreprocessing(whiten="zscore"), "x")
     np.testing.assert_allclose(responses.mean(axis=(0, 2)), 0, atol=1e-6)
+    whiten_by(before, noise)
+    np.testing.assert_allclose(before, responses, atol=1e-5)
+
+
+def test_steps_are_told_in_words():
+    settings = EEGPreprocessing(
+        notch=50, l_freq=0.1, h_freq=40, reference="average", sfreq=250, keep_from=0.0, whiten="mvnn-epochs"
+    )
+    assert settings.in_words() == [
+        "50 Hz and harmonics removed",
+        "band-pass 0.1 to 40 Hz",
+        "reference: average",
+        "epochs from -0.2 to 1 s",
+        "baseline -0.2 to 0 s subtracted",
+        "resampled to 250 Hz",
+        "kept from 0 s on",
+        "whitened by the noise covariance of training epochs (MVNN)",
+    ]
+    bare = EEGPreprocessing(l_freq=1, baseline=None, reference=["M1", "M2"]).in_words()
+    assert bare == ["band-pass above 1 Hz", "reference: M1, M2", "epochs from -0.2 to 1 s", "not whitened"]
+    assert EEGPreprocessing(baseline=None).in_words()[1:] == ["not whitened", "no filter here"]
 
 
 def test_positions_come_from_the_file_or_the_standard_cap(rng):

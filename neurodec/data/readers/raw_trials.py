@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import mne
@@ -114,11 +115,21 @@ def accounted(trials: Trials, settings: EEGPreprocessing, where: str, account: A
 
 
 def whitened(trials: Trials, settings: EEGPreprocessing, where: str) -> Trials:
-    """Normalise trials by `EEGPreprocessing.whiten`, in place, and state the new units."""
+    """Normalise trials by `EEGPreprocessing.whiten`, in place, and state the new units and all that was done."""
     is_train = (trials.table["split"] == "train").to_numpy()
     conditions = trials.table["stimulus"].to_numpy(dtype=str)
-    units = whiten(trials.responses, conditions, is_train, settings, where)
-    return Trials(trials.responses, trials.table, {**trials.info, "units": units or trials.info["units"]})
+    noise = whiten(trials.responses, conditions, is_train, settings, where)
+    return Trials(trials.responses, trials.table, done_to(trials.info, trials.table, settings, noise))
+
+
+def done_to(
+    info: dict[str, Any], table: pd.DataFrame, settings: EEGPreprocessing, noise: np.ndarray | None
+) -> dict[str, Any]:
+    """Return the description of trials with what was done to them: `preprocessing`, `noise` and the units."""
+    info = {**info, "preprocessing": {**asdict(settings), "ch_names": info["ch_names"]}}
+    if noise is None:
+        return info
+    return {**info, "units": "a.u.", "noise": {str(table["subject"].iloc[0]): noise} if len(table) else {}}
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from sklearn.utils import shuffle
 
 from neurodec.data.account import Account
 from neurodec.data.dataset import Dataset, Part
+from neurodec.data.readers.raw_trials import done_to
 from neurodec.data.readers.things_images import things_stimuli
 from neurodec.data.trials import Trials, require_rate
 from neurodec.data.unpickle import load_pickled
@@ -159,7 +160,7 @@ class ThingsEEG2(Dataset):
         table = pd.concat(tables, ignore_index=True)
         is_train = (table["split"] == "train").to_numpy()
         conditions = table["stimulus"].to_numpy(dtype=str)
-        units = whiten(responses, conditions, is_train, settings, part.name) or "V"
+        noise = whiten(responses, conditions, is_train, settings, part.name)
         account = Account(
             events=sum(recording.n_events for recording in recordings.values()), channels=len(train.signals)
         )
@@ -168,7 +169,8 @@ class ThingsEEG2(Dataset):
             account.leave_out(
                 "beyond the repetitions that are kept", recording.n_pictures - len(recording.onsets)
             )
-        info = self._info(list(self.ch_names or CHANNELS), rate, times[0], units)
+        info = self._info(list(self.ch_names or CHANNELS), rate, times[0], "V")
+        info = done_to(info, table, settings, noise)
         info["account"] = [account.entry(part.name, len(table), len(train.picks))]
         return Trials(responses, table, info)
 

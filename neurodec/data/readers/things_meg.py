@@ -127,7 +127,8 @@ class ThingsMEG(Dataset):
             "ch_pos": sensor_positions(info),
             "provenance": {},
         }
-        return whitened(Trials(responses, table, described), EEGPreprocessing(whiten=self.whiten), where)
+        settings = EEGPreprocessing(tmin=self.tmin, tmax=self.tmax, baseline=None, whiten=self.whiten)
+        return whitened(Trials(responses, table, described), settings, where)
 
     def stimuli(self, root: Path) -> pd.DataFrame:
         """List the shown pictures; the other pictures of test concepts are the gallery."""
