@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import errno
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from neurodec import __version__
 from neurodec.errors import NeurodecError
+from neurodec.shipped import shipped
 
 STAGES = {
     "prepare": "read the raw recording into the prepared store",
@@ -44,9 +46,12 @@ SYSTEMS = {
 
 EXAMPLES = """examples:
   neurodec demo --out demo
-  neurodec run configs/haxby/linear.yaml --data-root DIR --out OUT
+  neurodec run haxby/linear --data-root DIR --out OUT
   neurodec run my_recording.yaml --data-root . --out results --trainer.max_epochs 20
-  neurodec fit configs/atm/things-eeg2.yaml --data-root DIR --out OUT --optimizer.init_args.lr 1e-4
+  neurodec fit atm/things-eeg2 --data-root DIR --out OUT --optimizer.init_args.lr 1e-4
+
+A recipe is a file, or the name of one that comes with the package:
+  {recipes}
 """
 
 _DEBUG = "show the traceback beneath an error's sentence"
@@ -61,8 +66,12 @@ OBSTACLES = {
 
 RECIPE_HELP = """Any key of the recipe can be overridden by its dotted name:
   --trainer.max_epochs 20  --encoder.init_args.n_heads 5  --evaluation.init_args.n_permutations 1000
-Running again resumes what was interrupted and skips what is done. OUT then holds report.html, results.json,
-config.yaml (replays the run), metrics.csv, predictions/, checkpoints/, models/ and images/.
+  --protocol within_subject | leave_one_subject_out | joint | new_subject    who is trained on, and who is tested
+  --selection validation | last | published_protocol    which epoch is scored
+  --targets.image.init_args.model neurodec/tiny-clip    the small CLIP that comes along, in place of a downloaded one
+Running again resumes what was interrupted and skips what is done; with a higher max_epochs training goes on.
+OUT then holds report.html, results.json, config.yaml (replays the run), metrics.csv, predictions/, checkpoints/,
+models/ and images/.
 Several processes: --trainer.devices 2 --trainer.strategy ddp, or torchrun or srun in front of the command."""
 
 
@@ -72,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, overrides = parser.parse_known_args(argv)
     if overrides and not hasattr(arguments, "recipe"):
         parser.error(f"unknown argument {overrides[0]}")
+    _find_own(getattr(arguments, "allow", []))
     try:
         arguments.run(arguments, overrides)
     except NeurodecError as error:
@@ -83,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(f"{error.filename or 'the output'}: {error.strerror}; {OBSTACLES[error.errno]}.")
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        print("interrupted; what is done is kept, and the same command goes on from here", file=sys.stderr)
         return 130
     return 0
 
@@ -97,7 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="neurodec",
         description="Decode what a person sees from EEG, MEG and fMRI.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES.format(
+            recipes="\n  ".join(textwrap.wrap(", ".join(shipped()), 100, break_on_hyphens=False))
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"neurodec {__version__}")
@@ -129,11 +141,9 @@ def _verb(
 
 
 def _add_recipe_verb(verbs: argparse._SubParsersAction, name: str, summary: str, run: Callable) -> None:
-    example = (
-        f"example:\n  neurodec {name} configs/n170/linear.yaml --data-root DIR --out OUT\n\n{RECIPE_HELP}"
-    )
+    example = f"example:\n  neurodec {name} n170/linear --data-root DIR --out OUT\n\n{RECIPE_HELP}"
     parser = _verb(verbs, name, summary, run, example)
-    parser.add_argument("recipe", type=Path, help="the recipe, a YAML file")
+    parser.add_argument("recipe", type=Path, help="the recipe: a YAML file, or a name such as n170/linear")
     parser.add_argument("--data-root", type=Path, required=True, help="folder of the raw data")
     parser.add_argument("--out", type=Path, required=True, help="folder for everything that is written")
     _add_allow(parser)
@@ -194,8 +204,18 @@ def _add_allow(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PACKAGE",
-        help="let the recipe name classes of this package too (it runs their code)",
+        help="let the recipe name classes of this package too (it runs their code), also of a file PACKAGE.py or a "
+        "folder PACKAGE in the current folder",
     )
+
+
+def _find_own(allow: list[str]) -> None:
+    """Let allowed packages be imported from the current folder, which a console script does not look into."""
+    here = Path.cwd()
+    for name in allow:
+        if (here / f"{name}.py").is_file() or (here / name).is_dir():
+            sys.path.append(str(here))  # last, so that nothing that is installed is replaced
+            return
 
 
 def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -229,13 +249,12 @@ def _run_stage(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def _demo(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    from neurodec.run.recipe_file import packaged_recipe
     from neurodec.run.stages import run_recipe
     from neurodec.simulate import simulate_demo
 
     print("simulate ...", flush=True)
     data_root = simulate_demo(arguments.out / "data")
-    run_recipe(packaged_recipe("demo/eeg"), data_root, arguments.out, overrides=overrides)
+    run_recipe("demo/eeg", data_root, arguments.out, overrides=overrides)
     print(f"report: {arguments.out / 'report.html'}")
 
 
@@ -247,5 +266,5 @@ def _simulate(arguments: argparse.Namespace, overrides: list[str]) -> None:
     root = simulate(arguments.data_root, arguments.modality, arguments.seed, **size)
     print(f"simulated {arguments.modality} in {root}; decode it with")
     for system in SYSTEMS[arguments.modality]:
-        recipe = f"configs/{system}/simulated-{arguments.modality}.yaml"
+        recipe = f"{system}/simulated-{arguments.modality}"
         print(f"  neurodec run {recipe} --data-root {root} --out {root}-{system}")

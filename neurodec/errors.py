@@ -1,7 +1,9 @@
-"""The one exception that a user is meant to read, and the one guard that turns any other into it."""
+"""The one exception that a user is meant to read, the guard that turns any other into it, and Ctrl-C in a training."""
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,3 +53,19 @@ def reading(
         raise NeurodecError(
             f"{source} cannot be read{form} ({type(error).__name__}: {reason}); {way_out}."
         ) from error
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C within a training be a `KeyboardInterrupt`.
+
+    Lightning leaves the process by ``exit(1)`` instead, without a word, and ignores further ones.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stopped:
+        raise KeyboardInterrupt from stopped
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)

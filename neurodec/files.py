@@ -22,6 +22,8 @@ from neurodec.errors import NeurodecError, reading
 T = TypeVar("T")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_UMASK = os.umask(0o022)  # it can be read only by setting it
+os.umask(_UMASK)
 _PROBE = 1 << 16  # bytes; a failed writer has left less than a block free
 
 
@@ -53,6 +55,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if partial.is_file():
             with partial.open("rb+") as handle:
                 os.fsync(handle.fileno())
+            if not partial.stat().st_mode & 0o077:  # safetensors lets nobody else read
+                partial.chmod(0o666 & ~_UMASK)
         _replace(partial, path)
     except Exception as error:
         number = _full_disk(partial, error)

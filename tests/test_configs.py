@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from neurodec.run.recipe_file import load_recipe, packaged_recipe
+from neurodec.errors import NeurodecError
+from neurodec.run.recipe_file import load_recipe
+from neurodec.shipped import recipe_path, shipped
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -22,9 +24,17 @@ def test_recipe_fits_the_signatures(path):
     assert parser.dump(recipe)
 
 
-def test_the_demo_finds_its_recipe():
-    assert packaged_recipe("demo/eeg") == CONFIGS / "demo" / "eeg.yaml"
-    assert (CONFIGS / "demo" / "eeg.yaml").is_file()
+def test_shipped_recipes_are_found_by_name_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("demo/eeg", "configs/demo/eeg.yaml", "demo/eeg.yaml"):
+        assert recipe_path(name) == CONFIGS / "demo" / "eeg.yaml"
+    assert len(shipped()) == len(list(CONFIGS.glob("*/*.yaml")))
+    assert load_recipe("n170/linear")[1].name == "n170/linear"
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/eeg.yaml").write_text("mine")  # a file that is there is meant
+    assert recipe_path("demo/eeg.yaml") == Path("demo/eeg.yaml")
+    with pytest.raises(NeurodecError, match="one that comes along: atm/simulated-eeg"):
+        load_recipe("demo/no")
 
 
 def test_the_recipe_of_the_readme_is_valid(tmp_path):

@@ -89,7 +89,7 @@ def named_regions(ch_names: Sequence[str], groups: dict[str, list[str]]) -> dict
 
 
 def time_windows(times: np.ndarray, sfreq: float, width: float) -> list[Window]:
-    """List growing windows [start, start + i width) and sliding windows of one width from stimulus onset on.
+    """List growing windows [onset, onset + i width), and sliding windows of one width, also before onset.
 
     Parameters
     ----------
@@ -111,7 +111,9 @@ def time_windows(times: np.ndarray, sfreq: float, width: float) -> list[Window]:
     n_windows = int((times[-1] + 1 / sfreq - start) / width + 1e-6)
     edges = np.round(start + width * np.arange(n_windows + 1), 6).tolist()
     growing = [Window("growing", edges[0], edge) for edge in edges[1:]]
-    return growing + [Window("sliding", low, high) for low, high in pairwise(edges)]
+    n_before = int(-float(times[0]) / width + 1e-6) if start == 0 else 0
+    before = np.round(-width * np.arange(n_before, 0, -1), 6).tolist()
+    return growing + [Window("sliding", low, high) for low, high in pairwise(before + edges)]
 
 
 def bin_width(n_chans: int, sfreq: float, window: float) -> float:

@@ -196,6 +196,7 @@ class Classification(Evaluation):
             nulls = grouped.exchanged(scores, rows)
             p = {"p_method": f"{len(nulls)} exchanges of test labels within groups"}
         drawn = Measures(*np.array(nulls).T)._asdict()
+        p["p_floor"] = 1 / (1 + len(nulls))
         return p | {
             _named("p_value", name): permutation_p(found[name], values) for name, values in drawn.items()
         }

@@ -14,6 +14,7 @@ from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.ablation import (
     Predict,
+    Window,
     advantage,
     bin_width,
     keep_only,
@@ -207,26 +208,22 @@ class Ablation:
     seed: int
 
     def windows(self) -> list[Point]:
-        """Top-1 of every growing and sliding window: {decoder, method, kind, tmin, tmax, top1, ci95}."""
+        """Top-1 of every growing and sliding window: {decoder, method, kind, tmin, tmax, top1, ci95}.
+
+        Before onset there is the refitted ridge alone: an encoder that was not trained on that time sees nothing there.
+        """
         points = []
         windows = time_windows(self.test.times, self.test.info["sfreq"], self.window)
         for window in track(windows, "Time windows", total=len(windows)):
-            z = self._occluded(window=window)
-            points.append(
-                {
-                    "decoder": self.decoder,
-                    "method": "occlusion",
-                    **asdict(window),
-                    **self._score(z, self.gallery),
-                }
-            )
+            about = asdict(window)
+            if window.tmin >= 0:
+                score = self._score(self._occluded(window=window), self.gallery)
+                points.append({"decoder": self.decoder, "method": "occlusion", **about, **score})
             if self.train is not None:
-                first, last = np.round(
-                    (np.array([window.tmin, window.tmax]) - self._start) / self._bin
-                ).astype(int)
-                z = self._refit(np.s_[:, :, first:last])
-                score = self._score(z, self.linear_gallery)
-                points.append({"decoder": "ridge", "method": "refit", **asdict(window), **score})
+                z = self._refit_window(window)
+                points.append(
+                    {"decoder": "ridge", "method": "refit", **about, **self._score(z, self.linear_gallery)}
+                )
         return points
 
     def regions(self, groups: dict[str, list[int]], *, left_out: bool = False) -> list[Point]:
@@ -323,6 +320,11 @@ class Ablation:
         last = self.test.times[-1] + 1 / self.test.info["sfreq"]
         n_bins = int((last - self._start) / self._bin + 1e-6)
         return tuple(binned(part, self._start, self._bin, n_bins) for part in (self.train, self.test))
+
+    def _refit_window(self, window: Window) -> np.ndarray:
+        n_bins = round((window.tmax - window.tmin) / self._bin)
+        train, test = (binned(part, window.tmin, self._bin, n_bins) for part in (self.train, self.test))
+        return refit(train, self.targets, test, self._concepts)
 
     def _refit(self, part: Any) -> np.ndarray:
         train, test = self._parts

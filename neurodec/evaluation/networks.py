@@ -21,7 +21,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from neurodec.encoders.published import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.pictures import Pictures, Resize
-from neurodec.features import load_clip
+from neurodec.features import OpenClip, load_clip
 from neurodec.files import track
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -92,6 +92,11 @@ class ClipWeights:
     def source(self) -> str:
         """Name of the model and of its weights."""
         return f"{self.model} {self.pretrained}".strip()
+
+    @property
+    def embedding_space(self) -> str:
+        """Name of its embeddings, as targets bear it."""
+        return OpenClip(model=self.model, pretrained=self.pretrained, normalize=False).embedding_space
 
     def load(self, node: str) -> nn.Module:
         """Return the picture tower; `node` is always the embedding shared with text."""
@@ -244,6 +249,15 @@ NETWORKS = {
 }
 """Every network that a protocol may name. Only "tiny_clip" comes with the package; it knows nothing but rendered
 scenes, so its scores compare with nobody else's."""
+
+
+def sees_as(name: str, embedding_space: str) -> bool:
+    """Tell whether a network is the very one whose embeddings a system predicts."""
+    weights = network_named(name).weights
+    if not isinstance(weights, ClipWeights):
+        return False
+    own = weights.embedding_space
+    return embedding_space == own or embedding_space.startswith(f"{own}/")
 
 
 def network_named(name: str) -> Network:

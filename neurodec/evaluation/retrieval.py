@@ -344,6 +344,8 @@ class Retrieval(Evaluation):
             "ci95_top1": self._interval(top1, scored),
             "ci95_top5": self._interval(top5, scored),
             "p_value": permutation_p(float(top1.mean()), null),
+            "p_floor": 1 / (1 + len(null)),
+            "collapsed": scored.collapsed,
             "median_rank": float(np.median(scored.ranks)),
             "k_way": self._k_way(scored),
             **({} if self.pool_size is None else {"pooled": scored.within_pools(self.pool_size, self.seed)}),

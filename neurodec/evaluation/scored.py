@@ -23,6 +23,7 @@ from neurodec.evaluation.similarity import (
 from neurodec.files import atomic_path, read_json, read_own_table, write_json, write_table
 
 _N_POOLS = 30  # as in the tables of NSD
+_SAME = 0.01  # spread of similarities between responses, over their spread between candidates
 _TEXT = {"subject": str, "stimulus": str, "concept": str}
 
 
@@ -168,6 +169,12 @@ class Scored:
                 for name, values in spread.items()
             },
         }
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether all rows give the same answer, as an encoder does whose inputs do not reach its output."""
+        between_rows = float(self.similarities.std(axis=0).mean())
+        return len(self.table) > 1 and between_rows < _SAME * float(self.similarities.std(axis=1).mean())
 
     def rank_table(self) -> pd.DataFrame:
         """Return `subject, stimulus, concept, rank, top1 ... top5` (the stimuli found, best first)."""

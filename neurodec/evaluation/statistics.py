@@ -110,8 +110,8 @@ def paired_difference(
     Returns
     -------
     dict
-        `difference` (a minus b), `ci95`, and `p_value`: two-sided, twice the share of draws on the other side of
-        zero, with the draw at hand counted.
+        `difference` (a minus b), `ci95`, `p_value` (two-sided: twice the share of draws on the other side of zero,
+        with the draw at hand counted) and `p_floor`, the smallest that these draws can give.
     """
     difference = np.asarray(scores_a, np.float64) - np.asarray(scores_b, np.float64)
     draws = bootstrap(difference, clusters, n_bootstrap, seed)
@@ -120,6 +120,7 @@ def paired_difference(
         "difference": float(difference.mean()),
         "ci95": np.quantile(draws, [0.025, 0.975]).tolist(),
         "p_value": float(min(1.0, 2 * (1 + smaller) / (1 + n_bootstrap))),
+        "p_floor": 2 / (1 + n_bootstrap),
     }
 
 

@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from neurodec.data import validation_concepts
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, interruptible
 from neurodec.files import key_of
 from neurodec.priors.network import DiffusionPriorUNet
 
@@ -195,7 +195,8 @@ def train(
         loaders = [DataLoader(rows, sampler=batches, batch_size=None)]
         if held_out.any():
             loaders.append(DataLoader([(condition[held_out], target[held_out])], batch_size=None))
-        trainer.fit(module, *loaders, ckpt_path=_resumable(checkpoints, name), weights_only=True)
+        with interruptible():
+            trainer.fit(module, *loaders, ckpt_path=_resumable(checkpoints, name), weights_only=True)
     chosen = (module.best if held_out.any() else module.average.module).state_dict()
     if not all(value.isfinite().all() for value in chosen.values()):
         raise NeurodecError("Training of the prior diverged to values that are not finite; lower its lr.")

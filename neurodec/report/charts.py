@@ -92,8 +92,8 @@ class Folds:
         ranks = pd.concat(tables, ignore_index=True)
         return ranks.assign(rank=ranks["rank"].astype(float)).sort_values("rank", kind="stable")
 
-    def similarity(self) -> np.ndarray | None:
-        """Return the mean similarity of each seen stimulus with each candidate, both in the order of concepts.
+    def similarity(self) -> tuple[np.ndarray, list[str], list[str]] | None:
+        """Return the mean similarity of each seen concept with each candidate, and the sorted concepts of both.
 
         Folds whose candidates differ from the first one's are left out.
         """
@@ -111,7 +111,8 @@ class Folds:
         if not found:
             return None
         mean = pd.concat(found).groupby(level=0).mean()
-        return mean.to_numpy()[:, first["concept"].argsort(kind="stable")]
+        order = first["concept"].argsort(kind="stable")
+        return mean.to_numpy()[:, order], list(mean.index), first["concept"].iloc[order].tolist()
 
 
 def info_of(out: Path) -> dict[str, Any]:
@@ -196,7 +197,7 @@ def _retrieval(results: dict[str, Any], folds: Folds, chance: float) -> Iterator
     if len(points := folds.points("windows")):
         caption = (
             "Accuracy from part of the time. Ridge is refitted to each window; the encoder is not, and sees zeros "
-            "outside it. Before onset, anything above chance is a warning sign." + spread
+            "outside it. Before onset (ridge alone), anything above chance is a warning sign." + spread
         )
         yield Chart("windows", "Time", caption, plots.windows(points, chance))
     titles = {"regions": "this region alone", "regions_left_out": "all but this region"}
@@ -233,7 +234,7 @@ def _maps(out: Path, folds: Folds) -> Iterator[Chart]:
             "Similarity of what was decoded with every candidate, both sorted by concept. A bright diagonal means "
             "that the right one stands out."
         )
-        yield Chart("similarity", "Similarity", caption, plots.similarity(similarity), lines=False)
+        yield Chart("similarity", "Similarity", caption, plots.similarity(*similarity), lines=False)
 
 
 def _explained(trials: Trials) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from neurodec.files import atomic_path, read_own_table
 from neurodec.run.reconstruct import picture_files
@@ -27,6 +27,7 @@ COLUMNS = {
 
 _ROWS = 10
 _SIDE = 96  # pixels
+_LABELS = 108  # pixels for the names of rows
 
 
 def thumbnail(file: str | Path, side: int = _SIDE) -> str:
@@ -108,14 +109,18 @@ def save_grid(out: Path, file: Path) -> Path | None:
         return None
     drawn = np.sort(np.random.default_rng(0).permutation(len(table))[:_ROWS])
     files = _files_by_row(table)
-    gap = 4
-    shown = [list(COLUMNS).index(name) for name in ("seen", "brain", "shuffled", "true_through_decoder")]
-    sheet = Image.new("RGB", (len(drawn) * (_SIDE + gap), len(shown) * (_SIDE + gap)), "white")
-    for column, place in enumerate(drawn):
-        for line, source in enumerate(shown):
-            with Image.open(files[place][source]) as picture:
+    gap, label = 4, ImageFont.load_default(13)
+    shown = ("seen", "brain", "shuffled", "true_through_decoder")
+    size = _LABELS + len(drawn) * (_SIDE + gap), len(shown) * (_SIDE + gap)
+    sheet = Image.new("RGB", size, "white")
+    for line, name in enumerate(shown):
+        middle = line * (_SIDE + gap) + _SIDE // 2
+        text = COLUMNS[name].replace(", ", ",\n").replace("shuffled ", "shuffled\n")
+        ImageDraw.Draw(sheet).multiline_text((0, middle), text, "black", label, anchor="lm")
+        for column, place in enumerate(drawn):
+            with Image.open(files[place][list(COLUMNS).index(name)]) as picture:
                 tile = picture.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-            sheet.paste(tile, (column * (_SIDE + gap), line * (_SIDE + gap)))
+            sheet.paste(tile, (_LABELS + column * (_SIDE + gap), line * (_SIDE + gap)))
     with atomic_path(file) as partial:
         sheet.save(partial)
     return file

@@ -17,13 +17,16 @@ from neurodec.report.charts import Folds, all_charts, info_of
 from neurodec.report.grids import reconstruction_grids, save_grid, thumbnail
 from neurodec.report.rows import (
     against_ridge,
+    beyond_chance,
     further,
     leading,
+    nearest_in_words,
     over_seeds,
     p_value,
     per_picture,
     percent,
     picture_rows,
+    preparation,
     score_rows,
     words,
 )
@@ -68,6 +71,9 @@ def write_report(out: str | Path) -> Path:
         leading=leading(results)[0],
         further=further(results),
         over_seeds=over_seeds(results),
+        beyond_chance=bool(rows) and beyond_chance(rows),
+        preparation=preparation(info_of(out)),
+        nearest=nearest_in_words(results.get("reconstruction") or {}),
         overview=charts[:1],
         charts=charts[1:],
         panels=_panels(out, folds),

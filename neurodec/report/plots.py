@@ -213,7 +213,7 @@ def training(history: pd.DataFrame, held_out: str = "held-out concepts") -> Figu
     Parameters
     ----------
     history : DataFrame
-        Columns `fold, epoch, train_loss` and perhaps `val_loss`, `val_top1`.
+        Columns `fold, epoch, train_loss` and perhaps `val_loss`, `val_top1`, `val_chance`.
     held_out : str
         What the epochs were judged on.
     """
@@ -229,21 +229,37 @@ def training(history: pd.DataFrame, held_out: str = "held-out concepts") -> Figu
                 grid[0].plot(epochs, fold[column], ".-", color=color, label=label, alpha=0.8)
         if scored:
             grid[1].plot(epochs, fold["val_top1"], ".-", color=BLUE, alpha=0.8)
+            if "val_chance" in fold:
+                label = "chance" if place == 0 else None
+                grid[1].plot(epochs, fold["val_chance"], "--", color=GREY, linewidth=1.2, label=label)
     grid[0].set(xlabel="epoch", ylabel="loss")
     grid[0].legend()
     if scored:
         grid[1].set(xlabel="epoch", ylabel=f"top-1 among {held_out}")
         grid[1].yaxis.set_major_formatter(PercentFormatter(1))
         grid[1].set_ylim(bottom=0)
+        if "val_chance" in history:
+            grid[1].legend()
     return figure
 
 
 @_STYLE
-def similarity(values: np.ndarray) -> Figure:
-    """Draw the similarity of every test stimulus's decoded embedding (rows) with every candidate (columns)."""
+def similarity(values: np.ndarray, rows: Sequence[str], names: Sequence[str]) -> Figure:
+    """Draw the similarity of what was decoded for every concept (rows) with every candidate (columns).
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_concepts, n_candidates)
+    rows, names : sequence of str
+        Concepts of rows and columns, written where they fit.
+    """
     figure, axes = _figure(6.0, 5.0)
     image = axes.imshow(values, cmap="viridis", interpolation="nearest", aspect="auto")
-    axes.set(xlabel="candidate", ylabel="stimulus that was seen")
+    axes.set(xlabel="candidates, by concept", ylabel="concepts that were seen")
+    if len(names) <= _MOST_NAMES and len(names) == values.shape[1]:
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+    if len(rows) <= _MOST_NAMES:
+        axes.set_yticks(range(len(rows)), rows, fontsize=7)
     figure.colorbar(image, shrink=0.85, label="cosine similarity")
     return figure
 

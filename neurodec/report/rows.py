@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from neurodec.preprocessing.eeg import EEGPreprocessing
 from neurodec.report.grids import reconstructed, score_column
+
+_SURE = 0.05
 
 
 def score_rows(results: dict[str, Any], decoder: str) -> list[dict[str, Any]]:
@@ -28,6 +33,7 @@ def score_rows(results: dict[str, Any], decoder: str) -> list[dict[str, Any]]:
             "auc": part.get("auc"),
             "median_rank": part.get("median_rank"),
             "p": part.get("p_value_balanced_accuracy" if score == "balanced_accuracy" else "p_value"),
+            "p_floor": part.get("p_floor", 0.0),
         }
         for kind, name, part in parts
         if part and score in part
@@ -110,9 +116,49 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
-def p_value(p: float) -> str:
-    """Write a p value."""
-    return f"{p:.4f}" if p >= 1e-4 else f"{p:.0e}"
+def p_value(p: float, floor: float = 0.0) -> str:
+    """Write a p value with its sign: where no draw was as extreme, the draws bound it by `floor` alone."""
+    if p > floor * (1 + 1e-9):
+        return f"= {p:.4f}" if p >= 1e-4 else f"= {p:.0e}"
+    digit = 10.0 ** np.floor(np.log10(floor))
+    return f"< {np.ceil(floor / digit - 1e-9) * digit:.10g}"
+
+
+def beyond_chance(rows: list[dict[str, Any]]) -> bool:
+    """Tell whether the decoder's score is above chance (p < 0.05; without one, by its interval)."""
+    first = rows[0]
+    return first["p"] is None or first["p"] < _SURE
+
+
+def nearest_in_words(found: dict[str, Any]) -> str | None:
+    """Compare the drawn pictures with the training picture whose embedding is nearest to the brain's."""
+    nearest = found.get("controls", {}).get("nearest_training")
+    if nearest is None or not found.get("two_way"):
+        return None
+    network = next(iter(found["two_way"]))
+    drawn, other = found["two_way"][network], nearest["two_way"][network]
+    low, high = found["ci95"]["two_way"][network]
+    verdict = "more often" if other < low else "less often" if other > high else "no more often"
+    return (
+        f"A picture drawn from the brain is identified {verdict} than the training picture whose embedding is nearest "
+        f"to the brain's ({percent(drawn)} and {percent(other)} by {words(network)}; pixel correlation "
+        f"{found['pixcorr']:.2f} and {nearest['pixcorr']:.2f})"
+        + (
+            "."
+            if verdict == "more often"
+            else ": what was drawn shows no more than a search would have found."
+        )
+    )
+
+
+def preparation(info: dict[str, Any]) -> list[str]:
+    """Tell in words what was done to the recordings before anything was learnt from them."""
+    if "preprocessing" in info:
+        return EEGPreprocessing(**info["preprocessing"]).in_words()
+    arguments = (info.get("provenance") or {}).get("parameters", {}).get("init_args", {})
+    return [
+        f"{words(name)}: {value}" for name, value in arguments.items() if value not in (None, [], {}, False)
+    ]
 
 
 def words(name: str) -> str:

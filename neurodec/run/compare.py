@@ -10,11 +10,9 @@ import pandas as pd
 
 from neurodec.errors import NeurodecError
 from neurodec.files import atomic_path, read_json, write_table
+from neurodec.report.rows import leading
 
-_SCORES = {
-    "retrieval": ("top1", "ci95_top1", "chance_top1"),
-    "classification": ("accuracy", "ci95", "chance"),
-}
+_CHANCE = {"retrieval": "chance_top1", "classification": "chance"}
 
 
 def compare(runs: Sequence[str | Path], out: str | Path) -> pd.DataFrame:
@@ -47,12 +45,12 @@ def compare(runs: Sequence[str | Path], out: str | Path) -> pd.DataFrame:
 
 def _rows(run: Path) -> list[dict[str, Any]]:
     results = read_json(run / "results.json")
-    section = next((name for name in _SCORES if name in results), None)
+    section = next((name for name in _CHANCE if name in results), None)
     if section is None:
         raise NeurodecError(
             f"{run / 'results.json'} holds neither retrieval nor classification; run its evaluation."
         )
-    score, bounds, chance = _SCORES[section]
+    chance, (score, bounds, _) = _CHANCE[section], leading(results)
     found = {"system": results[section], **results.get("baselines", {})}
     return [
         {

@@ -10,6 +10,7 @@ import torch
 from neurodec.data.predictions import Predictions
 from neurodec.decoder import NeuralDecoder, Prior, build_decoder, build_prior
 from neurodec.evaluation import Retrieval
+from neurodec.evaluation.networks import sees_as
 from neurodec.features import Features
 from neurodec.files import key_of, write_table
 from neurodec.priors import load_prior
@@ -51,6 +52,8 @@ class Drawing:
         """Add the scores of the pictures to the results, and write ``OUT/reconstructed.csv``."""
         folders = [self.run.out / "images" / "reconstructed" / fold.name for fold in folds]
         section, table = score(folders, self.settings)
+        space = self.run.features[self.run.system(folds[0]).head].embedding_space
+        section["conditioned_by"] = [name for name in section["two_way"] if sees_as(name, space)]
         found["reconstruction"] = section
         metrics = ("pixcorr", "ssim", "two_way", "ci95", "n_images")
         shuffled = found.setdefault("controls", {}).setdefault("shuffled", {})

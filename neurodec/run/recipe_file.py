@@ -23,6 +23,7 @@ from neurodec.features import Extractor
 from neurodec.run.recipe_objects import check_together
 from neurodec.run.recipe_parser import PRIORS, SECTIONS, recipe_parser, sections_of
 from neurodec.run.reconstruct import Reconstruction
+from neurodec.shipped import recipe_path, shipped
 from neurodec.training import Objective, Stage, System, TrainingData
 from neurodec.training.module import LRSchedulerCallable, OptimizerCallable
 from neurodec.training.trainer import check_packages
@@ -40,7 +41,8 @@ def load_recipe(
     Parameters
     ----------
     path : str or Path
-        The YAML file. It may name classes of the allowed packages only.
+        The YAML file, or the name of one that comes along, such as ``demo/eeg``. It may name classes of the
+        allowed packages only.
     overrides : sequence of str
         Such as ``["--trainer.max_epochs", "20"]``.
     allow : sequence of str
@@ -58,7 +60,7 @@ def load_recipe(
     NeurodecError
         Naming the key that does not exist or whose value does not fit, or the class that is not allowed.
     """
-    path, allowed = Path(path), set(allow)
+    path, allowed = recipe_path(path), set(allow)
     content = _read_yaml(path)
     whole = [text for text in overrides if text.removeprefix("--").partition("=")[0] in {*SECTIONS, "config"}]
     if whole:  # a path here would be read unchecked
@@ -175,16 +177,11 @@ def _reason(error: Exception) -> str:
     ).rstrip(".")
 
 
-def packaged_recipe(name: str) -> Path:
-    """Return the file of a recipe of ``configs/``, such as ``demo/eeg``, in a checkout or an installed package."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "configs"
-    return (installed if installed.is_dir() else package.parent / "configs") / f"{name}.yaml"
-
-
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise NeurodecError(f"The recipe {path} does not exist; configs/ holds some to start from.")
+        raise NeurodecError(
+            f"The recipe {path} does not exist; name a file, or one that comes along: {', '.join(shipped())}."
+        )
     with reading(f"The recipe {path}", "a YAML file", "correct it"):
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         check_size(content, f"The recipe {path}")

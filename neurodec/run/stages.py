@@ -28,9 +28,18 @@ from neurodec.run.recipe_objects import built_objects, system_of
 from neurodec.run.recipe_parser import sections_of
 from neurodec.run.results import merged, over_seeds
 from neurodec.run.stamps import Stamps
-from neurodec.training import RidgeSystem, System, TrainingData, load_system
+from neurodec.simulate import command_of
+from neurodec.training import LightningSystem, RidgeSystem, System, TrainingData, load_system
 from neurodec.training.history import NOTHING_LEARNT, training_summary
-from neurodec.training.trainer import below_out, check_device, check_folders, check_hardware, check_packages
+from neurodec.training.trainer import (
+    below_out,
+    check_device,
+    check_folders,
+    check_hardware,
+    check_packages,
+    hardware,
+    telling,
+)
 
 _TOLD = 12  # lines about the recordings; the rest is in info.json and in the report
 _STRICTEST = ("concept", "stimulus", "recording", "none")
@@ -156,6 +165,20 @@ class Run:
             print(f"  {line}", flush=True)
         if len(lines) > _TOLD:
             print(f"  ... and {len(lines) - _TOLD} more notes in {self.out / 'prepared'}", flush=True)
+        self._check_trials()
+
+    def _check_trials(self) -> None:
+        """Refuse trials that this recipe could train on and never score, or the reverse, before any training."""
+        if not self._trains:
+            return
+        for fold in self.folds:
+            for split, subjects in (("train", fold.train), ("test", fold.test)):
+                if not len(self.study.part(split, subjects)):
+                    raise NeurodecError(
+                        f"Subject(s) {', '.join(subjects)} have no trial with the split {split!r}; mark trials by a "
+                        "column `split` (train or test) in the events or in the table of stimuli."
+                    )
+            self._new_system(fold).check(self.study.part("train", fold.train))
 
     def targets(self) -> None:
         """Fill ``OUT/targets/<name>``."""
@@ -171,15 +194,23 @@ class Run:
     def fit(self, processes: Processes) -> None:
         """Fit one system per fold and seed, and its linear baseline, into ``OUT/models`` and ``OUT/checkpoints``."""
         sections = sections_of(self.recipe)
+        self._check_trials()
         names = ("encoder", "objective", "optimizer", "lr_scheduler", "stages", "system", "data", "trainer")
+        trainer = sections.pop("trainer", None) or {}
+        epochs = trainer.get("max_epochs")
+        system = self._new_system(self.folds[0])
+        if isinstance(system, LightningSystem):
+            sections["trainer"] = telling({**trainer, "max_epochs": None if system.extends else epochs})
         wanted = [sections.get(name) for name in (*names, "protocol", "selection", "seeds")]
         key = key_of([wanted, [self.stamps[f"targets {name}"] for name in self.extractors]])
-        if self.stamps["fit"] not in (None, key):
+        if self.stamps["training"] not in (None, key):
+            places = [self.out / name for name in ("checkpoints", "models", "stages.json")]
+            there = [str(place) for place in places if place.exists()]
             raise NeurodecError(
                 f"{self.out} holds a training with another configuration; choose another --out, or delete "
-                f"{self.out / 'checkpoints'}, {self.out / 'models'} and {self.out / 'stages.json'}."
+                f"{' and '.join([', '.join(there[:-1]), there[-1]] if len(there) > 1 else there)}."
             )
-        self.stamps["fit"] = key
+        self.stamps["training"], self.stamps["fit"] = key, key_of([key, epochs])
         processes.ready()
         self.train(processes.n_started)
         for fold in self.folds:
@@ -213,10 +244,6 @@ class Run:
                 self.study.part("test", fold.test) if self.recipe.selection == "published_protocol" else None
             )
             train = self.study.part("train", fold.train)
-            if not len(train):
-                raise NeurodecError(
-                    f"Subject(s) {', '.join(fold.train)} have no training trial; check the `split` column."
-                )
             self._new_system(fold).fit(train, self.features, self.out, fold.name, new=fold.new, judged=judged)
 
     def predict(self) -> None:
@@ -379,19 +406,30 @@ class Run:
         return over_seeds({seed: evaluation.results(own) for seed, own in runs.items()})
 
     def _header(self) -> dict[str, Any]:
-        recipe = self.recipe
+        recipe, command = self.recipe, command_of(self.root)
         trained = {"selection": recipe.selection, "protocol": recipe.protocol, "seeds": recipe.seeds}
         return {
             "schema": 2,
             "recipe": recipe.name,
             "dataset": recipe.dataset.class_path.rpartition(".")[2],
             "subjects": self.study.subjects,
-            "simulated": (self.root / "simulation.json").exists(),
+            "simulated": command is not None,
+            "simulation": command,
+            "counts": self._counts(),
             **(trained if self._trains else {}),
         }
 
+    def _counts(self) -> dict[str, dict[str, int]]:
+        """Return trials and different stimuli of every split."""
+        groups = self.study.table.groupby("split", sort=False)["stimulus"]
+        return {name: {"trials": len(rows), "stimuli": rows.nunique()} for name, rows in groups}
+
     def _speed(self) -> dict[str, Any]:
-        speed: dict[str, Any] = {"seconds": self.stamps.seconds}
+        speed: dict[str, Any] = {
+            "seconds": self.stamps.seconds,
+            "date": time.strftime("%Y-%m-%d %H:%M"),
+            "hardware": hardware(),
+        }
         if self._trains:
             speed["n_parameters"] = self.system(self.folds[0]).n_parameters
         if (self.out / "metrics.csv").exists():

@@ -107,6 +107,17 @@ def simulate(
     return root
 
 
+def command_of(root: str | Path) -> str | None:
+    """Return the command that simulated a folder, or None if it is not simulated."""
+    mark = Path(root) / MARK
+    if not mark.exists():
+        return None
+    told = read_json(mark)
+    usual = {"seed": 0, **asdict(SIZES[told["modality"]])}
+    options = [f"--{name} {told[name]}" for name, value in usual.items() if told[name] != value]
+    return " ".join(["neurodec simulate", told["modality"], "--data-root DIR", *options])
+
+
 def simulate_demo(root: str | Path) -> Path:
     """Write the recording of ``configs/demo/eeg.yaml``."""
     return simulate(root, "eeg")

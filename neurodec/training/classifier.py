@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from neurodec.class_paths import named_classes, resolve_class, takes_argument
 from neurodec.encoders import ATM
-from neurodec.errors import NeurodecError, reading
+from neurodec.errors import NeurodecError, interruptible, reading
 from neurodec.linear.classifier import Classifier
 from neurodec.training.augmentations import Noise
 from neurodec.training.batches import Gather, Steps, as_tensor
@@ -151,7 +151,8 @@ class ContrastiveClassifier(Classifier):
                 seed=self.seed,
             )
             trainer = L.Trainer(max_epochs=self.n_epochs, **_PLAIN)
-            trainer.fit(module, DataLoader(steps, batch_size=None))
+            with interruptible():
+                trainer.fit(module, DataLoader(steps, batch_size=None))
         return module.encoder.eval().cpu()
 
     def _build(self, sizes: dict[str, int]) -> nn.Module:

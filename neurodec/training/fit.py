@@ -18,7 +18,7 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.io import CheckpointIO, TorchCheckpointIO
 
-from neurodec.errors import NeurodecError, reading
+from neurodec.errors import NeurodecError, interruptible, reading
 from neurodec.files import atomic_path, remove_partials, write_table
 from neurodec.training.batches import TrialBatches
 from neurodec.training.module import EncoderModule
@@ -93,7 +93,7 @@ def train(
         # Lightning would give a run that had already stopped early one more epoch.
         if not any(state.get("stopped_epoch") for state in earlier["callbacks"].values()):
             resumed = last if last.exists() else None
-            with _telling(type(module.encoder).__name__):
+            with _telling(type(module.encoder).__name__), interruptible():
                 trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     best = folder / "best.ckpt"
     return trainer, best if selection != "last" and best.exists() else last

@@ -33,6 +33,9 @@ from neurodec.training.pretrained import (
     save_pretrained,
 )
 from neurodec.training.system import System, as_trained, facts_of, scales_of
+from neurodec.training.trainer import telling
+
+_EPOCHS = 1000  # Lightning's own number, where none is given
 
 
 @dataclass(frozen=True)
@@ -128,14 +131,23 @@ class LightningSystem(System):
         last = stages[-1].name
         for stage in stages:
             folder = out / "models" / (name if stage.name == last else f"{name}.{stage.name}")
-            if (folder / "config.json").exists():
-                _require_same(folder, key)
-            else:
+            if not self._done(stage, folder, key):
                 checkpoints = out / "checkpoints" / name / stage.name
                 self._run(stage, whole, targets, folder, checkpoints, name, list(new), judged, key)
         final = out / "models" / name
         if (final / "config.json").exists():  # rank 0 may still be writing it
             self._take(final, self._allow)
+
+    def check(self, study: Study) -> None:
+        """Refuse voxels where the encoder reads sensors over time."""
+        kind = resolve_class(self._encoder["class_path"], nn.Module, self._allow, "encoder")
+        for space, trials in self._data.cut(study).spaces.items():
+            if trials.responses.ndim == 2 and takes_argument(kind, "n_times"):
+                raise NeurodecError(
+                    f"{kind.__name__} reads sensors over time, and the trials ({space}) are patterns of "
+                    f"{trials.responses.shape[1]} voxels; take an encoder of voxels (encoder: {{class_path: "
+                    "neurodec.encoders.MindBridge}) or ridge (system: {class_path: neurodec.training.RidgeSystem})."
+                )
 
     def _run(
         self,
@@ -200,6 +212,7 @@ class LightningSystem(System):
                 **facts,
                 "epoch": epoch,
                 "key": key,
+                "max_epochs": trainer_settings.get("max_epochs"),
                 "selection": self._selection if chosen.name != "last.ckpt" else "last",
             }
             save_pretrained(folder, module.encoder, module.objective, config)
@@ -209,11 +222,33 @@ class LightningSystem(System):
         self, study: Study, targets: dict[str, Features], new: Sequence[str], judged: Study | None
     ) -> str:
         """Return what the result follows from: parameters, and which trials and targets, not their values."""
-        parts = [self._encoder, self._objective, self._optimizer, self._lr_scheduler, self._trainer]
+        trainer = telling(self._trainer)
+        if self.extends:
+            trainer.pop("max_epochs", None)
+        parts = [self._encoder, self._objective, self._optimizer, self._lr_scheduler, trainer]
         rows = {name: [len(trials), trials.responses.shape] for name, trials in study.spaces.items()}
         known = {name: features.info.get("key") for name, features in targets.items()}
         options = [self._selection, self._seed, list(new), judged is not None]
         return key_of([parts, self._data.parameters(), self._stages, rows, study.subjects, known, options])
+
+    @property
+    def extends(self) -> bool:
+        """Whether a finished training goes on where `max_epochs` is raised: not if its course follows from the end."""
+        return self._lr_scheduler is None and not self._stages
+
+    def _done(self, stage: Stage, folder: Path, key: str) -> bool:
+        """Tell whether a stage is trained to its end; another training in its place is refused."""
+        if not (folder / "config.json").exists():
+            return False
+        found = read_json(folder / "config.json")
+        before = found.get("max_epochs") or _EPOCHS
+        wanted = stage.max_epochs or self._trainer.get("max_epochs") or _EPOCHS
+        if found.get("key") != key or (self.extends and wanted < before):
+            what = "holds a training with another configuration"
+            if found.get("key") == key:
+                what = f"holds a training of {before} epochs, more than the {wanted} that are asked for"
+            raise NeurodecError(f"{folder} {what}; choose another folder, or delete it and its checkpoints.")
+        return not self.extends or before == wanted
 
     def _take(self, folder: str | Path, allow: frozenset[str] | set[str]) -> None:
         self.encoder, self.config = load_pretrained(folder, allow)
@@ -281,14 +316,6 @@ class LightningSystem(System):
     def n_parameters(self) -> int:
         """Number of the encoder's parameters."""
         return sum(parameter.numel() for parameter in self.encoder.parameters())
-
-
-def _require_same(folder: Path, key: str) -> None:
-    if read_json(folder / "config.json").get("key") != key:
-        raise NeurodecError(
-            f"{folder} holds a training with another configuration; choose another folder, or delete it and its "
-            "checkpoints."
-        )
 
 
 def sizes_of(

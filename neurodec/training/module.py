@@ -130,6 +130,7 @@ class EncoderModule(L.LightningModule):
             0, true.flip(0), torch.arange(len(true), device=true.device).flip(0)
         )
         similarity = F.normalize(brain.flatten(1), dim=-1) @ F.normalize(target[first].flatten(1), dim=-1).T
+        self.log("val_chance", 1 / len(gallery))
         self.log("val_top1", (similarity.argmax(dim=1) == true).float().mean(), prog_bar=True)
 
     def _run(self, batch: dict[str, Batch], *, training: bool) -> tuple[Heads, Batch]:

@@ -72,6 +72,10 @@ class System(ABC):
             Test trials that a published protocol selects on.
         """
 
+    def check(self, study: Study) -> None:
+        """Refuse training trials that it cannot be fitted to, before anything is computed."""
+        return
+
     @abstractmethod
     def predict(self, study: Study) -> Predictions:
         """Predict every trial of a study, in its order; channels and window are cut as in training."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
+import platform
 import re
 import warnings
 from collections.abc import Iterator
@@ -32,9 +34,44 @@ _FOLDERS = (
     *("save_dir", "dirpath", "default_root_dir", "log_dir", "root_dir", "dir", "nvme_path"),
     *("tracking_uri", "artifact_location", "exclude_batches_path"),
 )
+_WATCHING = (
+    *(
+        "logger",
+        "profiler",
+        "callbacks",
+        "default_root_dir",
+        "log_every_n_steps",
+        "model_registry",
+        "barebones",
+    ),
+    *(
+        "accelerator",
+        "devices",
+        "num_nodes",
+        "strategy",
+        "use_distributed_sampler",
+        "plugins",
+        "sync_batchnorm",
+    ),
+    *("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "enable_autolog_hparams"),
+)
+_WATCHERS = ("ProgressBar", "LearningRateMonitor", "DeviceStatsMonitor", "ModelSummary", "Timer")
 _SCHEME = re.compile(r"[a-z][a-z0-9+]+:|databricks")
 _REMOTE = ("http://", "https://", "databricks")
 _NOT_TRIED = ("logger", "callbacks", "default_root_dir", "deterministic", "benchmark", "detect_anomaly")
+
+
+def telling(trainer: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a trainer's section that changes what is learnt.
+
+    Loggers, progress bars, profilers, hardware and the number of processes do not: batches are the same however many
+    share them.
+    """
+    callbacks = trainer.get("callbacks")
+    callbacks = [] if callbacks is None else callbacks if isinstance(callbacks, list) else [callbacks]
+    kept = {name: value for name, value in trainer.items() if name not in _WATCHING and value is not None}
+    changing = [one for one in callbacks if not any(name.endswith(_WATCHERS) for name in built(one))]
+    return {**kept, "callbacks": changing}
 
 
 def check_packages(trainer: Any) -> None:
@@ -169,6 +206,13 @@ def below_out(trainer: dict[str, Any], out: Path, *, allow_outside: bool) -> dic
         return found
 
     return moved(trainer)
+
+
+def hardware() -> str:
+    """Name the processors that a training here runs on."""
+    processors = f"{os.cpu_count()} CPU cores ({platform.machine()})"
+    names = [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())]
+    return ", ".join([processors, *names])
 
 
 def _check_accelerator(name: str) -> None:

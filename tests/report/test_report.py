@@ -17,6 +17,9 @@ from neurodec.evaluation.scored import Scored
 from neurodec.evaluation.similarity import Gallery
 from neurodec.files import read_json, write_json
 from neurodec.report import plots, write_report
+from neurodec.report.charts import Folds
+from neurodec.report.rows import p_value
+from neurodec.run.compare import compare
 
 N_STIMULI, SUBJECTS = 24, ("01", "02")
 CHANS = ["Fp1", "Fp2", "F3", "Fz", "F4", "C3", "Cz", "C4", "P3", "Pz", "P4", "O1", "Oz", "O2"]
@@ -403,3 +406,105 @@ def test_header_alone_makes_a_page(tmp_path):
 def test_missing_results_are_told(tmp_path):
     with pytest.raises(NeurodecError, match=r"results\.json"):
         write_report(tmp_path)
+
+
+def test_a_score_at_chance_is_not_called_finding(tmp_path):
+    out = retrieval_folder(tmp_path)
+    results = read_json(out / "results.json")
+    results["retrieval"] |= {"p_value": 0.4, "collapsed": True}
+    write_json(out / "results.json", results)
+    text = Page(write_report(out).read_text(encoding="utf-8")).text
+    assert "ATM finds" not in text
+    assert "ATM does not find what was seen better than chance" in text
+    assert "p = 0.4000" in text
+    assert "Every response gives the same answer" in text
+    named = classification_folder(tmp_path / "classes")
+    results = read_json(named / "results.json")
+    results["classification"]["p_value"] = 0.3
+    write_json(named / "results.json", results)
+    text = Page(write_report(named).read_text(encoding="utf-8")).text
+    assert (
+        "The decoder does not tell 3 categories apart better than chance: right in 62.0 % of trials" in text
+    )
+
+
+def test_p_values_at_the_floor_are_bounds(written):
+    assert p_value(1 / 10_001, 1 / 10_001) == "< 0.0001"
+    assert p_value(0.001, 0.001) == "< 0.001"
+    assert p_value(1 / 201, 1 / 201) == "< 0.005"
+    assert p_value(2 / 10_001, 1 / 10_001) == "= 0.0002"
+    assert p_value(3e-5) == "= 3e-05"
+    results = read_json(written[0] / "results.json")
+    assert results["retrieval"]["p_value"] == results["retrieval"]["p_floor"] == 1 / 201
+    assert "p < 0.005" in Page(written[1]).text
+
+
+def test_what_was_read_when_and_on_what(tmp_path):
+    out = retrieval_folder(tmp_path)
+    results = read_json(out / "results.json")
+    counts = {"train": {"trials": 320, "stimuli": 160}, "test": {"trials": 48, "stimuli": 24}}
+    results |= {"counts": counts, "simulation": "neurodec simulate eeg --data-root DIR --seed 3"}
+    results["speed"] |= {"date": "2026-01-02 03:04", "hardware": "2 CPU cores (x86_64)"}
+    write_json(out / "results.json", results)
+    info = read_json(out / "prepared/all/info.json")
+    settings = {"l_freq": 0.1, "h_freq": 40.0, "tmin": -0.2, "tmax": 0.8, "whiten": "mvnn-epochs"}
+    write_json(out / "prepared/all/info.json", {**info, "preprocessing": settings})
+    text = Page(write_report(out).read_text(encoding="utf-8")).text
+    assert (
+        "320 training trials of 160 stimuli; 48 test trials of 24 stimuli. 2026-01-02 03:04, 2 CPU cores"
+        in text
+    )
+    assert (
+        "Done to the recordings: band-pass 0.1 to 40 Hz; epochs from -0.2 to 0.8 s; baseline -0.2 to 0 s"
+        in text
+    )
+    assert "--data-root DIR --seed 3 neurodec run config.yaml" in text
+
+
+def test_pictures_are_judged_in_words_and_beside_chance(tmp_path):
+    out = retrieval_folder(tmp_path)
+    results = read_json(out / "results.json")
+    drawn = {
+        "pixcorr": 0.6,
+        "ssim": 0.7,
+        "two_way": {"tiny_clip": 0.943},
+        "n_images": 24,
+        "protocol": "mindeye",
+    }
+    drawn |= {"ci95": {"pixcorr": [0.5, 0.7], "ssim": [0.6, 0.8], "two_way": {"tiny_clip": [0.93, 0.956]}}}
+    drawn |= {"ssim_form": "2d", "unavailable": {}}
+    nearest = {**drawn, "pixcorr": 0.58, "two_way": {"tiny_clip": 0.949}}
+    results["reconstruction"] = {
+        **drawn, "conditioned_by": ["tiny_clip"], "controls": {"nearest_training": nearest}
+    }  # fmt: skip
+    write_json(out / "results.json", results)
+    text = Page(write_report(out).read_text(encoding="utf-8")).text
+    assert "Two-way, tiny_clip (the decoder's own CLIP)" in text
+    assert "no independent judgement" in text
+    assert "identified no more often than the training picture" in text
+    assert "(94.3 % and 94.9 % by tiny clip; pixel correlation 0.60 and 0.58)" in text
+    assert "chance 0 50.0 %" in text
+    nearest["two_way"]["tiny_clip"] = 0.8
+    write_json(out / "results.json", results)
+    assert "identified more often than the training" in Page(write_report(out).read_text()).text
+
+
+def test_unbalanced_chance_stands_in_the_table(tmp_path):
+    out = classification_folder(tmp_path)
+    results = read_json(out / "results.json")
+    more = {"unbalanced": True, "majority": 0.7, "ci95_balanced_accuracy": [0.5, 0.7]}
+    results["classification"] |= more | {"p_value_balanced_accuracy": 0.02}
+    results["controls"]["shuffled"] |= {"balanced_accuracy": 0.34, "ci95_balanced_accuracy": [0.25, 0.4]}
+    write_json(out / "results.json", results)
+    text = Page(write_report(out).read_text(encoding="utf-8")).text
+    assert "chance 33.33 % 70.00 % (most frequent)" in text
+    table = compare([out], tmp_path / "comparison")
+    assert table[["score", "value", "chance"]].to_numpy().tolist() == [["balanced_accuracy", 0.61, 1 / 3]]
+
+
+def test_similarities_are_sorted_by_concept(tmp_path):
+    out = retrieval_folder(tmp_path)
+    values, rows, names = Folds(out).similarity()
+    assert rows == names == sorted(names)
+    assert values.shape == (N_STIMULI, N_STIMULI)
+    assert (values.argmax(axis=1) == np.arange(N_STIMULI)).mean() > 0.5

@@ -176,7 +176,10 @@ class BidsFMRI(Dataset):
         file = companion(path, root, "_events.tsv")
         if file is None:
             expected = re.sub(r"(_(space|res|den|desc)-[^_]+)*_bold\.nii(\.gz)?$", "_events.tsv", path.name)
-            raise NeurodecError(f"{path.with_name(expected)} is missing; every run needs its events.")
+            raise NeurodecError(
+                f"{path.with_name(expected)} is missing; every run needs its events (with fMRIPrep, take the folder of "
+                "the raw data set as --data-root, and put the output below its folder derivatives/)."
+            )
         return file
 
     def _mask_file(self, path: Path, root: Path) -> Path:
