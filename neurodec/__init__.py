@@ -16,7 +16,7 @@ are the small models that come along; `run` does the stages of a recipe; `cli` i
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _PUBLIC = {
     "NeurodecError": "neurodec.errors",

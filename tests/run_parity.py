@@ -17,6 +17,7 @@ from types import ModuleType
 
 import numpy as np
 import parity_encoders
+import parity_in_context
 import parity_metrics
 import parity_priors
 import torch
@@ -91,6 +92,7 @@ FAMILIES: dict[str, Callable[[dict, ModuleType], Outputs]] = {
     "atms-losses": atms_losses,
     "mvnn": mvnn,
     **parity_encoders.FAMILIES,
+    **parity_in_context.FAMILIES,
     **parity_priors.FAMILIES,
     **parity_metrics.FAMILIES,
 }

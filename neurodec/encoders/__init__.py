@@ -1,11 +1,30 @@
-"""Encoders: one file per published network."""
+"""Encoders: one file per published network.
+
+Any `torch.nn.Module` is an encoder. Of these arguments its constructor is told those that it has: `n_chans`, `n_times`,
+`n_outputs` (numbers in the main target), `n_subjects`, `sfreq` (Hz), `spaces` (name to number of channels or voxels) and
+`heads` (target to shape). ``forward(response, subject, space)`` gets what it takes of them, by these names: responses
+(B, n_chans, n_times) or (B, n_voxels), subject numbers (B,) where -1 is unknown, and the name of the space. It returns
+the predicted embedding, or a dict of heads.
+"""
 
 from neurodec.encoders.atm import ATM
 from neurodec.encoders.atm_low_level import ATMLowLevel
+from neurodec.encoders.in_context import InContextEncoder
+from neurodec.encoders.in_context_inverter import InContextInverter
 from neurodec.encoders.mindbridge import MindBridge
 from neurodec.encoders.neurobridge import NeuroBridge
 from neurodec.encoders.nice import NICE
 from neurodec.encoders.together import Together
 from neurodec.linear import RidgeClassifier
 
-__all__ = ["ATM", "NICE", "ATMLowLevel", "MindBridge", "NeuroBridge", "RidgeClassifier", "Together"]
+__all__ = [
+    "ATM",
+    "NICE",
+    "ATMLowLevel",
+    "InContextEncoder",
+    "InContextInverter",
+    "MindBridge",
+    "NeuroBridge",
+    "RidgeClassifier",
+    "Together",
+]

@@ -85,9 +85,9 @@ def intervals(rows: Sequence[dict[str, Any]], chance: float, label: str) -> Figu
 
 def _lines(axes: Axes, points: pd.DataFrame, x: str) -> None:
     """Draw `top1` against `x`, one colour per `decoder`; with several folds their mean, and each as a thin line."""
-    for color, (name, part) in zip(
-        (BLUE, ORANGE, GREEN), points.groupby("decoder", sort=False), strict=False
-    ):
+    names = sorted(dict.fromkeys(points["decoder"]), key=lambda name: name == "ridge")  # alike in every panel
+    for color, name in zip((BLUE, ORANGE, GREEN), names, strict=False):
+        part = points[points["decoder"] == name]
         line = part.groupby(x)["top1"].mean()
         axes.plot(line.index, line, "o-", color=color, markersize=4, label=str(name))
         if len(set(part["fold"])) == 1:

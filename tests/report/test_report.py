@@ -366,6 +366,20 @@ def test_nothing_is_drawn_where_nothing_was_measured():
     assert drawn[:, 1].max() < 0.3 * head
 
 
+def test_a_decoder_has_one_colour_in_every_panel():
+    growing = [{"kind": "growing", "tmin": 0.0, "tmax": 0.1, "fold": "a"}]
+    before = [{"kind": "sliding", "tmin": -0.1, "tmax": 0.0, "fold": "a"}]
+    sliding = [{"kind": "sliding", "tmin": 0.0, "tmax": 0.1, "fold": "a"}]
+    points = _points(growing) + _points(before, ["ridge"]) + _points(sliding)
+    panels = plots.windows(pd.DataFrame(points), 0.05).axes
+    colours = [
+        {line.get_label(): line.get_color() for line in axes.lines if line.get_label()[0] != "_"}
+        for axes in panels
+    ]
+    assert colours[0] == colours[1]
+    assert len(set(colours[0].values())) == len(colours[0]) == 3
+
+
 def test_fmri_map_has_the_spread_of_voxels(tmp_path):
     out = classification_folder(tmp_path)
     shape, voxels = (6, 5, 4), [0, 13, 40, 77, 119]
