@@ -1,7 +1,7 @@
 """Encoders: one file per published network.
 
 Any `torch.nn.Module` is an encoder. Of these arguments its constructor is told those that it has: `n_chans`, `n_times`,
-`n_outputs` (numbers in the main target), `n_subjects`, `sfreq` (Hz), `spaces` (name to number of channels or voxels) and
+`n_outputs` (of the main target), `n_subjects`, `sfreq` (Hz), `spaces` (name to number of channels or voxels) and
 `heads` (target to shape). ``forward(response, subject, space)`` gets what it takes of them, by these names: responses
 (B, n_chans, n_times) or (B, n_voxels), subject numbers (B,) where -1 is unknown, and the name of the space. It returns
 the predicted embedding, or a dict of heads.

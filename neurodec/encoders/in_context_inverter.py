@@ -18,7 +18,7 @@ PRESETS: dict[str, dict[str, int]] = {
     "dino": {"n_embed": 768, "width": 1024},
     "siglip": {"n_embed": 1152, "width": 1440},
 }
-"""Published sizes; all have 8 layers of 8 heads, a feed-forward width of 1024, 32 registers and a hidden width of 2048."""
+"""Published sizes; all have 8 layers of 8 heads, a feed-forward width of 1024, 32 registers, a hidden width of 2048."""
 HEADS = {768: 8, 1024: 8, 1440: 8}
 
 
