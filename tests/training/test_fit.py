@@ -169,10 +169,12 @@ def test_too_few_trials_for_a_batch_is_told(data):
 
 
 def test_another_configuration_is_refused_rather_than_answered_with_an_old_model(data, tmp_path):
-    fit(data, tmp_path, 1)
-    fit(data, tmp_path, 1)
+    fit(data, tmp_path, 2)
+    fit(data, tmp_path, 2)
     with pytest.raises(NeurodecError, match="another configuration"):
-        fit(data, tmp_path, 2)
+        fit(data, tmp_path, 2, gradient_clip_val=0.5)
+    with pytest.raises(NeurodecError, match="2 epochs, more than the 1 that are asked for"):
+        fit(data, tmp_path, 1)
 
 
 def test_published_protocol_exports_the_epoch_that_is_best_on_the_test_data(data, tmp_path):
