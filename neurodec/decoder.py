@@ -14,12 +14,14 @@ from torch import Tensor
 
 from neurodec.class_paths import build
 from neurodec.data import Study, Trials
-from neurodec.data.intake import Intake
+from neurodec.data.intake import Intake, support_of
 from neurodec.data.predictions import Predictions
 from neurodec.data.trials import with_defaults
 from neurodec.decoders import Decoder, check_conditions
 from neurodec.errors import NeurodecError
-from neurodec.files import atomic_path, read_json, write_json
+from neurodec.features import Features, embed_pictures
+from neurodec.files import atomic_path, key_of, read_json, write_json
+from neurodec.linear.voxel_encoders import require_unit
 from neurodec.preprocessing.eeg import EEGPreprocessing
 from neurodec.priors import DiffusionPrior, IdentityPrior, LinearPrior, load_prior
 from neurodec.training import System, load_system
@@ -169,6 +171,63 @@ class NeuralDecoder:
         trials = Trials(responses, with_defaults(table), {"modality": "?", **facts})
         return self.system.predict(Study.of(trials, space=self._space(whose[0])))
 
+    def adapt(
+        self,
+        images: np.ndarray | Tensor | Sequence[Image.Image | str | Path],
+        responses: Recording,
+        subject: str = "new",
+        *,
+        normalize: bool = False,
+    ) -> NeuralDecoder:
+        """Return a decoder that knows somebody new, from what they answered to some pictures; nothing is trained.
+
+        Parameters
+        ----------
+        images : ndarray or Tensor, shape (n, D), or sequence of pictures or files
+            What was shown, in the order of the responses: embeddings of unit length in the space of the system, or
+            pictures, which are embedded here. The same picture may occur several times.
+        responses : Trials, mne.Epochs, 4-D NIfTI image, ndarray or Tensor, shape (n, n_voxels)
+            One per picture shown, of any number of voxels of their own. Of an image all voxels that vary are taken.
+        subject : str
+            Name of the new person.
+        normalize : bool
+            Bring embeddings to unit length first.
+
+        Raises
+        ------
+        NeurodecError
+            If the system does not adapt, numbers of pictures and responses differ, embeddings have not unit length, or
+            a response is not finite.
+
+        Notes
+        -----
+        Takes seconds to minutes: one pass of the network over pictures times voxels.
+        """
+        space = self.config["embedding_spaces"][self.system.head]
+        embeddings = _embeddings(images, space, normalize)
+        trials = support_of(responses, subject)
+        if not len(trials):
+            raise NeurodecError("The context holds 0 pictures; give at least one, and what was answered to it.")
+        if len(trials) != len(embeddings):
+            raise NeurodecError(
+                f"{len(embeddings)} pictures and {len(trials)} responses were given; every response needs its picture."
+            )
+        shown = np.unique(embeddings, axis=0, return_inverse=True)[1].reshape(-1)
+        table = trials.table.assign(stimulus=[f"picture-{number}" for number in shown])
+        trials = Trials(trials.responses, table, trials.info)
+        first = table.drop_duplicates("stimulus")
+        told = {"embedding_space": space, "key": key_of(embeddings.tolist())}
+        features = Features(embeddings[first.index], first["stimulus"].tolist(), told)
+        support = Study.of(trials, space=f"sub-{subject}")
+        adapted = self.system.adapt(support, {self.system.head: features})
+        if adapted is self.system:
+            raise NeurodecError(
+                f"{type(self.system).__name__} does not adapt to people; fit it with their trials, or take an "
+                "in-context system."
+            )
+        own = {name: self.config[name] for name in ("decoder", "sampling", "conditions")}
+        return NeuralDecoder(adapted, self.prior, self.decoder, own)
+
     def _space(self, subject: str) -> str:
         """Return the space of a subject's responses."""
         spaces = self.config.get("spaces")
@@ -267,6 +326,19 @@ class NeuralDecoder:
             shape=f"(n, {shape}){window}",
             steps="; ".join(EEGPreprocessing(**done).in_words()) if done else "none is known",
         )
+
+
+def _embeddings(images: Any, space: str, normalize: bool) -> np.ndarray:
+    """Return embeddings of unit length of what was shown."""
+    if isinstance(images, Tensor):
+        images = images.detach().cpu().numpy()
+    if not isinstance(images, np.ndarray):
+        return embed_pictures(list(images), space)
+    values = np.asarray(images, dtype=np.float32)
+    if normalize:
+        values = values / np.linalg.norm(values, axis=1, keepdims=True).clip(min=1e-12)
+    require_unit(values)
+    return values
 
 
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:

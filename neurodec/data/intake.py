@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import mne
 import numpy as np
+import pandas as pd
 from torch import Tensor
 
 from neurodec.data.replay import Replay
 from neurodec.data.responses import typical_rms
-from neurodec.data.trials import Trials, same_rate
+from neurodec.data.trials import Trials, same_rate, with_defaults
 from neurodec.errors import NeurodecError
 
 if TYPE_CHECKING:
@@ -221,3 +222,48 @@ class Intake:
                 f"(n, {', '.join(map(str, wanted))}); cut them alike."
             )
         return np.asarray(responses, dtype=np.float32)
+
+
+def support_of(responses: Recording, subject: str) -> Trials:
+    """Return the responses of a context as training trials, one per row, volume or epoch.
+
+    Parameters
+    ----------
+    responses : Trials, mne.Epochs, 4-D NIfTI image, ndarray or Tensor, shape (n, n_voxels)
+        Of an image all voxels that vary are taken.
+    subject : str
+        Whose.
+
+    Raises
+    ------
+    NeurodecError
+        If an array or image has another number of axes.
+    """
+    if isinstance(responses, Tensor):
+        responses = responses.detach().cpu().numpy()
+    if isinstance(responses, Trials):
+        return Trials(responses.responses, responses.table.assign(subject=subject), responses.info)
+    if hasattr(responses, "get_fdata"):
+        if len(responses.shape) != 4:
+            raise NeurodecError("The image holds one response; give a 4-D image with one volume per picture.")
+        volumes = np.asarray(responses.get_fdata(dtype=np.float32)).reshape(-1, responses.shape[3]).T
+        columns = np.flatnonzero(np.ptp(volumes, axis=0) > 0)
+        info = {"mask_shape": list(responses.shape[:3]), "affine": responses.affine.tolist()}
+        info |= {"voxel_indices": columns.tolist()}
+        volumes = volumes[:, columns]
+    elif isinstance(responses, np.ndarray):
+        volumes = np.asarray(responses, dtype=np.float32)
+        if volumes.ndim != 2:
+            raise NeurodecError(
+                f"The responses have shape {volumes.shape}; give (n, n_voxels), or mne.Epochs for sensors."
+            )
+        n_voxels = volumes.shape[1]
+        info = {"mask_shape": [n_voxels, 1, 1], "affine": None, "voxel_indices": list(range(n_voxels))}
+    else:
+        return Trials.from_epochs(responses, subject=subject, split="train")
+    table = with_defaults(
+        pd.DataFrame(
+            {"stimulus": [str(row) for row in range(len(volumes))], "subject": subject, "split": "train"}
+        )
+    )
+    return Trials(volumes, table, {"modality": "fmri", "units": "a.u.", **info})

@@ -131,6 +131,19 @@ class Trials:
             info["ch_types"] = [info["ch_types"][index] for index in order]
         return replace(self, responses=select(self.responses, chans=np.array(order)), info=info)
 
+    def take(self, voxels: np.ndarray) -> Trials:
+        """Return a view of some voxels, by column; regions keep what is left of them."""
+        voxels, info = np.asarray(voxels), dict(self.info)
+        if info.get("voxel_indices") is not None:
+            info["voxel_indices"] = np.asarray(info["voxel_indices"])[voxels].tolist()
+        if info.get("roi"):
+            places = {int(column): place for place, column in enumerate(voxels)}
+            info["roi"] = {
+                name: [places[column] for column in own if column in places]
+                for name, own in info["roi"].items()
+            }
+        return replace(self, responses=select(self.responses, chans=voxels), info=info)
+
     def crop(self, tmin: float | None = None, tmax: float | None = None) -> Trials:
         """Return a view of the samples with ``tmin <= time < tmax`` (seconds from stimulus onset).
 

@@ -159,6 +159,9 @@ class SetTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.n_read, self.n_registers = n_read, n_registers
+        names = ("width", "n_layers", "ffn_dim", "n_heads", "n_registers", "hidden", "n_early_layers")
+        values = (width, n_layers, ffn_dim, n_heads, n_registers, hidden, n_early_layers)
+        self.sizes: dict[str, int] = dict(zip(names, values, strict=True))
         self.cls_token = nn.Parameter(torch.randn(1, n_registers, width) / math.sqrt(width + 1))
         sizes = [n_tokens_in] + [width] * n_early_layers
         self.early_layers = nn.Sequential(
@@ -232,7 +235,7 @@ class InContextEncoder(SetTransformer):
     ) -> None:
         sizes = (width, n_layers, ffn_dim, n_heads, n_registers, hidden, n_early_layers)
         super().__init__(n_embed + 1, *sizes, n_read=1, dropout=dropout)
-        self.n_embed = n_embed
+        self.n_embed, self.sizes = n_embed, {"n_embed": n_embed, **self.sizes}
         inner = [ResidualBlock(width, width, hidden, dropout) for _ in range(n_early_layers - 1)]
         self.weight_pred = nn.Sequential(*inner, ResidualBlock(width, n_embed + 1, hidden, dropout))
 

@@ -59,7 +59,9 @@ class InContextInverter(SetTransformer):
     ) -> None:
         sizes = (width, n_layers, ffn_dim, n_heads, n_registers, hidden, n_early_layers)
         super().__init__(n_embed + 2, *sizes, n_read=n_read, dropout=dropout)
+        n_outputs = n_outputs or n_embed
         self.n_embed = n_embed
+        self.sizes = {"n_embed": n_embed, "n_outputs": n_outputs, "n_read": n_read, **self.sizes}
         self.token_merger = nn.Sequential(
             nn.Linear(n_read * width, n_read * width),
             nn.LeakyReLU(0.1),
@@ -67,9 +69,7 @@ class InContextInverter(SetTransformer):
             nn.Linear(n_read * width, width),
         )
         inner = [ResidualBlock(width, width, hidden, dropout) for _ in range(n_early_layers - 1)]
-        self.feature_regressor = nn.Sequential(
-            *inner, ResidualBlock(width, n_outputs or n_embed, hidden, dropout)
-        )
+        self.feature_regressor = nn.Sequential(*inner, ResidualBlock(width, n_outputs, hidden, dropout))
 
     @classmethod
     def preset(cls, name: str, dropout: float = 0.1) -> InContextInverter:

@@ -248,7 +248,18 @@ class Retrieval(Evaluation):
                     known=self._known(predictions, fitted, head, space),
                 )
             )
-        return runs[0] if len(runs) == 1 else self._pooled(runs)
+        run = runs[0] if len(runs) == 1 else self._pooled(runs)
+        return replace(run, others=self._others(study, fitted, head, own))
+
+    def _others(self, study: Study, fitted: Fitted, head: str, own: Features) -> dict[str, Scored]:
+        """Score the system's companions on the same rows."""
+        found = {}
+        for name, companion in fitted.system.companions().items():
+            predictions = {rows: companion.predict(trials) for rows, trials in self.inputs(study).items()}
+            z, table = self.rows(predictions, head)
+            gallery = self.candidates(table, study.stimuli, _projected(companion, head, own))
+            found[name] = Scored.of(_centred(companion, head, z), table, gallery)
+        return found
 
     def compared(
         self, predictions: dict[str, Predictions], test: Study, fitted: Fitted
@@ -322,11 +333,17 @@ class Retrieval(Evaluation):
         if all(run.prestimulus is not None for run in runs):
             before = Scored.concatenate([run.prestimulus for run in runs])
             sections["controls"]["prestimulus"] = {"decoder": "ridge", **self.summary(before)}
+        sections["baselines"] = {
+            name: self.summary(Scored.concatenate([run.others[name] for run in runs]))
+            for name in runs[0].others
+        }
         if all(run.ridge is not None for run in runs):
             ridge = Scored.concatenate([run.ridge for run in runs])
             clusters = system.table["stimulus"].to_numpy()
             against = paired_difference(system.top(), ridge.top(), clusters, self.n_bootstrap, self.seed)
-            sections["baselines"] = {"ridge": {**self.summary(ridge), "encoder_minus_ridge_top1": against}}
+            sections["baselines"]["ridge"] = {**self.summary(ridge), "encoder_minus_ridge_top1": against}
+        if not sections["baselines"]:
+            del sections["baselines"]
         return sections
 
     def summary(self, scored: Scored) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -197,12 +197,15 @@ class RetrievalRun:
         The ridge refitted to the time before onset.
     curves : dict
         `repetitions`, `windows`, `regions`, `regions_left_out`, `channels`, `k_way`: lists of dicts.
+    others : dict of Scored
+        The system's companions, by name.
     """
 
     system: Scored
     ridge: Scored | None
     prestimulus: Scored | None
     curves: dict[str, Any]
+    others: dict[str, Scored] = field(default_factory=dict)
 
     def save(self, folder: str | Path) -> None:
         """Write the folder in one step: `similarity.npy`, `ranks.csv`, `candidates.csv`, `curves.json`, ..."""
@@ -220,7 +223,11 @@ class RetrievalRun:
             candidates = pd.DataFrame({"stimulus": list(gallery.stimuli), "concept": list(gallery.concepts)})
             write_table(partial / "candidates.csv", candidates)
             write_json(partial / "curves.json", self.curves)
+            for number, scored in enumerate(self.others.values()):
+                np.save(partial / f"other{number}_similarity.npy", scored.similarities)
+                write_table(partial / f"other{number}_ranks.csv", scored.rank_table())
             about = {"gallery": gallery.kind, "n_repetitions": self.system.n_repetitions}
+            about |= {"others": list(self.others)}
             write_json(partial / "about.json", about)
 
     @classmethod
@@ -246,7 +253,11 @@ class RetrievalRun:
                 _read(folder, name, gallery, about["n_repetitions"])
                 for name in ("", "ridge_", "prestimulus_")
             ]
-        return cls(parts[0], parts[1], parts[2], read_json(folder / "curves.json"))
+            others = {
+                name: _read(folder, f"other{number}_", gallery, about["n_repetitions"])
+                for number, name in enumerate(about.get("others", []))
+            }
+        return cls(parts[0], parts[1], parts[2], read_json(folder / "curves.json"), others)
 
 
 def _read(folder: Path, name: str, gallery: Gallery, n_repetitions: float) -> Scored | None:

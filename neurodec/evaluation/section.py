@@ -33,6 +33,14 @@ class Predictor(Protocol):
         """Return the point from which directions are compared."""
         ...
 
+    def adapt(self, support: Study, targets: dict[str, Features]) -> Predictor:
+        """Return a system that knows the subjects of `support` without training."""
+        ...
+
+    def companions(self) -> dict[str, Predictor]:
+        """Return other ways to the same predictions, by name."""
+        ...
+
 
 @dataclass(frozen=True)
 class Fitted:

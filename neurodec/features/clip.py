@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 from neurodec.features.cache import cached_rows, joined
 from neurodec.features.extractor import Extractor
 from neurodec.features.table import Features
@@ -276,3 +276,44 @@ class _Pictures(Dataset):
             return torch.stack([self.transform(view) for view in views])
         except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
             raise NeurodecError(f"The picture {file} cannot be read ({error}); replace it.") from error
+
+
+def embed_pictures(
+    pictures: Sequence[Image.Image | str | Path], embedding_space: str, batch_size: int = 64
+) -> np.ndarray:
+    """Embed pictures of one's own in a named space, each of unit length, shape (n, D).
+
+    Parameters
+    ----------
+    pictures : sequence of PIL.Image.Image, str or Path
+    embedding_space : str
+        As `OpenClip.embedding_space` names it: ``neurodec/tiny-clip`` or ``open_clip/ViT-H-14/laion2b_s32b_b79k``.
+    batch_size : int
+
+    Raises
+    ------
+    NeurodecError
+        If a picture cannot be read, the space is no picture embedding of a CLIP, or its weights are not here.
+    """
+    base = embedding_space.removesuffix("/unit")
+    model, pretrained = base, ""
+    if base.startswith("open_clip/"):
+        model, _, pretrained = base.removeprefix("open_clip/").partition("/")
+    elif not base.startswith(EMBEDDED):
+        raise NeurodecError(
+            f"Pictures cannot be embedded in {embedding_space}, which is no CLIP's; give embeddings in that space."
+        )
+    network, transform = load_clip(model, pretrained)
+    rows = []
+    for start in range(0, len(pictures), batch_size):
+        batch = []
+        for picture in pictures[start : start + batch_size]:
+            if not isinstance(picture, Image.Image):
+                with reading(picture, "a picture"), Image.open(picture) as opened:
+                    batch.append(transform(opened.convert("RGB")))
+            else:
+                batch.append(transform(picture.convert("RGB")))
+        with torch.inference_mode():
+            rows.append(network.encode_image(torch.stack(batch)).float())
+    found = torch.cat(rows)
+    return (found / found.norm(dim=-1, keepdim=True)).cpu().numpy()

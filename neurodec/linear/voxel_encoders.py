@@ -63,6 +63,13 @@ class VoxelEncoders:
         parts = {name: getattr(self, name)[columns] for name in names}
         return replace(self, voxels=[self.voxels[column] for column in columns], **parts)
 
+    def averaged(self, n_trials: float) -> VoxelEncoders:
+        """Return the encoders of means over so many trials, whose noise is that much smaller."""
+        if n_trials == 1:
+            return self
+        own, shared = self.noise_var / n_trials, self.noise_factors / np.sqrt(n_trials)
+        return replace(self, noise_var=own, noise_factors=shared)
+
     def best(self, n_voxels: int) -> np.ndarray:
         """Return the positions of the voxels whose encoders are most accurate on the context, in ascending order."""
         order = np.argsort(-self.accuracy, kind="stable")[:n_voxels]
@@ -167,17 +174,28 @@ def require_context(images: np.ndarray, responses: np.ndarray, n_embed: int | No
             f"The context's embeddings have {images.shape[1]} numbers, the network reads {n_embed}; embed the pictures "
             "in the space that it was trained in."
         )
+    require_unit(images)
+    bad = np.flatnonzero(~np.isfinite(responses).all(axis=0))
+    if len(bad):
+        raise NeurodecError(
+            f"{len(bad)} voxel(s) of the context, first number {bad[0]}, hold NaN or infinity; leave them out."
+        )
+
+
+def require_unit(images: np.ndarray) -> None:
+    """Refuse embeddings (n, n_embed) that have not unit length.
+
+    Raises
+    ------
+    NeurodecError
+        Naming the first.
+    """
     lengths = np.linalg.norm(images, axis=1)
     wrong = np.flatnonzero(~(np.abs(lengths - 1) <= _UNIT))
     if len(wrong):
         raise NeurodecError(
             f"{len(wrong)} embedding(s), first number {wrong[0]}, have not unit length ({lengths[wrong[0]]:.3g}); "
             "divide each by its length, or pass normalize=True."
-        )
-    bad = np.flatnonzero(~np.isfinite(responses).all(axis=0))
-    if len(bad):
-        raise NeurodecError(
-            f"{len(bad)} voxel(s) of the context, first number {bad[0]}, hold NaN or infinity; leave them out."
         )
 
 

@@ -154,6 +154,7 @@ def all_charts(
         yield Chart("subjects", "Subjects", caption, plots.intervals(subjects, chance, label))
     yield from _classification(results.get("classification") or {}, chance)
     yield from _retrieval(results, folds, chance)
+    yield from _adaptation(results)
     yield from _maps(out, folds)
     if (out / "metrics.csv").exists():
         peeked = results.get("selection") == "published_protocol"
@@ -209,6 +210,22 @@ def _retrieval(results: dict[str, Any], folds: Folds, chance: float) -> Iterator
             "refitted, the encoder sees zeros."
         )
         yield Chart("regions", "Regions", caption, plots.regions(panels, chance))
+
+
+def _adaptation(results: dict[str, Any]) -> Iterator[Chart]:
+    sections = [results, *results.get("further", {}).values()]
+    found = next((section["adaptation"] for section in sections if "adaptation" in section), None)
+    points = pd.DataFrame([] if found is None else found["points"])
+    for kind in dict.fromkeys(points.get("kind", [])):
+        many = f"Mean over {found['n_repeats']} draws; bands are 95 % intervals over test stimuli."
+        what = "pictures that the person was shown" if kind == "pictures" else "voxels, with all pictures"
+        caption = f"Accuracy for a new person against the number of {what}. {many}"
+        yield Chart(
+            f"adaptation-{kind}",
+            f"Adaptation: {kind}",
+            caption,
+            plots.adaptation(points[points["kind"] == kind], kind),
+        )
 
 
 def _maps(out: Path, folds: Folds) -> Iterator[Chart]:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#707070"
+_LINES = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _STYLE = mpl.rc_context(
     {
         "font.size": 11,
@@ -86,7 +87,7 @@ def intervals(rows: Sequence[dict[str, Any]], chance: float, label: str) -> Figu
 def _lines(axes: Axes, points: pd.DataFrame, x: str) -> None:
     """Draw `top1` against `x`, one colour per `decoder`; with several folds their mean, and each as a thin line."""
     names = sorted(dict.fromkeys(points["decoder"]), key=lambda name: name == "ridge")  # alike in every panel
-    for color, name in zip((BLUE, ORANGE, GREEN), names, strict=False):
+    for color, name in zip(_LINES, names, strict=False):
         part = points[points["decoder"] == name]
         line = part.groupby(x)["top1"].mean()
         axes.plot(line.index, line, "o-", color=color, markersize=4, label=str(name))
@@ -117,6 +118,29 @@ def repetitions(points: pd.DataFrame, chance: float) -> Figure:
     _mark_chance(axes, chance)
     axes.set(xlabel="averaged repetitions per stimulus", ylabel="top-1 accuracy")
     axes.legend()
+    return figure
+
+
+@_STYLE
+def adaptation(points: pd.DataFrame, kind: str) -> Figure:
+    """Draw top-1 against the size of the context, for the system and its companions.
+
+    Parameters
+    ----------
+    points : DataFrame
+        Columns `decoder, size, top1, ci95, chance_top1`.
+    kind : {"pictures", "voxels"}
+    """
+    figure, axes = _figure(6.8, 4.2)
+    _lines(axes, points.assign(fold=""), "size")
+    _mark_chance(axes, points["chance_top1"].iloc[0])
+    label = "pictures of the new person's context" if kind == "pictures" else "voxels, drawn at random"
+    axes.set_xscale("log")
+    sizes = sorted(set(points["size"]))
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
+    axes.set(xlabel=label, ylabel="top-1 accuracy")
+    axes.legend(fontsize=9)
     return figure
 
 

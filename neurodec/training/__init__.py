@@ -4,6 +4,8 @@ from neurodec.training.augmentations import Augmentation, DropChannels, Noise, S
 from neurodec.training.batches import TrainingData, TrialBatches
 from neurodec.training.bridge import BridgeObjective
 from neurodec.training.classifier import ContrastiveClassifier
+from neurodec.training.in_context import InContextSystem
+from neurodec.training.in_context_tasks import MetaStage
 from neurodec.training.lightning_system import LightningSystem, Stage
 from neurodec.training.losses import info_nce, reconstruction_loss, retrieval_loss
 from neurodec.training.module import EncoderModule
@@ -28,7 +30,9 @@ __all__ = [
     "ContrastiveClassifier",
     "DropChannels",
     "EncoderModule",
+    "InContextSystem",
     "LightningSystem",
+    "MetaStage",
     "Noise",
     "Objective",
     "ReconstructionObjective",

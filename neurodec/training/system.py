@@ -84,6 +84,10 @@ class System(ABC):
         """Return a system that knows the subjects of `support` without training; itself where that is no question."""
         return self
 
+    def companions(self) -> dict[str, System]:
+        """Return other ways to the same predictions, by name: simpler ones that stand beside it in an evaluation."""
+        return {}
+
     def project(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return targets (n, ...) in the space in which the head of that name is compared with them."""
         return values
