@@ -207,7 +207,9 @@ class NeuralDecoder:
         embeddings = _embeddings(images, space, normalize)
         trials = support_of(responses, subject)
         if not len(trials):
-            raise NeurodecError("The context holds 0 pictures; give at least one, and what was answered to it.")
+            raise NeurodecError(
+                "The context holds 0 pictures; give at least one, and what was answered to it."
+            )
         if len(trials) != len(embeddings):
             raise NeurodecError(
                 f"{len(embeddings)} pictures and {len(trials)} responses were given; every response needs its picture."

@@ -46,7 +46,7 @@ def decoder(world, tmp_path_factory):
     study = Study.of(support_of(responses[:, :100], "other"), space="sub-other")
     targets = {"image": Features(embeddings, names, {"embedding_space": "neurodec/tiny-clip/unit"})}
     system = InContextSystem(way="prior", inverse="bayes")
-    system._meta_fit(study, targets, None)
+    system.meta_fit(study, targets, None)
     system = system.adapt(study, targets)
     prior = LinearPrior().fit(
         embeddings, 3 * embeddings, np.arange(len(embeddings)) % 20, embedding_space="neurodec/tiny-clip"

@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
-from safetensors.numpy import load_file as load_arrays
-from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import save_file
 
 from neurodec.data import Study, Trials
 from neurodec.data.noise import read_described, write_described
 from neurodec.data.predictions import Predictions
 from neurodec.encoders import InContextEncoder, InContextInverter
 from neurodec.encoders.in_context_voxels import TOKENS, NetworkEncoding, NetworkInversion
-from neurodec.encoders.published import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError, reading
 from neurodec.features import Features
 from neurodec.files import atomic_path, key_of
@@ -29,23 +25,14 @@ from neurodec.linear.voxel_encoders import Encoding
 from neurodec.linear.voxel_prior import PopulationPrior, PriorEncoding
 from neurodec.linear.voxel_ridge import RidgeEncoding
 from neurodec.training.batches import TrainingData
+from neurodec.training.in_context_curriculum import encode_subjects, train_encoder, train_inverter
+from neurodec.training.in_context_folder import SHIPPED, Learnt, start_folder
 from neurodec.training.in_context_people import Choice, Person, Scale, chosen_voxels, context_of, person_of
-from neurodec.training.in_context_tasks import (
-    EncodedSubject,
-    MetaStage,
-    SubjectVoxels,
-    Voxels,
-    encoder_batch,
-    encoder_loss,
-    inverter_batch,
-    inverter_loss,
-)
-from neurodec.training.in_context_training import Draw, meta_train
+from neurodec.training.in_context_tasks import MetaStage, SubjectVoxels
 from neurodec.training.system import System, as_trained, facts_of
 
 Way = Literal["network", "ridge", "prior", "direct"]
 Inverse = Literal["network", "bayes", "direct"]
-_CONTEXTS = 6  # contexts from which every training subject is encoded for the second stage
 PAIRS: dict[str, tuple[Way, Inverse]] = {
     "network": ("network", "network"),
     "network, Bayes": ("network", "bayes"),
@@ -128,13 +115,14 @@ class InContextSystem(System):
         self.whiten, self.tokens_at_once, self.seed = whiten, tokens_at_once, seed
         self.data, self._trainer = data or TrainingData(), trainer or {}
         self.people: dict[str, Person] = {}
+        self.learnt: Learnt
         self.config: dict[str, Any] = {}
         if start is None and not (self._stages["encoder"] and self._stages["inverter"]):
             used = {"network"} & {way, inverse}
             if used:
                 raise NeurodecError(
                     "The in-context system has neither networks nor a curriculum for them; name `start: "
-                    "neurodec/in-context`, or give `encoder_stages` and `inverter_stages`."
+                    f"{SHIPPED}`, or give `encoder_stages` and `inverter_stages`."
                 )
 
     def fit(
@@ -151,70 +139,80 @@ class InContextSystem(System):
         folder, study = out / "models" / name, self.data.cut(study)
         if not (folder / "config.json").exists():
             others = [subject for subject in study.subjects if subject not in new]
-            self._meta_fit(study.part(subjects=others), targets, out / "checkpoints" / name)
+            self.meta_fit(study.part(subjects=others), targets, out / "checkpoints" / name)
             self.adapt(study, targets).save_pretrained(folder)
         taken = type(self).from_pretrained(folder)
         self.__dict__.update(taken.__dict__)
 
-    def _meta_fit(self, study: Study, targets: dict[str, Features], checkpoints: Path) -> None:
-        """Train the networks, and estimate prior and gallery."""
+    def meta_fit(
+        self, study: Study, targets: dict[str, Features], checkpoints: Path
+    ) -> dict[str, pd.DataFrame]:
+        """Train the networks on the subjects of a study, and estimate prior and gallery.
+
+        Parameters
+        ----------
+        study : Study
+            Training trials.
+        targets : dict of Features
+        checkpoints : Path
+            What resumes a broken training.
+
+        Returns
+        -------
+        dict of DataFrame
+            History of ``encoder`` and ``inverter``; see `neurodec.training.in_context_training.meta_train`.
+        """
         if self._start is not None:
-            self._take_start(self._start)
+            self.learnt = type(self).from_pretrained(self._start).learnt
         features = targets[self.head]
         subjects = [] if not len(study) else self._subjects(study, features)
         pool = _unit(np.asarray(features.of(sorted(set(study.table["stimulus"]))))) if len(study) else None
         if subjects and (self._start is None or self._stages["encoder"]):
             pairs = [(one.images.numpy(), one.responses.numpy().T) for one in subjects]
-            self.prior, self.gallery = PopulationPrior.of(pairs), Gallery.of(pool)
-            self.embedding_space = features.embedding_space
+            known = (self.learnt.encoder, self.learnt.inverter) if self._start is not None else ()
+            space = features.embedding_space
+            self.learnt = Learnt(PopulationPrior.of(pairs), Gallery.of(pool), space, *known)
         if self._start is None and not subjects:
             raise NeurodecError(
                 "There is nobody to train the in-context system on; take protocol: new_subject with several subjects, "
                 "or start: neurodec/in-context."
             )
-        self._train_networks(subjects, pool, checkpoints)
+        return self._train_networks(subjects, pool, checkpoints)
 
     def _train_networks(
         self, subjects: list[SubjectVoxels], pool: np.ndarray | None, checkpoints: Path
-    ) -> None:
-        made = {"isotropic": None, "estimated": self.prior}
-        torch.manual_seed(self.seed)
-        n_embed = self.gallery.mean.shape[0]
-        if self._stages["encoder"]:
-            if self._start is None:
-                self.encoder = InContextEncoder(**{"n_embed": n_embed, **self._encoder})
-            self._require_subjects(subjects)
-            stages = []
-            for stage in self._stages["encoder"]:
-                source = subjects if stage.source == "subjects" else Voxels(pool, made[stage.source])
-                draw: Draw = partial(_encoder_draw, source, stage)
-                stages.append((stage, draw))
-            self.encoder_history = meta_train(
-                self.encoder, stages, encoder_loss, checkpoints / "encoder", self.seed, self._trainer
-            )
-        if self._stages["inverter"]:
-            if self._start is None:
-                self.inverter = InContextInverter(**{"n_embed": n_embed, **self._inverter})
-            self._require_subjects(subjects)
-            encoded = (
-                self._encoded(subjects)
-                if any(s.source == "subjects" for s in self._stages["inverter"])
-                else []
-            )
-            stages = []
-            for stage in self._stages["inverter"]:
-                source = encoded if stage.source == "subjects" else Voxels(pool, made[stage.source])
-                stages.append((stage, partial(_inverter_draw, source, stage)))
-            meta_train(
-                self.inverter, stages, inverter_loss, checkpoints / "inverter", self.seed + 1, self._trainer
-            )
-
-    def _require_subjects(self, subjects: list[SubjectVoxels]) -> None:
-        if not subjects:
+    ) -> dict[str, pd.DataFrame]:
+        history: dict[str, pd.DataFrame] = {}
+        stages, n_embed = self._stages, self.learnt.gallery.mean.shape[0]
+        if (stages["encoder"] or stages["inverter"]) and not subjects:
             raise NeurodecError(
                 "The curriculum needs training subjects, and all are new; take protocol: new_subject with several "
                 "subjects, or leave the stages out."
             )
+        torch.manual_seed(self.seed)
+        learnt = self.learnt
+        if self._start is None and stages["encoder"]:
+            learnt.encoder = InContextEncoder(**{"n_embed": n_embed, **self._encoder})
+        if self._start is None and stages["inverter"]:
+            learnt.inverter = InContextInverter(**{"n_embed": n_embed, **self._inverter})
+        given = (pool, learnt.prior)
+        if stages["encoder"]:
+            folder = checkpoints / "encoder"
+            history["encoder"] = train_encoder(
+                learnt.encoder, stages["encoder"], subjects, *given, folder, self.seed, self._trainer
+            )
+        if stages["inverter"]:
+            encoded = []
+            if any(stage.source == "subjects" for stage in stages["inverter"]):
+                most = max((stage.size[1] for stage in stages["encoder"]), default=None)
+                encoded = encode_subjects(
+                    subjects, NetworkEncoding(learnt.encoder, self.tokens_at_once), most, self.seed
+                )
+            folder = checkpoints / "inverter"
+            history["inverter"] = train_inverter(
+                learnt.inverter, stages["inverter"], encoded, *given, folder, self.seed + 1, self._trainer
+            )
+        return history
 
     def _subjects(self, study: Study, features: Features) -> list[SubjectVoxels]:
         """Return the training subjects' z-scored responses and pictures, voxels first."""
@@ -227,27 +225,6 @@ class InContextSystem(System):
                 columns = self._columns(images, responses)
                 transposed = torch.from_numpy(np.ascontiguousarray(responses[:, columns].T))
                 found.append(SubjectVoxels(torch.from_numpy(images), transposed))
-        return found
-
-    def _encoded(self, subjects: list[SubjectVoxels]) -> list[EncodedSubject]:
-        """Encode every training subject from several contexts of different sizes."""
-        rng, found = np.random.default_rng(self.seed), []
-        encoding = NetworkEncoding(self.encoder, self.tokens_at_once)
-        for subject in subjects:
-            n = len(subject.images)
-            most = max(
-                [stage.size[1] for stage in self._stages["encoder"]] or [n]
-            )  # what it was trained with
-            ends = max(2, min(50, n // 8)), max(3, min(most, int(0.7 * n)))
-            sizes = np.unique(np.geomspace(*ends, _CONTEXTS).astype(int))
-            contexts = [np.sort(rng.choice(n, size, replace=False)) for size in sizes]
-            encoders = [
-                torch.from_numpy(
-                    encoding.weights(subject.images[context].numpy(), subject.responses[:, context].numpy().T)
-                )
-                for context in contexts
-            ]
-            found.append(EncodedSubject(subject, contexts, encoders))
         return found
 
     def adapt(self, support: Study, targets: dict[str, Features]) -> InContextSystem:
@@ -292,10 +269,10 @@ class InContextSystem(System):
         scale, images, stimuli = self._scale(trials, features)
         responses, _ = context_of(trials, scale)
         columns = self._columns(images, responses)
-        about = {"embedding_space": self.embedding_space, "stimuli": stimuli}
+        about = {"embedding_space": self.learnt.embedding_space, "stimuli": stimuli}
         person = person_of(trials, images, encodings, columns, scale, about)
         used = responses[:, columns]
-        bayes, ridge = BayesianInversion(self.gallery), RidgeEncoding()
+        bayes, ridge = BayesianInversion(self.learnt.gallery), RidgeEncoding()
         # Encoders are made anew in every fold by ridge, which is quick; the noise is the same for all ways.
         temperature = bayes.calibrated(ridge, images, used, range(len(columns))).temperature
         return replace(person, temperatures=dict.fromkeys(person.encoders, temperature))
@@ -311,16 +288,16 @@ class InContextSystem(System):
         return chosen_voxels(responses, ranking, self.n_voxels, self.choice, self.seed)
 
     def _encodings(self) -> dict[str, Encoding]:
-        found: dict[str, Encoding] = {"ridge": RidgeEncoding(), "prior": PriorEncoding(self.prior)}
-        if self.encoder is not None:
-            found["network"] = NetworkEncoding(self.encoder, self.tokens_at_once)
+        found: dict[str, Encoding] = {"ridge": RidgeEncoding(), "prior": PriorEncoding(self.learnt.prior)}
+        if self.learnt.encoder is not None:
+            found["network"] = NetworkEncoding(self.learnt.encoder, self.tokens_at_once)
         return found
 
     def predict(self, study: Study) -> Predictions:
         """Decode every trial; see `System.predict`."""
         parts = []
         for space, trials in as_trained(study, self.config).spaces.items():
-            found = np.empty((len(trials), self.gallery.mean.shape[0]), dtype=np.float32)
+            found = np.empty((len(trials), self.learnt.gallery.mean.shape[0]), dtype=np.float32)
             counts = trials.table.get("n_averaged", np.ones(len(trials)))
             groups = (
                 trials.table.assign(count=np.asarray(counts))
@@ -348,14 +325,16 @@ class InContextSystem(System):
 
     def _inversion(self, person: Person) -> Inversion:
         if self.inverse == "network":
-            return NetworkInversion(self.inverter, self.tokens_at_once)
-        return BayesianInversion(self.gallery, person.temperatures.get(self.way, 1.0))
+            return NetworkInversion(self.learnt.inverter, self.tokens_at_once)
+        return BayesianInversion(self.learnt.gallery, person.temperatures.get(self.way, 1.0))
 
     def companions(self) -> dict[str, System]:
         """Return the other ways to the same people's pictures, which stand beside this one in an evaluation."""
         others = {}
         for name, (way, inverse) in PAIRS.items():
-            able = "network" not in (way, inverse) or (self.encoder is not None and self.inverter is not None)
+            able = "network" not in (way, inverse) or (
+                self.learnt.encoder is not None and self.learnt.inverter is not None
+            )
             if (way, inverse) != (self.way, self.inverse) and able:
                 others[name] = copy(self)
                 others[name].way, others[name].inverse = way, inverse
@@ -363,38 +342,26 @@ class InContextSystem(System):
 
     def centre(self, name: str) -> np.ndarray | None:
         """Return the mean embedding for Bayesian inversion, which shrinks to it; see `System.centre`."""
-        return None if self.inverse == "network" else self.gallery.mean
+        return None if self.inverse == "network" else self.learnt.gallery.mean
 
     def project(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return embeddings of unit length; see `System.project`."""
         found = _unit(values)
-        return found if self.inverse == "network" else (found - self.gallery.mean).astype(np.float32)
+        return found if self.inverse == "network" else (found - self.learnt.gallery.mean).astype(np.float32)
 
     def _require_space(self, space: str) -> None:
         base = space.removesuffix("/unit")
-        if base != self.embedding_space.removesuffix("/unit"):
+        if base != self.learnt.embedding_space.removesuffix("/unit"):
             raise NeurodecError(
-                f"The context's embeddings are of {space}, the system was trained on {self.embedding_space}; embed the "
-                "pictures in that space."
+                f"The context's embeddings are of {space}, the system was trained on "
+                f"{self.learnt.embedding_space}; embed the pictures in that space."
             )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write networks, prior, gallery and what is known of every person."""
-        arrays = {"prior_mean": self.prior.mean, "prior_covariance": self.prior.covariance}
-        arrays |= {"gallery_mean": self.gallery.mean, "gallery_covariance": self.gallery.covariance}
         with atomic_path(folder) as partial:
             partial.mkdir()
-            for name, network in (("encoder", self.encoder), ("inverter", self.inverter)):
-                if network is not None:
-                    state = {
-                        key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
-                    }
-                    save_file(state, partial / f"{name}.safetensors")
-                    (partial / f"{name}.safetensors").chmod(0o644)
-            with atomic_path(partial / "population.safetensors") as file:
-                save_arrays(
-                    {name: np.ascontiguousarray(own, dtype=np.float32) for name, own in arrays.items()}, file
-                )
+            self.learnt.save(partial)
             for number, person in enumerate(self.people.values()):
                 person.save(partial / "people" / str(number))
             write_described(partial / "config.json", self._described())
@@ -411,29 +378,14 @@ class InContextSystem(System):
             "tokens_at_once",
             "seed",
         )
-        sizes = {
-            name: None if network is None else network.sizes
-            for name, network in (("encoder", self.encoder), ("inverter", self.inverter))
-        }
-        about = {"system": "neurodec.training.InContextSystem", "networks": sizes}
+        about = {"system": "neurodec.training.InContextSystem", "networks": self.learnt.sizes}
         about |= {"init_args": {name: getattr(self, name) for name in names}, "subjects": list(self.people)}
         space = {
-            "embedding_space": self.embedding_space,
-            "embedding_spaces": {self.head: self.embedding_space},
+            "embedding_space": self.learnt.embedding_space,
+            "embedding_spaces": {self.head: self.learnt.embedding_space},
         }
         curriculum = {name: [asdict(stage) for stage in stages] for name, stages in self._stages.items()}
         return {**self.config, **about, **space, "key": key_of(curriculum)}
-
-    def _take_start(self, start: str) -> None:
-        found = type(self).from_pretrained(start_folder(start))
-        for name in ("encoder", "inverter", "prior", "gallery", "embedding_space"):
-            setattr(self, name, getattr(found, name))
-
-    encoder: InContextEncoder | None = None
-    inverter: InContextInverter | None = None
-    prior: PopulationPrior
-    gallery: Gallery
-    embedding_space: str = ""
 
     @classmethod
     def from_pretrained(
@@ -450,17 +402,7 @@ class InContextSystem(System):
         config = read_described(folder / "config.json")
         with reading(folder, "an in-context system", "delete it and fit again"):
             system = cls(**config["init_args"], start=str(folder))
-            for name, kind in (("encoder", InContextEncoder), ("inverter", InContextInverter)):
-                if config["networks"][name] is not None:
-                    state = read_checkpoint(folder / f"{name}.safetensors")
-                    state = {key: value.float() for key, value in state.items()}
-                    network = take_exactly(kind(**config["networks"][name]), state, str(folder))
-                    setattr(system, name, network.eval())
-            arrays = load_arrays(folder / "population.safetensors")
-            arrays = {name: values.astype(np.float64) for name, values in arrays.items()}
-            system.prior = PopulationPrior(arrays["prior_mean"], arrays["prior_covariance"])
-            system.gallery = Gallery(arrays["gallery_mean"], arrays["gallery_covariance"])
-            system.embedding_space = config["embedding_space"]
+            system.learnt = Learnt.load(folder, config["networks"], config["embedding_space"])
             people = {subject: folder / "people" / str(n) for n, subject in enumerate(config["subjects"])}
             system.people = {subject: Person.load(own) for subject, own in people.items()}
         system.config = config
@@ -469,27 +411,8 @@ class InContextSystem(System):
     @property
     def n_parameters(self) -> int:
         """Number of the networks' parameters."""
-        networks = [network for network in (self.encoder, self.inverter) if network is not None]
+        networks = [network for network in (self.learnt.encoder, self.learnt.inverter) if network is not None]
         return sum(parameter.numel() for network in networks for parameter in network.parameters())
-
-
-def start_folder(start: str | Path) -> Path:
-    """Return the folder of a system: a path, or that of the package for ``neurodec/in-context``."""
-    if str(start) != "neurodec/in-context":
-        return Path(start)
-    return Path(__file__).resolve().parents[1] / "embedded" / "assets" / "in_context"
-
-
-def _encoder_draw(
-    source: Any, stage: MetaStage, size: int, random: torch.Generator
-) -> dict[str, torch.Tensor]:
-    return encoder_batch(source, size, stage.n_queries, stage.batch_size, random)
-
-
-def _inverter_draw(
-    source: Any, stage: MetaStage, size: int, random: torch.Generator
-) -> dict[str, torch.Tensor]:
-    return inverter_batch(source, size, stage.batch_size, random)
 
 
 def _first(trials: Trials, n_pictures: int | None) -> Trials:

@@ -215,7 +215,7 @@ def test_it_is_kept_and_goes_on(world, system, tmp_path):
 def test_a_second_fit_reads_the_first(world, tmp_path, monkeypatch):
     study, targets = world
     first = fitted(tmp_path, study, targets)
-    monkeypatch.setattr(InContextSystem, "_meta_fit", None)
+    monkeypatch.setattr(InContextSystem, "meta_fit", None)
     again = fitted(tmp_path, study, targets)
     np.testing.assert_array_equal(found_by(again, study, targets)[0], found_by(first, study, targets)[0])
 
@@ -246,7 +246,7 @@ def test_what_does_not_fit_is_told(world, system):
         InContextSystem()
     alone = InContextSystem(encoder=SIZES, inverter=SIZES, **stages())
     with pytest.raises(NeurodecError, match="nobody to train"):
-        alone._meta_fit(study.part("train", ["p2"]).part(subjects=[]), targets, None)
+        alone.meta_fit(study.part("train", ["p2"]).part(subjects=[]), targets, None)
 
 
 def test_one_picture_is_a_context(world, system):
@@ -300,7 +300,7 @@ def test_sensors_at_times_are_voxels(rng):
     targets = {"image": Features(pictures.astype(np.float32), names, {"embedding_space": "sphere"})}
     study = Study.of(trials.select(slice(0, 45)))
     closed = InContextSystem(way="ridge", inverse="bayes")
-    closed._meta_fit(study, targets, None)
+    closed.meta_fit(study, targets, None)
     adapted = closed.adapt(study, targets)
     z = adapted.predict(Study.of(trials.select(slice(45, 60)))).of("image")
     assert cosine(z, pictures[45:]) > 0.5
