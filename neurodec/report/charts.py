@@ -62,9 +62,12 @@ class Folds:
         Folder of a run.
     seeds : sequence of int
         Of the recipe.
+    system : str, optional
+        Name of what the recipe is about; the curves tell it otherwise.
     """
 
-    def __init__(self, out: Path, seeds: Sequence[int] = ()) -> None:
+    def __init__(self, out: Path, seeds: Sequence[int] = (), system: str | None = None) -> None:
+        self._system = system
         end = f"-seed{seeds[0]}" if len(seeds) > 1 else ""
         self.folders = sorted(file.parent for file in (out / "evaluation").glob(f"*{end}/curves.json"))
         self._curves = {folder.name: read_json(folder / "curves.json") for folder in self.folders}
@@ -72,6 +75,8 @@ class Folds:
     @property
     def decoder(self) -> str:
         """Name of the decoder that the recipe is about, as the curves give it."""
+        if self._system is not None:
+            return self._system
         points = self.points("repetitions")
         names = [name for name in points.get("decoder", []) if name != "ridge"]
         return names[0] if names else "decoder"

@@ -59,7 +59,7 @@ def write_report(out: str | Path) -> Path:
     results = read_json(out / "results.json")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": percent, "p_value": p_value, "words": words}
-    folds = Folds(out, results.get("seeds", ()))
+    folds = Folds(out, results.get("seeds", ()), results.get("system"))
     rows = score_rows(results, folds.decoder)
     charts = [chart.saved(out / "images") for chart in all_charts(out, results, rows, folds)]
     config = out / "config.yaml"

@@ -17,7 +17,10 @@ def score_rows(results: dict[str, Any], decoder: str) -> list[dict[str, Any]]:
     """Flatten decoder, baselines and controls to rows of one table."""
     score, bounds, second = leading(results)
     parts = [("decoder", decoder, results.get("retrieval") or results.get("classification"))]
-    parts += [("baseline", f"{name} (linear)", part) for name, part in results.get("baselines", {}).items()]
+    linear = {"ridge": "ridge (linear)"}
+    parts += [
+        ("baseline", linear.get(name, name), part) for name, part in results.get("baselines", {}).items()
+    ]
     controls = {"shuffled": "shuffled labels", "prestimulus": "before onset"}
     parts += [
         ("control", f"control: {controls.get(name, name)}", part)

@@ -407,6 +407,8 @@ class Run:
 
     def _header(self) -> dict[str, Any]:
         recipe, command = self.recipe, command_of(self.root)
+        named = recipe.get("encoder") or recipe.get("system")
+        system = {} if named is None else {"system": named.class_path.rpartition(".")[2]}
         trained = {"selection": recipe.selection, "protocol": recipe.protocol, "seeds": recipe.seeds}
         return {
             "schema": 2,
@@ -416,6 +418,7 @@ class Run:
             "simulated": command is not None,
             "simulation": command,
             "counts": self._counts(),
+            **system,
             **(trained if self._trains else {}),
         }
 
