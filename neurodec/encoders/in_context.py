@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -195,6 +195,28 @@ class SetTransformer(nn.Module):
             x = block(x, mask)
         return self.transformer[-1].attention(x, mask, self.n_read).mean(dim=1)[:, self.n_registers :]
 
+    @classmethod
+    def load_published(cls, path: str | Path, n_heads: int | None = None) -> Self:
+        """Read the authors' checkpoint, bare or nested by Lightning; sizes follow from the tensors.
+
+        Parameters
+        ----------
+        path : str or Path
+        n_heads : int, optional
+            Needed for widths that were not published.
+
+        Raises
+        ------
+        NeurodecError
+            Naming every tensor that is missing, unknown or of another shape.
+        """
+        return cls.from_published(read_checkpoint(path), str(path), n_heads)
+
+    @classmethod
+    def from_published(cls, state: dict[str, Tensor], source: str, n_heads: int | None = None) -> Self:
+        """Build the network of the authors' state dict."""
+        raise NotImplementedError
+
     def _begun(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         registers = self.cls_token.expand(len(tokens), -1, -1)
         x = torch.cat([registers, self.early_layers(tokens).to(registers.dtype)], dim=1)
@@ -266,23 +288,6 @@ class InContextEncoder(SetTransformer):
 
     def _tokens(self, images: Tensor, responses: Tensor) -> Tensor:
         return torch.cat([images.expand(len(responses), -1, -1), responses.unsqueeze(-1)], dim=-1)
-
-    @classmethod
-    def load_published(cls, path: str | Path, n_heads: int | None = None) -> InContextEncoder:
-        """Read the authors' checkpoint, bare or nested by Lightning; sizes follow from the tensors.
-
-        Parameters
-        ----------
-        path : str or Path
-        n_heads : int, optional
-            Needed for widths that were not published.
-
-        Raises
-        ------
-        NeurodecError
-            Naming every tensor that is missing, unknown or of another shape.
-        """
-        return cls.from_published(read_checkpoint(path), str(path), n_heads)
 
     @classmethod
     def from_published(

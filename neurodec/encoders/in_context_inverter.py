@@ -5,13 +5,11 @@ Stage 2, BrainCoDec (2026, CVPR, arXiv 2604.08537): the voxels are a set, so any
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
 from neurodec.encoders.in_context import ResidualBlock, SetTransformer, sizes_of
-from neurodec.encoders.published import read_checkpoint, take_exactly
+from neurodec.encoders.published import take_exactly
 
 PRESETS: dict[str, dict[str, int]] = {
     "clip": {"n_embed": 512, "width": 768},
@@ -100,23 +98,6 @@ class InContextInverter(SetTransformer):
     def _tokens(self, weights: Tensor, bias: Tensor, responses: Tensor) -> Tensor:
         parts = weights.expand(len(responses), -1, -1), bias.expand(len(responses), -1), responses
         return torch.cat([parts[0], parts[1].unsqueeze(-1), parts[2].unsqueeze(-1)], dim=-1)
-
-    @classmethod
-    def load_published(cls, path: str | Path, n_heads: int | None = None) -> InContextInverter:
-        """Read the authors' checkpoint, bare or nested by Lightning; sizes follow from the tensors.
-
-        Parameters
-        ----------
-        path : str or Path
-        n_heads : int, optional
-            Needed for widths that were not published.
-
-        Raises
-        ------
-        NeurodecError
-            Naming every tensor that is missing, unknown or of another shape.
-        """
-        return cls.from_published(read_checkpoint(path), str(path), n_heads)
 
     @classmethod
     def from_published(

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from neurodec.encoders import InContextEncoder, InContextInverter
 from neurodec.encoders.published import read_checkpoint, take_exactly
+from neurodec.features.weights import ASSETS
 from neurodec.files import atomic_path
 from neurodec.linear.inversion import Gallery
 from neurodec.linear.voxel_prior import PopulationPrior
@@ -89,6 +90,4 @@ class Learnt:
 
 def start_folder(start: str | Path) -> Path:
     """Return the folder of a system: a path, or that of the package for ``neurodec/in-context``."""
-    if str(start) != SHIPPED:
-        return Path(start)
-    return Path(__file__).resolve().parents[1] / "embedded" / "assets" / "in-context"
+    return ASSETS / "in-context" if str(start) == SHIPPED else Path(start)

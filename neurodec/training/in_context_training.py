@@ -159,7 +159,7 @@ def meta_train(
     loss : callable
         `encoder_loss` or `inverter_loss`.
     folder : Path
-        Gets ``<stage>.ckpt`` and ``metrics.csv``. A killed run goes on from there and ends with the same weights.
+        Gets ``<stage>.ckpt`` and ``history.csv``. A killed run goes on from there and ends with the same weights.
     seed : int
     trainer : dict, optional
         Further arguments of Lightning's Trainer, such as `precision` or `devices`.
@@ -199,7 +199,7 @@ def meta_train(
         module._judge(math.nan)
         rows += module.rows
         if runner.is_global_zero:
-            write_table(folder / "metrics.csv", pd.DataFrame(rows))
+            write_table(folder / "history.csv", pd.DataFrame(rows))
         if not all(value.isfinite().all() for value in network.state_dict().values()):
             raise NeurodecError(
                 f"The stage {stage.name} diverged to values that are not finite; lower its `lr`."

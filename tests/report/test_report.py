@@ -292,6 +292,9 @@ def test_unbalanced_categories_lead_with_the_balanced_score(tmp_path):
     assert "in 61.0 % of trials of a category, on average over categories" in text
     assert "chance 33.3 %; p = 0.0200" in text
     assert "always naming the most frequent one would be right in 70.0 % of trials" in text
+    assert "chance 33.33 % 70.00 % (most frequent)" in text
+    table = compare([out], tmp_path / "comparison")
+    assert table[["score", "value", "chance"]].to_numpy().tolist() == [["balanced_accuracy", 0.61, 1 / 3]]
     page = Page((out / "report.html").read_text(encoding="utf-8"))
     assert any(
         "always naming the most frequent category would reach" in image["alt"] for image in page.images
@@ -501,19 +504,6 @@ def test_pictures_are_judged_in_words_and_beside_chance(tmp_path):
     nearest["two_way"]["tiny_clip"] = 0.8
     write_json(out / "results.json", results)
     assert "identified more often than the training" in Page(write_report(out).read_text()).text
-
-
-def test_unbalanced_chance_stands_in_the_table(tmp_path):
-    out = classification_folder(tmp_path)
-    results = read_json(out / "results.json")
-    more = {"unbalanced": True, "majority": 0.7, "ci95_balanced_accuracy": [0.5, 0.7]}
-    results["classification"] |= more | {"p_value_balanced_accuracy": 0.02}
-    results["controls"]["shuffled"] |= {"balanced_accuracy": 0.34, "ci95_balanced_accuracy": [0.25, 0.4]}
-    write_json(out / "results.json", results)
-    text = Page(write_report(out).read_text(encoding="utf-8")).text
-    assert "chance 33.33 % 70.00 % (most frequent)" in text
-    table = compare([out], tmp_path / "comparison")
-    assert table[["score", "value", "chance"]].to_numpy().tolist() == [["balanced_accuracy", 0.61, 1 / 3]]
 
 
 def test_similarities_are_sorted_by_concept(tmp_path):

@@ -1,8 +1,10 @@
-"""The in-context system by recipe: the one that comes along reads somebody new, and everything else is refused in time."""
+"""The in-context system by recipe: the one that comes along reads somebody new, beside its companions."""
 
 import json
 
 import pytest
+from command_line import arguments, refused
+from linear_studies import write_recipe, write_study
 
 from neurodec.cli import main
 from neurodec.simulate import simulate
@@ -36,3 +38,49 @@ def test_the_shipped_system_reads_a_new_person(tmp_path):
     assert "network, Bayes" in page
     assert "Adaptation: pictures" in page
     assert "Adaptation: voxels" in page
+
+
+def test_a_curriculum_by_recipe(tmp_path, capsys):
+    home = write_study(tmp_path / "data", patterns=True)
+    sizes = {"width": 16, "n_layers": 1, "ffn_dim": 16, "n_heads": 2, "hidden": 16, "n_registers": 4}
+    stages = [
+        {
+            "name": "synthetic",
+            "source": "isotropic",
+            "n_steps": 3,
+            "size": [5, 9],
+            "n_queries": 4,
+            "batch_size": 4,
+        },
+        {
+            "name": "subjects",
+            "source": "subjects",
+            "n_steps": 3,
+            "size": [5, 9],
+            "n_queries": 4,
+            "batch_size": 4,
+        },
+    ]
+    learnt = {"encoder": sizes, "inverter": sizes, "encoder_stages": stages, "inverter_stages": stages}
+    system = {"class_path": "neurodec.training.InContextSystem", "init_args": learnt}
+    write_recipe(tmp_path / "recipe.yaml", patterns=True, system=system, protocol="new_subject")
+    assert main(arguments("run", home)) == 0
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert set(results["baselines"]) >= {"ridge, Bayes", "prior, Bayes", "direct ridge", "ridge"}
+    assert results["baselines"]["prior, Bayes"]["ci95_top1"][0] > 2 / 20
+    assert results["speed"]["n_parameters"] > 0
+    assert (tmp_path / "out/checkpoints/new-anna/encoder/history.csv").exists()
+    before = (tmp_path / "out/models/new-anna/encoder.safetensors").stat().st_mtime_ns
+    assert main(arguments("run", home)) == 0
+    assert (tmp_path / "out/models/new-anna/encoder.safetensors").stat().st_mtime_ns == before
+    alone = {"class_path": "neurodec.training.InContextSystem", "init_args": {"encoder": sizes}}
+    write_recipe(tmp_path / "recipe.yaml", patterns=True, system=alone, protocol="new_subject")
+    assert "neither networks nor a curriculum" in refused(capsys, arguments("run", home, "other"))
+    shipped = {
+        "class_path": "neurodec.training.InContextSystem",
+        "init_args": {"start": "neurodec/in-context"},
+    }
+    write_recipe(tmp_path / "recipe.yaml", patterns=True, system=shipped)
+    error = refused(capsys, arguments("run", home, "other"))
+    assert "embeddings are of" in error
+    assert "the system was trained on neurodec/tiny-clip/unit" in error
