@@ -12,7 +12,7 @@ from neurodec.decoders import Decoder, check_conditions
 from neurodec.errors import NeurodecError, reading
 from neurodec.features import FeatureFiles
 from neurodec.run.recipe_parser import SECTIONS, recipe_parser, sections_of
-from neurodec.training import LightningSystem, Objective, RidgeSystem, Stage, System
+from neurodec.training import LightningSystem, Objective, Stage, System
 
 
 def built_objects(recipe: Namespace) -> Namespace:
@@ -57,7 +57,7 @@ def system_of(
     """
     if "system" in sections:
         system = build(System, sections["system"], "system", allow)
-        if objects.data is not None and isinstance(system, RidgeSystem):
+        if objects.data is not None and hasattr(system, "data"):
             system.data = objects.data
         return system
     return LightningSystem(

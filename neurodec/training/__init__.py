@@ -5,6 +5,7 @@ from neurodec.training.batches import TrainingData, TrialBatches
 from neurodec.training.bridge import BridgeObjective
 from neurodec.training.classifier import ContrastiveClassifier
 from neurodec.training.in_context import InContextSystem
+from neurodec.training.in_context_classifier import InContextClassifier
 from neurodec.training.in_context_tasks import MetaStage
 from neurodec.training.lightning_system import LightningSystem, Stage
 from neurodec.training.losses import info_nce, reconstruction_loss, retrieval_loss
@@ -30,6 +31,7 @@ __all__ = [
     "ContrastiveClassifier",
     "DropChannels",
     "EncoderModule",
+    "InContextClassifier",
     "InContextSystem",
     "LightningSystem",
     "MetaStage",

@@ -145,7 +145,7 @@ def meta_train(
     network: nn.Module,
     stages: Sequence[tuple[MetaStage, Draw]],
     loss: Loss,
-    folder: Path,
+    folder: Path | None,
     seed: int = 0,
     trainer: dict[str, Any] | None = None,
 ) -> pd.DataFrame:
@@ -158,8 +158,9 @@ def meta_train(
         What is trained, and what draws its tasks.
     loss : callable
         `encoder_loss` or `inverter_loss`.
-    folder : Path
-        Gets ``<stage>.ckpt`` and ``history.csv``. A killed run goes on from there and ends with the same weights.
+    folder : Path, optional
+        Gets ``<stage>.ckpt`` and ``history.csv``: a killed run goes on from there and ends with the same weights.
+        Nothing is kept without.
     seed : int
     trainer : dict, optional
         Further arguments of Lightning's Trainer, such as `precision` or `devices`.
@@ -176,10 +177,10 @@ def meta_train(
     """
     rows: list[dict[str, Any]] = []
     for number, (stage, draw) in enumerate(stages):
-        file, own = folder / f"{stage.name}.ckpt", seed + 1000 * number
+        file, own = (folder or Path()) / f"{stage.name}.ckpt", seed + 1000 * number
         judged = [batch_of(draw, stage, own + 77, step) for step in range(_N_JUDGED)]
         module = MetaModule(network, loss, stage, judged, own)
-        state = read_own_checkpoint(file) if file.exists() else None
+        state = read_own_checkpoint(file) if folder is not None and file.exists() else None
         if state is not None and state["global_step"] >= stage.n_steps:
             module.load_state_dict(state["state_dict"])
             rows += state["rows"]
@@ -198,7 +199,7 @@ def meta_train(
                 runner.fit(module, loader, ckpt_path=None if state is None else file, weights_only=True)
         module._judge(math.nan)
         rows += module.rows
-        if runner.is_global_zero:
+        if folder is not None and runner.is_global_zero:
             write_table(folder / "history.csv", pd.DataFrame(rows))
         if not all(value.isfinite().all() for value in network.state_dict().values()):
             raise NeurodecError(
@@ -208,15 +209,19 @@ def meta_train(
     return pd.DataFrame(rows)
 
 
-def _trainer(stage: MetaStage, folder: Path, options: dict[str, Any]) -> L.Trainer:
-    saved = ModelCheckpoint(
-        folder, stage.name, save_top_k=1, every_n_train_steps=_EVERY, enable_version_counter=False
-    )
-    last = ModelCheckpoint(folder, stage.name, save_on_train_epoch_end=True, enable_version_counter=False)
+def _trainer(stage: MetaStage, folder: Path | None, options: dict[str, Any]) -> L.Trainer:
+    callbacks: list[Callback] = [_Bar(stage.name, stage.n_steps)]
+    if folder is not None:
+        name = {"dirpath": folder, "filename": stage.name, "enable_version_counter": False}
+        callbacks += [
+            ModelCheckpoint(**name, save_top_k=1, every_n_train_steps=_EVERY),
+            ModelCheckpoint(**name, save_on_train_epoch_end=True),
+        ]
     plain = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    plain |= {"enable_checkpointing": folder is not None}
     return L.Trainer(
         **{**plain, "gradient_clip_val": 1.0, "max_epochs": 1, "max_steps": stage.n_steps, **options},
-        callbacks=[saved, last, _Bar(stage.name, stage.n_steps)],
+        callbacks=callbacks,
         plugins=[AtomicCheckpoints()],
     )
 

@@ -2,11 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 from command_line import arguments, refused
+from in_context_voxels import cosine
 from linear_studies import write_recipe, write_study
 
+from neurodec import NeuralDecoder
 from neurodec.cli import main
+from neurodec.data import Study
 from neurodec.simulate import simulate
 
 RECIPE = "in_context/simulated-fmri-shipped"
@@ -19,7 +23,7 @@ def test_the_shipped_system_reads_a_new_person(tmp_path):
     command = ["run", RECIPE, "--data-root", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
     quick = ["--evaluation.adaptation.init_args.n_pictures", "[60, 500]"]
     quick += ["--evaluation.adaptation.init_args.n_voxels", "[300]"]
-    quick += ["--evaluation.adaptation.init_args.n_repeats", "1"]
+    quick += ["--evaluation.adaptation.init_args.n_repeats", "1", "--reconstruction.n_images", "12"]
     assert main([*command, *quick]) == 0
     results = json.loads((tmp_path / "out/results.json").read_text())
     found = results["retrieval"]
@@ -38,6 +42,15 @@ def test_the_shipped_system_reads_a_new_person(tmp_path):
     assert "network, Bayes" in page
     assert "Adaptation: pictures" in page
     assert "Adaptation: voxels" in page
+    assert results["reconstruction"]["two_way"]["tiny_clip"] > 0.6
+    decoder = NeuralDecoder.from_pretrained(tmp_path / "out/decoders/sub-01")
+    study = Study.load(tmp_path / "out/prepared")
+    train, test = (study.part(split).average().trials for split in ("train", "test"))
+    images = study.stimuli.set_index("stimulus")["image"]
+    shown = [tmp_path / "data" / images[name] for name in train.table["stimulus"][:300]]
+    adapted = decoder.adapt(shown, np.asarray(train.responses[:300]), "somebody else")
+    z = adapted.embed(np.asarray(test.responses), "somebody else")
+    assert cosine(z, decoder.embed(test)) > 0.5
 
 
 def test_a_curriculum_by_recipe(tmp_path, capsys):
@@ -84,3 +97,19 @@ def test_a_curriculum_by_recipe(tmp_path, capsys):
     error = refused(capsys, arguments("run", home, "other"))
     assert "embeddings are of" in error
     assert "the system was trained on neurodec/tiny-clip/unit" in error
+
+
+@pytest.mark.slow
+def test_categories_in_context_on_haxby(shared, tmp_path):
+    command = ["run", "haxby/in-context", "--data-root", str(shared / "data/haxby2001-slice-fmri")]
+    quick = ["--evaluation.network.init_args.decoder.init_args.n_steps", "300"]
+    quick += ["--evaluation.network_bayes.init_args.decoder.init_args.n_steps", "300"]
+    for name in ("network", "network_bayes", "ridge_bayes"):
+        quick += [f"--evaluation.{name}.init_args.n_shuffles", "4"]
+    assert main([*command, "--out", str(tmp_path / "out"), *quick]) == 0
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    found = {"network": results["classification"]}
+    found |= {name: one["classification"] for name, one in results["further"].items()}
+    for name, least in (("network", 0.25), ("network_bayes", 0.6), ("ridge_bayes", 0.7)):
+        assert found[name]["ci95"][0] > least, (name, found[name]["ci95"])  # chance 0.125
+        assert found[name]["p_value"] < 0.01

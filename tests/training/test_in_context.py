@@ -16,7 +16,8 @@ from neurodec.evaluation import Adaptation, Retrieval
 from neurodec.evaluation.section import Fitted
 from neurodec.features import Features
 from neurodec.linear.voxel_prior import PopulationPrior
-from neurodec.training import InContextSystem, MetaStage, load_system
+from neurodec.training import InContextClassifier, InContextSystem, MetaStage, load_system
+from neurodec.training.in_context_classifier import simplex
 from neurodec.training.in_context_people import Scale, context_of, voxels_of
 from neurodec.training.in_context_tasks import (
     EncodedSubject,
@@ -304,3 +305,23 @@ def test_sensors_at_times_are_voxels(rng):
     adapted = closed.adapt(study, targets)
     z = adapted.predict(Study.of(trials.select(slice(45, 60)))).of("image")
     assert cosine(z, pictures[45:]) > 0.5
+
+
+def test_categories_are_corners_at_equal_angles():
+    corners = simplex(5)
+    np.testing.assert_allclose(corners @ corners.T, np.eye(5) * 1.25 - 0.25, atol=1e-6)
+
+
+@pytest.mark.parametrize(("way", "inverse"), [("ridge", "bayes"), ("network", "network")])
+def test_categories_are_decoded_in_context(rng, way, inverse):
+    patterns = rng.normal(size=(3, 60))
+    labels = np.tile(np.arange(3), 12)
+    responses = 5 + patterns[labels] + rng.normal(size=(36, 60))
+    decoder = InContextClassifier(way, inverse, n_steps=150, n_voxels=40)
+    nobody = np.zeros(24, dtype=int)
+    shuffled = rng.permutation(labels[:24])
+    decoder.fit(responses[:24], np.stack([labels[:24], shuffled]), nobody, nobody)
+    scores = decoder.scores(responses[24:], nobody[:12])
+    assert scores.shape == (2, 12, 3)
+    assert (scores[0].argmax(axis=1) == labels[24:]).mean() > 0.7
+    assert (scores[1].argmax(axis=1) == labels[24:]).mean() < 0.7
