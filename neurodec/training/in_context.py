@@ -165,7 +165,8 @@ class InContextSystem(System):
         if self._start is not None:
             self.learnt = type(self).from_pretrained(self._start).learnt
         features = targets[self.head]
-        subjects = [] if not len(study) else self._subjects(study, features)
+        trains = self._start is None or any(self._stages.values())
+        subjects = self._subjects(study, features) if len(study) and trains else []
         pool = _unit(np.asarray(features.of(sorted(set(study.table["stimulus"]))))) if len(study) else None
         if subjects and (self._start is None or self._stages["encoder"]):
             pairs = [(one.images.numpy(), one.responses.numpy().T) for one in subjects]

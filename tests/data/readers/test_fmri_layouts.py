@@ -102,6 +102,16 @@ def test_fmriprep_as_it_comes_off_the_machine(tmp_path):
     assert np.array_equal(contrast > 0, trials.table["concept"] == "face")
 
 
+def test_fmriprep_away_from_its_raw_data_says_where_to_put_it(tmp_path):
+    fmriprep(tmp_path / "data", masks=True)
+    parts = BidsFMRI(space="MNI152NLin2009cAsym").parts(tmp_path / "data" / FMRIPREP.split("/sub-")[0])
+    assert len(parts) == 3  # below derivatives/ the raw data set is known
+    moved = tmp_path / "prepared"
+    (tmp_path / "data" / FMRIPREP.split("/sub-")[0]).rename(moved)
+    with pytest.raises(NeurodecError, match="take the folder of the raw data set as --data-root"):
+        BidsFMRI(space="MNI152NLin2009cAsym").parts(moved)
+
+
 def test_the_same_scan_twice_is_a_question_that_entities_answer(tmp_path):
     fmriprep(tmp_path, variants=True)
     with pytest.raises(NeurodecError, match=r"3 files hold one and the same scan .*choose by `entities"):
