@@ -212,11 +212,6 @@ class SetTransformer(nn.Module):
         """
         return cls.from_published(read_checkpoint(path), str(path), n_heads)
 
-    @classmethod
-    def from_published(cls, state: dict[str, Tensor], source: str, n_heads: int | None = None) -> Self:
-        """Build the network of the authors' state dict."""
-        raise NotImplementedError
-
     def _begun(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         registers = self.cls_token.expand(len(tokens), -1, -1)
         x = torch.cat([registers, self.early_layers(tokens).to(registers.dtype)], dim=1)

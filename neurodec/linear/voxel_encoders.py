@@ -55,14 +55,6 @@ class VoxelEncoders:
         """Return the expected responses (n, n_voxels) to embeddings (n, n_embed)."""
         return np.asarray(images, dtype=np.float32) @ self.weights.T + self.bias
 
-    def select(self, columns: np.ndarray) -> VoxelEncoders:
-        """Return the encoders of some voxels, by position."""
-        columns = np.asarray(columns)
-        columns = np.flatnonzero(columns) if columns.dtype == bool else columns
-        names = ("weights", "bias", "noise_var", "accuracy", "noise_factors", "uncertainty")
-        parts = {name: getattr(self, name)[columns] for name in names}
-        return replace(self, voxels=[self.voxels[column] for column in columns], **parts)
-
     def averaged(self, n_trials: float) -> VoxelEncoders:
         """Return the encoders of means over so many trials, whose noise is that much smaller."""
         if n_trials == 1:

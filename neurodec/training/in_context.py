@@ -117,6 +117,11 @@ class InContextSystem(System):
         self.people: dict[str, Person] = {}
         self.learnt: Learnt
         self.config: dict[str, Any] = {}
+        if "direct" in (way, inverse) and way != inverse:
+            raise NeurodecError(
+                "Ridge straight to embeddings has neither encoders nor an inversion; set both `way` and `inverse` to "
+                "direct, or neither."
+            )
         if start is None and not (self._stages["encoder"] and self._stages["inverter"]):
             used = {"network"} & {way, inverse}
             if used:

@@ -18,10 +18,8 @@ from neurodec.errors import NeurodecError
 from neurodec.linear.voxel_prior import PopulationPrior
 
 Batch = dict[str, Tensor]
-_NOISE = (
-    0.3,
-    5.0,
-)  # of made-up voxels, in standard deviations of their signal; real ones are often at the upper end
+_CONTRAST, _TEMPERATURE = 0.1, 0.2  # of stage 2's loss, as published
+_NOISE = (0.3, 5.0)  # of made-up voxels, in standard deviations of their signal
 
 
 @dataclass(frozen=True)
@@ -215,16 +213,14 @@ def encoder_loss(network: torch.nn.Module, batch: Batch) -> tuple[Tensor, Tensor
     return loss, (1 - (batch["wanted"] - predicted).var(dim=1) / spread).mean()
 
 
-def inverter_loss(
-    network: torch.nn.Module, batch: Batch, contrast: float = 0.1, temperature: float = 0.2
-) -> tuple[Tensor, Tensor]:
+def inverter_loss(network: torch.nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return one minus the cosine, plus a contrastive term among the batch, and the cosine."""
     found = F.normalize(network(batch["weights"], batch["bias"], batch["responses"]), dim=-1)
     wanted = F.normalize(batch["image"], dim=-1)
     cosine = (found * wanted).sum(dim=-1).mean()
-    logits, order = found @ wanted.T / temperature, torch.arange(len(found), device=found.device)
+    logits, order = found @ wanted.T / _TEMPERATURE, torch.arange(len(found), device=found.device)
     contrastive = (F.cross_entropy(logits, order) + F.cross_entropy(logits.T, order)) / 2
-    return 1 - cosine + contrast * contrastive, cosine
+    return 1 - cosine + _CONTRAST * contrastive, cosine
 
 
 @dataclass(frozen=True)

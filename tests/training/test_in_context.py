@@ -213,6 +213,14 @@ def test_it_is_kept_and_goes_on(world, system, tmp_path):
     assert random.people["p2"].encoders["network"].about["n_context"] == 50
 
 
+def test_a_precision_of_the_trainer_trains(world, tmp_path):
+    study, targets = world
+    half = fitted(
+        tmp_path, study, targets, trainer={"precision": "bf16-mixed", "accelerator": "cpu"}, **stages(4)
+    )
+    assert np.isfinite(found_by(half, study, targets)[0]).all()
+
+
 def test_a_second_fit_reads_the_first(world, tmp_path, monkeypatch):
     study, targets = world
     first = fitted(tmp_path, study, targets)
@@ -245,6 +253,8 @@ def test_what_does_not_fit_is_told(world, system):
         system.adapt(Study.of(Trials(responses, broken.table, broken.info), space="sub-p2"), targets)
     with pytest.raises(NeurodecError, match="neither networks nor a curriculum"):
         InContextSystem()
+    with pytest.raises(NeurodecError, match="set both `way` and `inverse` to direct"):
+        InContextSystem(way="direct", inverse="bayes")
     alone = InContextSystem(encoder=SIZES, inverter=SIZES, **stages())
     with pytest.raises(NeurodecError, match="nobody to train"):
         alone.meta_fit(study.part("train", ["p2"]).part(subjects=[]), targets, None)
