@@ -64,6 +64,9 @@ OBSTACLES = {
     **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), _IN_THE_WAY),
 }
 
+_READING = """Recordings are NIfTI runs with events (BIDS), unless --recipe names another recipe, whose section `dataset` then
+reads them. Its keys can be overridden: --dataset.init_args.estimate lss"""
+
 RECIPE_HELP = """Any key of the recipe can be overridden by its dotted name:
   --trainer.max_epochs 20  --encoder.init_args.n_heads 5  --evaluation.init_args.n_permutations 1000
   --protocol within_subject | leave_one_subject_out | joint | new_subject    who is trained on, and who is tested
@@ -121,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(verbs)
     _add_simulate(verbs)
     _add_compare(verbs)
+    _add_adapt(verbs)
+    _add_decode(verbs)
     return parser
 
 
@@ -187,6 +192,74 @@ def _add_compare(verbs: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--out", type=Path, default=Path("comparison"), help="folder to write, ./comparison by default"
+    )
+
+
+def _add_adapt(verbs: argparse._SubParsersAction) -> None:
+    summary = "let a system know somebody new by a few hundred pictures and responses, without training"
+    example = f"""examples:
+  neurodec adapt neurodec/in-context --data-root DIR --out adapted
+  neurodec adapt OUT/decoders/sub-01 --data-root DIR --out adapted --dataset.init_args.stimuli_table stimuli.csv
+
+The context is made of the trials with the split train, which all have unless a column says otherwise.
+{_READING}"""
+    parser = _verb(verbs, "adapt", summary, _adapt, example)
+    parser.add_argument(
+        "system", help="neurodec/in-context, OUT/models/FOLD or OUT/decoders/FOLD of an in-context run"
+    )
+    _add_recordings(parser)
+
+
+def _add_decode(verbs: argparse._SubParsersAction) -> None:
+    summary = "decode a folder of recordings by a system that knows the person"
+    example = f"""examples:
+  neurodec decode adapted/decoder --data-root DIR --out decoded
+  neurodec decode adapted/decoder --data-root DIR --out decoded --candidates my_pictures --n-pictures 8
+
+Writes embeddings/, retrieved.csv (the five nearest pictures) and, where SYSTEM draws, pictures/.
+{_READING}"""
+    parser = _verb(verbs, "decode", summary, _decode, example)
+    parser.add_argument("system", help="what adapt made, or OUT/models/FOLD or OUT/decoders/FOLD of a run")
+    _add_recordings(parser)
+    parser.add_argument(
+        "--split", choices=["test", "train", "all"], help="whose trials; of the test, if there are any"
+    )
+    parser.add_argument("--single", action="store_true", help="every trial, not the mean over showings")
+    parser.add_argument(
+        "--candidates", type=Path, metavar="FOLDER", help="pictures to search; those shown by default"
+    )
+    parser.add_argument("--n-pictures", type=int, default=24, help="how many to draw, 24 by default")
+
+
+def _add_recordings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-root", type=Path, required=True, help="folder of the recordings")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument(
+        "--recipe", type=Path, default=Path("in_context/bids-fmri"), help="whose section dataset reads them"
+    )
+    _add_allow(parser)
+
+
+def _adapt(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    from neurodec.run.adapting import Recordings, adapt
+
+    recordings = Recordings(arguments.recipe, arguments.data_root, overrides, arguments.allow)
+    decoder = adapt(arguments.system, recordings, arguments.out)
+    print(f"adapted: {decoder}; decode with\n  neurodec decode {decoder} --data-root DIR --out OUT")
+
+
+def _decode(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    from neurodec.run.adapting import Recordings, decode
+
+    recordings = Recordings(arguments.recipe, arguments.data_root, overrides, arguments.allow)
+    decode(
+        arguments.system,
+        recordings,
+        arguments.out,
+        split=arguments.split,
+        single=arguments.single,
+        candidates=arguments.candidates,
+        n_pictures=arguments.n_pictures,
     )
 
 

@@ -159,17 +159,8 @@ class NeuralDecoder:
         events: np.ndarray | None = None,
         preprocessed: bool = False,
     ) -> Predictions:
-        """Return every head's prediction of every response; see `embed`."""
-        whose = (
-            recording.table["subject"].tolist() if isinstance(recording, Trials) else [subject or "unknown"]
-        )
-        intake = self._intake(whose[0] if whose else None)
-        responses = intake.responses(recording, subject, events, preprocessed=preprocessed)
-        names = whose if isinstance(recording, Trials) else whose * len(responses)
-        table = pd.DataFrame({"stimulus": [str(row) for row in range(len(responses))], "subject": names})
-        facts = {key: value for key, value in intake.facts.items() if value is not None}
-        trials = Trials(responses, with_defaults(table), {"modality": "?", **facts})
-        return self.system.predict(Study.of(trials, space=self._space(whose[0])))
+        """Return every head's prediction of every response; see `embed`. Trials keep their table."""
+        return predictions_of(self.system, recording, subject, events=events, preprocessed=preprocessed)
 
     def adapt(
         self,
@@ -220,33 +211,20 @@ class NeuralDecoder:
         first = table.drop_duplicates("stimulus")
         told = {"embedding_space": space, "key": key_of(embeddings.tolist())}
         features = Features(embeddings[first.index], first["stimulus"].tolist(), told)
-        support = Study.of(trials, space=f"sub-{subject}")
-        adapted = self.system.adapt(support, {self.system.head: features})
-        if adapted is self.system:
-            raise NeurodecError(
-                f"{type(self.system).__name__} does not adapt to people; fit it with their trials, or take an "
-                "in-context system."
-            )
+        return self.adapted_to(Study.of(trials, space=f"sub-{subject}"), features)
+
+    def adapted_to(self, support: Study, features: Features) -> NeuralDecoder:
+        """Return a decoder that knows the people of a study, by what they answered to pictures; see `adapt`.
+
+        Parameters
+        ----------
+        support : Study
+        features : Features
+            Embeddings of its stimuli.
+        """
+        adapted = adapted_system(self.system, support, features)
         own = {name: self.config[name] for name in ("decoder", "sampling", "conditions")}
         return NeuralDecoder(adapted, self.prior, self.decoder, own)
-
-    def _space(self, subject: str) -> str:
-        """Return the space of a subject's responses."""
-        spaces = self.config.get("spaces")
-        if not spaces:
-            return self.config["space"]
-        if f"sub-{subject}" not in spaces:
-            raise NeurodecError(
-                f"Every subject was measured in a space of their own ({', '.join(spaces)}), and subject {subject} is "
-                "none of them; say whose responses these are by `subject`."
-            )
-        return f"sub-{subject}"
-
-    def _intake(self, subject: str | None) -> Intake:
-        """Return what takes in responses of a subject's space."""
-        facts = self.config.get("spaces", {}).get(f"sub-{subject}", self.config)
-        known = {name: facts.get(name) for name in (*FACTS, "n_times", "rms")}
-        return Intake(known, self.config.get("noise", {}))
 
     def image_embeddings(self, z: np.ndarray, seeds: Sequence[int]) -> Tensor:
         """Sample image embeddings (n, D) for brain embeddings (n, D), each row from its own seed."""
@@ -313,7 +291,7 @@ class NeuralDecoder:
     def _card(self) -> str:
         config, subjects = self.config, self.config["subjects"]
         done = config.get("preprocessing")
-        names, shape = config.get("ch_names"), ", ".join(map(str, self._intake(subjects[0]).shape))
+        names, shape = config.get("ch_names"), ", ".join(map(str, _intake(config, subjects[0]).shape))
         window = (
             f"; {len(names)} channels, {config['sfreq']:g} Hz, from {config['tmin']:g} s" if names else ""
         )
@@ -328,6 +306,70 @@ class NeuralDecoder:
             shape=f"(n, {shape}){window}",
             steps="; ".join(EEGPreprocessing(**done).in_words()) if done else "none is known",
         )
+
+
+def predictions_of(
+    system: System,
+    recording: Recording,
+    subject: str | None = None,
+    *,
+    events: np.ndarray | None = None,
+    preprocessed: bool = False,
+) -> Predictions:
+    """Return every head's prediction of every response; see `NeuralDecoder.embed`.
+
+    Parameters
+    ----------
+    system : System
+    recording, subject, events, preprocessed
+        As for `NeuralDecoder.embed`.
+    """
+    own = recording.table if isinstance(recording, Trials) else None
+    whose = subject or "unknown" if own is None or own.empty else str(own["subject"].iloc[0])
+    intake = _intake(system.config, whose)
+    responses = intake.responses(recording, subject, events, preprocessed=preprocessed)
+    if own is None:
+        rows = [str(row) for row in range(len(responses))]
+        own = with_defaults(pd.DataFrame({"stimulus": rows, "subject": whose}))
+    facts = {key: value for key, value in intake.facts.items() if value is not None}
+    trials = Trials(responses, own.reset_index(drop=True), {"modality": "?", **facts})
+    return system.predict(Study.of(trials, space=_space(system.config, whose)))
+
+
+def adapted_system(system: System, support: Study, features: Features) -> System:
+    """Return a system that knows the people of a study.
+
+    Raises
+    ------
+    NeurodecError
+        If it does not adapt to people.
+    """
+    adapted = system.adapt(support, {system.head: features})
+    if adapted is system:
+        raise NeurodecError(
+            f"{type(system).__name__} does not adapt to people; fit it with their trials, or take an in-context system."
+        )
+    return adapted
+
+
+def _space(config: dict[str, Any], subject: str) -> str:
+    """Return the space of a subject's responses."""
+    spaces = config.get("spaces")
+    if not spaces:
+        return config["space"]
+    if f"sub-{subject}" not in spaces:
+        raise NeurodecError(
+            f"Every subject was measured in a space of their own ({', '.join(spaces)}), and subject {subject} is "
+            "none of them; say whose responses these are by `subject`."
+        )
+    return f"sub-{subject}"
+
+
+def _intake(config: dict[str, Any], subject: str) -> Intake:
+    """Return what takes in responses of a subject's space."""
+    facts = config.get("spaces", {}).get(f"sub-{subject}", config)
+    known = {name: facts.get(name) for name in (*FACTS, "n_times", "rms")}
+    return Intake(known, config.get("noise", {}))
 
 
 def _embeddings(images: Any, space: str, normalize: bool) -> np.ndarray:

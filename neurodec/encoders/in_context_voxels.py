@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,6 +104,22 @@ class NetworkInversion(Inversion):
         NeurodecError
             If a chunk does not hold a single trial, or the encoders are of another space.
         """
+        return torch.cat(list(self._chunks(self.network, encoders, responses))).numpy()
+
+    @torch.inference_mode()
+    def attention(self, encoders: VoxelEncoders, responses: np.ndarray) -> np.ndarray:
+        """Return how much each voxel weighs in what is read, mean over trials, shape (n_voxels,).
+
+        Registers take part of the attention too, so that it sums to less than 1.
+        """
+        total = sum(
+            part.sum(dim=0) for part in self._chunks(self.network.attention_maps, encoders, responses)
+        )
+        return (total / len(responses)).numpy()
+
+    def _chunks(
+        self, read: Callable[..., torch.Tensor], encoders: VoxelEncoders, responses: np.ndarray
+    ) -> Iterator[torch.Tensor]:
         if encoders.weights.shape[1] != self.network.n_embed:
             raise NeurodecError(
                 f"The encoders have {encoders.weights.shape[1]} weights, the network reads {self.network.n_embed}; "
@@ -111,16 +127,15 @@ class NetworkInversion(Inversion):
             )
         n_tokens = len(encoders) + self.network.n_registers
         per_chunk = _per_chunk(self.tokens_at_once, n_tokens, "trial", f"{len(encoders)} voxels")
-        network = self.network.to(self.device).eval()
+        self.network.to(self.device).eval()
         weights, bias = (
             torch.as_tensor(own, device=self.device) for own in (encoders.weights, encoders.bias)
         )
-        chunks = []
         for start in track(range(0, len(responses), per_chunk), "inverting"):
             part = np.ascontiguousarray(responses[start : start + per_chunk], dtype=np.float32)
             with _half(self.device):
-                chunks.append(network(weights, bias, torch.from_numpy(part).to(self.device)).float().cpu())
-        return torch.cat(chunks).numpy()
+                found = read(weights, bias, torch.from_numpy(part).to(self.device))
+            yield found.float().cpu()
 
 
 def _device(name: str) -> torch.device:

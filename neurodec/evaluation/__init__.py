@@ -2,6 +2,8 @@
 
 from neurodec.evaluation.adaptation import Adaptation
 from neurodec.evaluation.classification import Classification
+from neurodec.evaluation.conformal import CandidateSets
+from neurodec.evaluation.encoding import VoxelEncoding
 from neurodec.evaluation.reconstruction_scores import ReconstructionScores, score_reconstructions
 from neurodec.evaluation.retrieval import Retrieval
 from neurodec.evaluation.scored import RetrievalRun
@@ -9,10 +11,12 @@ from neurodec.evaluation.section import Evaluation
 
 __all__ = [
     "Adaptation",
+    "CandidateSets",
     "Classification",
     "Evaluation",
     "ReconstructionScores",
     "Retrieval",
     "RetrievalRun",
+    "VoxelEncoding",
     "score_reconstructions",
 ]

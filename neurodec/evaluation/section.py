@@ -14,6 +14,7 @@ from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.features import Features
+from neurodec.linear.voxel_encoders import EncodedTrials
 
 
 class Predictor(Protocol):
@@ -35,6 +36,16 @@ class Predictor(Protocol):
 
     def adapt(self, support: Study, targets: dict[str, Features]) -> Predictor:
         """Return a system that knows the subjects of `support` without training."""
+        ...
+
+    def apart(
+        self, study: Study, targets: dict[str, Features], share: float, seed: int
+    ) -> tuple[Predictor, Study]:
+        """Return a system, and training trials that it has learnt nothing from."""
+        ...
+
+    def encoded(self, study: Study) -> list[EncodedTrials]:
+        """Return everybody's responses on the scale of the encoders of their voxels."""
         ...
 
     def companions(self) -> dict[str, Predictor]:

@@ -1,6 +1,6 @@
 """Frozen targets: what networks know of the stimuli, cached by content."""
 
-from neurodec.features.clip import OpenClip, embed_pictures
+from neurodec.features.clip import OpenClip, embed_captions, embed_pictures
 from neurodec.features.extractor import Extractor
 from neurodec.features.latents import AutoencoderLatents
 from neurodec.features.precomputed import FeatureFiles
@@ -14,6 +14,7 @@ __all__ = [
     "FeatureFiles",
     "Features",
     "OpenClip",
+    "embed_captions",
     "embed_pictures",
     "image_layers",
     "load_clip",

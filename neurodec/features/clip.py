@@ -295,15 +295,7 @@ def embed_pictures(
     NeurodecError
         If a picture cannot be read, the space is no picture embedding of a CLIP, or its weights are not here.
     """
-    base = embedding_space.removesuffix("/unit")
-    model, pretrained = base, ""
-    if base.startswith("open_clip/"):
-        model, _, pretrained = base.removeprefix("open_clip/").partition("/")
-    elif not base.startswith(EMBEDDED):
-        raise NeurodecError(
-            f"Pictures cannot be embedded in {embedding_space}, which is no CLIP's; give embeddings in that space."
-        )
-    network, transform = load_clip(model, pretrained)
+    network, transform = load_clip(*_clip_of(embedding_space, "Pictures"))
     rows = []
     for start in range(0, len(pictures), batch_size):
         batch = []
@@ -317,3 +309,31 @@ def embed_pictures(
             rows.append(network.encode_image(torch.stack(batch)).float())
     found = torch.cat(rows)
     return (found / found.norm(dim=-1, keepdim=True)).cpu().numpy()
+
+
+def embed_captions(captions: Sequence[str], embedding_space: str) -> np.ndarray:
+    """Embed sentences by the text half of the CLIP that a space of pictures is of, each of unit length, shape (n, D).
+
+    Raises
+    ------
+    NeurodecError
+        If the space is no CLIP's, or its weights are not here.
+    """
+    model, pretrained = _clip_of(embedding_space, "Sentences")
+    network, _ = load_clip(model, pretrained)
+    with torch.inference_mode():
+        found = network.encode_text(load_tokenizer(model)(list(captions))).float()
+    return (found / found.norm(dim=-1, keepdim=True)).cpu().numpy()
+
+
+def _clip_of(embedding_space: str, what: str) -> tuple[str, str]:
+    """Return model and weights that a space is named after."""
+    base = embedding_space.removesuffix("/unit")
+    if base.startswith("open_clip/"):
+        model, _, pretrained = base.removeprefix("open_clip/").partition("/")
+        return model, pretrained
+    if not base.startswith(EMBEDDED):
+        raise NeurodecError(
+            f"{what} cannot be embedded in {embedding_space}, which is no CLIP's; give embeddings in that space."
+        )
+    return base, ""

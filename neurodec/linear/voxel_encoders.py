@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from safetensors.numpy import load_file, save_file
 
 from neurodec.errors import NeurodecError, reading
@@ -62,6 +63,12 @@ class VoxelEncoders:
         own, shared = self.noise_var / n_trials, self.noise_factors / np.sqrt(n_trials)
         return replace(self, noise_var=own, noise_factors=shared)
 
+    def take(self, columns: np.ndarray) -> VoxelEncoders:
+        """Return the encoders of some voxels, by position."""
+        names = ("weights", "bias", "noise_var", "accuracy", "noise_factors", "uncertainty")
+        parts = {name: getattr(self, name)[columns] for name in names}
+        return replace(self, **parts, voxels=[self.voxels[column] for column in columns])
+
     def best(self, n_voxels: int) -> np.ndarray:
         """Return the positions of the voxels whose encoders are most accurate on the context, in ascending order."""
         order = np.argsort(-self.accuracy, kind="stable")[:n_voxels]
@@ -109,6 +116,30 @@ class VoxelEncoders:
         with reading(folder, "the encoders of a person", "delete it and adapt again"):
             arrays = load_file(Path(folder) / "encoders.safetensors")
             return cls(**arrays, voxels=told["voxels"], about=told["about"])
+
+
+@dataclass(frozen=True)
+class EncodedTrials:
+    """Responses of a person whose voxels have encoders, on the scale of the encoders.
+
+    Parameters
+    ----------
+    responses : ndarray, shape (n, n_voxels)
+    table : DataFrame
+        One row per response.
+    encoders : dict of VoxelEncoders
+        By the way they were made.
+    regions : dict of ndarray
+        Positions of every region's voxels.
+    attention : ndarray, shape (n_voxels,), optional
+        Share of its attention that a network gives each voxel, mean over these responses.
+    """
+
+    responses: np.ndarray
+    table: pd.DataFrame
+    encoders: dict[str, VoxelEncoders]
+    regions: dict[str, np.ndarray]
+    attention: np.ndarray | None = None
 
 
 class Encoding(ABC):

@@ -16,7 +16,7 @@ from neurodec.data.study import MARK
 from neurodec.files import atomic_path, read_json, read_own_table
 from neurodec.report import plots
 from neurodec.report.grids import data_url
-from neurodec.report.rows import leading, words
+from neurodec.report.rows import encoding_of, leading, words
 
 _BROAD = 8  # inches; such figures take both columns of the page
 _TRIALS_FOR_MAP = 200  # enough for the spread of every voxel, and quickly read from disk
@@ -160,6 +160,7 @@ def all_charts(
     yield from _classification(results.get("classification") or {}, chance)
     yield from _retrieval(results, folds, chance)
     yield from _adaptation(results)
+    yield from _encoding(encoding_of(results))
     yield from _maps(out, folds)
     if (out / "metrics.csv").exists():
         peeked = results.get("selection") == "published_protocol"
@@ -231,6 +232,29 @@ def _adaptation(results: dict[str, Any]) -> Iterator[Chart]:
             caption,
             plots.adaptation(points[points["kind"] == kind], kind),
         )
+
+
+def _encoding(found: dict[str, Any]) -> Iterator[Chart]:
+    people = [person for person in found.get("per_subject", []) if person.get("regions")]
+    if not people:
+        return
+    explained, parts = [], []
+    for person in people:
+        for region, own in person["regions"].items():
+            for way, scores in person["encoders"].items():
+                explained.append({"region": region, "name": way, "value": scores["regions"][region]})
+            if "noise_ceiling" in own:
+                explained.append({"region": region, "name": "noise ceiling", "value": own["noise_ceiling"]})
+            parts.append({"region": region, "name": "voxels", "value": own["n_voxels"] / person["n_voxels"]})
+            if "attention" in own:
+                parts.append({"region": region, "name": "attention", "value": own["attention"]})
+    panels = {"explained variance": pd.DataFrame(explained), "share of the whole": pd.DataFrame(parts)}
+    caption = (
+        "Left the explained variance of each region's voxels, beside its ceiling. Right the share of the voxels that "
+        "lie in a region, and, where a network inverts the encoders, the share of its attention that they get; what "
+        "lies in no region is left out. Mean over subjects."
+    )
+    yield Chart("encoding", "Regions of the brain", caption, plots.by_region(panels))
 
 
 def _maps(out: Path, folds: Folds) -> Iterator[Chart]:

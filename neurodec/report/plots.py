@@ -145,6 +145,28 @@ def adaptation(points: pd.DataFrame, kind: str) -> Figure:
 
 
 @_STYLE
+def by_region(panels: dict[str, pd.DataFrame]) -> Figure:
+    """Draw one bar per region and name, one panel per label of the y axis.
+
+    Parameters
+    ----------
+    panels : dict of DataFrame
+        Columns `region, name, value`; several rows of a region and name are averaged.
+    """
+    figure, grid = _figure(4.8 * len(panels), 3.8, len(panels))
+    for axes, (label, points) in zip(np.atleast_1d(grid), panels.items(), strict=True):
+        means = points.pivot_table("value", "name", "region", sort=False)
+        width = 0.8 / len(means)
+        for place, (color, (name, row)) in enumerate(zip(_LINES, means.iterrows(), strict=False)):
+            color = GREY if name == "noise ceiling" else color
+            axes.bar(np.arange(len(row)) + (place + 0.5) * width - 0.4, row, width, color=color, label=name)
+        axes.set_xticks(range(means.shape[1]), list(means.columns))
+        axes.set(ylabel=label)
+        axes.legend(fontsize=9)
+    return figure
+
+
+@_STYLE
 def windows(points: pd.DataFrame, chance: float) -> Figure:
     """Draw top-1 for growing and for sliding time windows.
 

@@ -76,6 +76,35 @@ def further(results: dict[str, Any]) -> list[dict[str, Any]]:
     return lines
 
 
+def candidate_sets(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what every decoder's candidate sets and answers were worth; none where they were not measured."""
+    sections = [results, *results.get("further", {}).values()]
+    found = next((section["candidate_sets"] for section in sections if "candidate_sets" in section), {})
+    return [{"name": name, **own} for name, own in found.items()]
+
+
+def encoding_of(results: dict[str, Any]) -> dict[str, Any]:
+    """Return the section on encoders of voxels; empty where they were not scored."""
+    sections = [results, *results.get("further", {}).values()]
+    return next((section["encoding"] for section in sections if "encoding" in section), {})
+
+
+def preferred_regions(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return for every sentence the region that the first subject's encoders expect the most of."""
+    person = (found.get("per_subject") or [{}])[0]
+    way, prompts = next(iter(person.get("prompts", {}).items()), ("", {}))
+    return [
+        {
+            "prompt": prompt,
+            "subject": person["subject"],
+            "way": way,
+            "region": max(own["regions"], key=own["regions"].get),
+        }
+        for prompt, own in prompts.items()
+        if own["regions"]
+    ]
+
+
 def over_seeds(results: dict[str, Any]) -> list[dict[str, Any]]:
     """Return mean and standard deviation of every headline over the recipe's seeds."""
     found = results.get("over_seeds", {})

@@ -73,6 +73,15 @@ class Brain:
             patterns[:, voxels] += 1.0  # every picture activates visual cortex
         return patterns
 
+    def areas(self) -> np.ndarray:
+        """Return which area each voxel answers for (x, y, z), from 1 in the order of `AREAS`; 0 for none."""
+        labels = np.zeros(int(self.mask.sum()), dtype=np.int16)
+        for number, (voxels, _) in reversed(list(enumerate(self.weights, start=1))):
+            labels[voxels] = number  # where areas overlap, the earlier one
+        volume = np.zeros(self.mask.shape, dtype=np.int16)
+        volume[self.mask] = labels
+        return volume
+
 
 def write_subject(root: Path, study: Study, subject: int, repetitions: tuple[int, int], seed: int) -> None:
     """Write one subject's mask and runs of 60 pictures, unless they are there.
@@ -95,6 +104,8 @@ def write_subject(root: Path, study: Study, subject: int, repetitions: tuple[int
     mask_file = root / f"sub-{subject:02d}" / "func" / f"sub-{subject:02d}_desc-brain_mask.nii.gz"
     if not mask_file.exists():
         _save(brain.mask.astype(np.uint8), mask_file)
+    if not (file := mask_file.with_name(f"sub-{subject:02d}_desc-areas_dseg.nii.gz")).exists():
+        _save(brain.areas(), file)
     for number, start in enumerate(range(0, len(rows), PER_RUN), start=1):
         file = run_file(root, subject, number)
         if not file.exists():
@@ -180,6 +191,9 @@ def _save(volume: np.ndarray, file: Path) -> None:
 
 def write_tables(root: Path, study: Study) -> None:
     """Write what a BIDS root holds besides subjects, and ``stimuli.csv`` for the reader."""
+    names = pd.DataFrame({"index": range(1, len(AREAS) + 1), "name": [area.name for area in AREAS]})
+    with atomic_path(root / "desc-areas_dseg.tsv") as partial:
+        names.to_csv(partial, sep="\t", index=False)
     write_json(root / "dataset_description.json", {"Name": "neurodec simulation", "BIDSVersion": "1.9.0"})
     write_json(root / "task-images_bold.json", {"RepetitionTime": T_R, "TaskName": "images"})
     table = study.table()

@@ -6,6 +6,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import lightning as L
@@ -114,9 +115,7 @@ class TrialBatches(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Split the training trials by concept and lay them out for gathering."""
-        concepts = self.study.table["concept"]
-        fraction = 0.0 if self.judged is not None else self.settings.validation_fraction
-        held_out = validation_concepts(concepts, fraction, self.seed)
+        held_out = self.held_out
         training, validation = {}, {}
         for name, trials in self.study.spaces.items():
             out = trials.table["concept"].isin(held_out).to_numpy()
@@ -134,6 +133,12 @@ class TrialBatches(L.LightningDataModule):
             raise NeurodecError(
                 f"{n_trials} training trials do not fill a batch of {self.share}; lower data.batch_size."
             )
+
+    @cached_property
+    def held_out(self) -> set[str]:
+        """Concepts of the validation trials; none where the test judges."""
+        fraction = 0.0 if self.judged is not None else self.settings.validation_fraction
+        return validation_concepts(self.study.table["concept"], fraction, self.seed)
 
     @property
     def share(self) -> int:

@@ -21,7 +21,7 @@ from neurodec.errors import NeurodecError, reading
 from neurodec.features import Features
 from neurodec.files import atomic_path, key_of
 from neurodec.linear.inversion import BayesianInversion, Gallery, Inversion
-from neurodec.linear.voxel_encoders import Encoding
+from neurodec.linear.voxel_encoders import EncodedTrials, Encoding
 from neurodec.linear.voxel_prior import PopulationPrior, PriorEncoding
 from neurodec.linear.voxel_ridge import RidgeEncoding
 from neurodec.training.batches import TrainingData
@@ -29,7 +29,7 @@ from neurodec.training.in_context_curriculum import encode_subjects, train_encod
 from neurodec.training.in_context_folder import SHIPPED, Learnt, start_folder
 from neurodec.training.in_context_people import Choice, Person, Scale, chosen_voxels, context_of, person_of
 from neurodec.training.in_context_tasks import MetaStage, SubjectVoxels
-from neurodec.training.system import System, as_trained, facts_of
+from neurodec.training.system import System, as_trained, drawn_apart, facts_of
 
 Way = Literal["network", "ridge", "prior", "direct"]
 Inverse = Literal["network", "bayes", "direct"]
@@ -269,6 +269,7 @@ class InContextSystem(System):
         named = {"spaces": spaces} if len(spaces) > 1 else {"space": next(iter(spaces))}
         noise = {**self.config.get("noise", {}), **facts.get("noise", {})}
         adapted.config = {**first, **named, **({"noise": noise} if noise else {})}
+        adapted.config = adapted._described()
         return adapted
 
     def _person(self, trials: Trials, features: Features, encodings: dict[str, Encoding]) -> Person:
@@ -312,14 +313,37 @@ class InContextSystem(System):
             )
             for (subject, count), rows in groups.items():
                 person = self._known(subject)
-                responses = person.responses(trials.select(rows))
+                responses, shown = person.responses(trials.select(rows))
                 if self.way == "direct":
                     found[rows] = responses @ person.direct[:, 1:].T + person.direct[:, 0]
                 else:
-                    encoders = person.encoders[self.way].averaged(float(count))
-                    found[rows] = self._inversion(person).decode(encoders, responses)
+                    encoders = person.encoders[self.way].take(shown).averaged(float(count))
+                    found[rows] = self._inversion(person).decode(encoders, responses[:, shown])
             parts.append(Predictions({self.head: found}, trials.table.assign(space=space)))
         return Predictions.concatenate(parts)
+
+    def known_stimuli(self, subject: str) -> set[str]:
+        """Return the pictures of a person's context; see `System.known_stimuli`."""
+        return set(next(iter(self._known(subject).encoders.values())).about["stimuli"])
+
+    def encoded(self, study: Study) -> list[EncodedTrials]:
+        """Return everybody's responses on the scale of their encoders; see `System.encoded`."""
+        found = []
+        for trials in as_trained(study, self.config).spaces.values():
+            for subject, rows in trials.table.groupby("subject", sort=False).indices.items():
+                person, own = self._known(subject), trials.select(rows)
+                responses, _ = person.responses(own)
+                places = {int(column): place for place, column in enumerate(person.columns)}
+                regions = {
+                    name: np.array([places[column] for column in columns if column in places], dtype=int)
+                    for name, columns in (trials.info.get("roi") or {}).items()
+                }
+                attention = None
+                if regions and self.learnt.inverter is not None and "network" in person.encoders:
+                    inversion = NetworkInversion(self.learnt.inverter, self.tokens_at_once)
+                    attention = inversion.attention(person.encoders["network"], responses)
+                found.append(EncodedTrials(responses, own.table, person.encoders, regions, attention))
+        return found
 
     def _known(self, subject: str) -> Person:
         if subject not in self.people:
@@ -333,6 +357,13 @@ class InContextSystem(System):
         if self.inverse == "network":
             return NetworkInversion(self.learnt.inverter, self.tokens_at_once)
         return BayesianInversion(self.learnt.gallery, person.temperatures.get(self.way, 1.0))
+
+    def apart(
+        self, study: Study, targets: dict[str, Features], share: float, seed: int
+    ) -> tuple[InContextSystem, Study]:
+        """Return the system adapted to the rest of everybody's context, and what it was not; see `System.apart`."""
+        kept, out = drawn_apart(study, share, seed)
+        return self.adapt(kept, targets), out
 
     def companions(self) -> dict[str, System]:
         """Return the other ways to the same people's pictures, which stand beside this one in an evaluation."""

@@ -96,6 +96,7 @@ class Scale:
                 f"The responses have {values.shape[1]} voxels, those of the context {len(self.mean)}; give the same."
             )
         scores = (values - self.mean) / self.sd / self.own
+        scores[:, hidden_voxels(values)] = 0.0
         scores -= (scores @ self.shared * self.taken) @ self.shared.T
         return ((scores - self.rest[0]) / self.rest[1]).astype(np.float32)
 
@@ -123,14 +124,25 @@ class Person:
     temperatures: dict[str, float]
     direct: np.ndarray
 
-    def responses(self, trials: Trials) -> np.ndarray:
-        """Return the z-scored responses of the voxels that are used, shape (n, n_used)."""
+    def responses(self, trials: Trials) -> tuple[np.ndarray, np.ndarray]:
+        """Return z-scored responses of the voxels that are used, and which of them are not hidden.
+
+        Returns
+        -------
+        responses : ndarray, shape (n, n_used)
+        shown : ndarray of int
+            Positions; both networks and Bayes read any part of the voxels, so what is hidden is left out.
+        """
         voxels = voxels_of(trials)
         known = next(iter(self.encoders.values()))
         known.require_voxels(
             [voxels[column] for column in self.columns] if len(voxels) > max(self.columns) else voxels
         )
-        return self.scale.applied(features_of(trials))[:, self.columns]
+        values = features_of(trials)
+        shown = np.flatnonzero(~hidden_voxels(values)[self.columns])
+        if not len(shown):
+            raise NeurodecError("None of the voxels that the person was adapted with is left to decode from.")
+        return self.scale.applied(values)[:, self.columns], shown
 
     def save(self, folder: Path) -> None:
         """Write the folder."""
@@ -158,6 +170,11 @@ class Person:
             encoders = {name: VoxelEncoders.load(folder / name) for name in told["encoders"]}
             columns, direct = arrays.pop("columns"), arrays.pop("direct")
             return cls(Scale(**arrays), columns, encoders, told["temperatures"], direct)
+
+
+def hidden_voxels(values: np.ndarray) -> np.ndarray:
+    """Tell which voxels are zero in every response: those that an occlusion hides."""
+    return ~values.any(axis=0)
 
 
 def features_of(trials: Trials) -> np.ndarray:

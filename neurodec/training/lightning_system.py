@@ -32,7 +32,7 @@ from neurodec.training.pretrained import (
     load_pretrained,
     save_pretrained,
 )
-from neurodec.training.system import System, as_trained, facts_of, scales_of
+from neurodec.training.system import System, as_trained, facts_of, parted, scales_of
 from neurodec.training.trainer import telling
 
 _EPOCHS = 1000  # Lightning's own number, where none is given
@@ -185,9 +185,13 @@ class LightningSystem(System):
         spaces_of_new = [
             space for space, trials in study.spaces.items() if set(trials.table["subject"]) <= set(new)
         ]
+        known_before: set[str] = set()  # concepts that an earlier stage learnt from these subjects
         if stage.start is not None:
             earlier = folder.parent / f"{name}.{stage.start}"
             start = earlier if (earlier / "config.json").exists() else Path(stage.start)
+            before = read_json(start / "config.json") if (start / "config.json").exists() else {}
+            if set(before.get("subjects", [])) & set(subjects):
+                known_before = set(study_of_stage.table["concept"]) - set(before.get("held_out", []))
             _start_from(module, start, _filled(stage.fresh, spaces_of_new), stage.name)
         _freeze(module, _filled(stage.trained, spaces_of_new), stage.name)
         facts = facts_of(study_of_stage)
@@ -214,6 +218,7 @@ class LightningSystem(System):
                 "key": key,
                 "max_epochs": trainer_settings.get("max_epochs"),
                 "selection": self._selection if chosen.name != "last.ckpt" else "last",
+                "held_out": sorted(data.held_out - known_before),
             }
             save_pretrained(folder, module.encoder, module.objective, config)
         trainer.strategy.barrier()  # the next stage starts from this one
@@ -285,6 +290,21 @@ class LightningSystem(System):
             heads = embed(self.encoder, trials.responses, ids, space=space, head=self.head, scale=scale)
             parts.append(Predictions(heads, trials.table.assign(space=space)))
         return Predictions.concatenate(parts)
+
+    def apart(
+        self, study: Study, targets: dict[str, Features], share: float, seed: int
+    ) -> tuple[LightningSystem, Study]:
+        """Return the system itself and its validation trials, which no weight follows from; see `System.apart`.
+
+        The epoch was chosen by them, so the system does a little better on them than on others.
+        """
+        _, out = parted(study, self.config.get("held_out") or [])
+        if not len(out):
+            raise NeurodecError(
+                "The encoder was trained on all trials (selection: published_protocol, or validation_fraction: 0), so "
+                "there is nothing to calibrate candidate sets on; leave this evaluation out."
+            )
+        return self, out
 
     @torch.no_grad()
     def project(self, name: str, values: np.ndarray) -> np.ndarray:

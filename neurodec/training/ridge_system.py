@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from neurodec.linear.features import linear_features
 from neurodec.linear.ridge import Standardised, grouped_folds
 from neurodec.linear.solvers import Factor, held_out_errors, held_out_predictions
 from neurodec.training.batches import TrainingData
-from neurodec.training.system import System, as_trained, facts_of
+from neurodec.training.system import System, as_trained, drawn_apart, facts_of
 
 Renormalisation = Literal["none", "train", "test-batch"]
 _TARGETS = 8192  # target values solved, and predicted, at once
@@ -220,6 +221,20 @@ class RidgeSystem(System):
                 values = renormalised(values, *own, *statistics[:2])
             found[name] = values.reshape(len(rows), *shape)
         return found
+
+    def apart(
+        self, study: Study, targets: dict[str, Features], share: float, seed: int
+    ) -> tuple[RidgeSystem, Study]:
+        """Return ridge of the same kind fitted to the rest of the concepts, and the trials of these."""
+        kept, out = drawn_apart(as_trained(study, self.config), share, seed)
+        fewer = RidgeSystem(self.head, [self.head], renormalise=self.renormalise)
+        fewer._home = TemporaryDirectory(
+            prefix="neurodec-"
+        )  # weights are memory-mapped, and go with the system
+        folder = Path(fewer._home.name) / "ridge"
+        fewer._fit(kept, fewer._chosen(targets), folder)
+        fewer._take(folder)
+        return fewer, out
 
     def centre(self, name: str) -> np.ndarray | None:
         """Return the mean training target: ridge shrinks to it, so directions are compared from there."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ import numpy as np
 from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.data.responses import typical_rms
+from neurodec.data.splits import validation_concepts
+from neurodec.errors import NeurodecError
 from neurodec.features import Features
+from neurodec.linear.voxel_encoders import EncodedTrials
 
 FACTS = (
     "modality",
@@ -84,6 +87,47 @@ class System(ABC):
         """Return a system that knows the subjects of `support` without training; itself where that is no question."""
         return self
 
+    def apart(
+        self, study: Study, targets: dict[str, Features], share: float, seed: int
+    ) -> tuple[System, Study]:
+        """Return a system, and training trials that it has learnt nothing from, to calibrate how sure it is.
+
+        Parameters
+        ----------
+        study : Study
+            Training trials of some of its people.
+        targets : dict of Features
+        share : float
+            Of the concepts, which a system that can be made anew without them leaves out.
+        seed : int
+            Of that draw.
+
+        Raises
+        ------
+        NeurodecError
+            If it has learnt from all of them.
+        """
+        raise NeurodecError(
+            f"{type(self).__name__} learns from all training trials, so there is nothing to calibrate candidate sets "
+            "on; leave this evaluation out."
+        )
+
+    def known_stimuli(self, subject: str) -> set[str]:
+        """Return the stimuli that a person was adapted with, which must not be decoded."""
+        return set()
+
+    def encoded(self, study: Study) -> list[EncodedTrials]:
+        """Return everybody's responses on the scale of the encoders of their voxels.
+
+        Raises
+        ------
+        NeurodecError
+            If it has none.
+        """
+        raise NeurodecError(
+            f"{type(self).__name__} has no encoders of voxels, so there is nothing to score; leave this evaluation out."
+        )
+
     def companions(self) -> dict[str, System]:
         """Return other ways to the same predictions, by name: simpler ones that stand beside it in an evaluation."""
         return {}
@@ -109,6 +153,33 @@ class System(ABC):
     def n_parameters(self) -> int:
         """Number of fitted values."""
         return 0
+
+
+def parted(study: Study, concepts: Collection[str]) -> tuple[Study, Study]:
+    """Return a study without some concepts, and the trials of these."""
+    rows = {
+        space: trials.table["concept"].isin(concepts).to_numpy() for space, trials in study.spaces.items()
+    }
+    kept = study.select({space: np.flatnonzero(~out) for space, out in rows.items()})
+    return kept, study.select({space: np.flatnonzero(out) for space, out in rows.items()})
+
+
+def drawn_apart(study: Study, share: float, seed: int) -> tuple[Study, Study]:
+    """Return a study without a share of its concepts, drawn, and the trials of these.
+
+    Raises
+    ------
+    NeurodecError
+        If nothing would be left.
+    """
+    kept, out = parted(study, validation_concepts(study.table["concept"], share, seed))
+    if set(kept.spaces) != set(study.spaces) or set(out.spaces) != set(study.spaces):
+        n_concepts = study.table["concept"].nunique()
+        raise NeurodecError(
+            f"The training trials show {n_concepts} concept(s), too few to keep some apart; leave out what needs it "
+            "(evaluation of CandidateSets)."
+        )
+    return kept, out
 
 
 def facts_of(study: Study) -> dict[str, Any]:

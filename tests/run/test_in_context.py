@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from command_line import arguments, refused
 from in_context_voxels import cosine
@@ -48,9 +49,53 @@ def test_the_shipped_system_reads_a_new_person(tmp_path):
     train, test = (study.part(split).average().trials for split in ("train", "test"))
     images = study.stimuli.set_index("stimulus")["image"]
     shown = [tmp_path / "data" / images[name] for name in train.table["stimulus"][:300]]
+    assert {"V1", "IT"} <= set(results["further"]["encoding"]["encoding"]["per_subject"][0]["regions"])
+    check_encoding(results["further"]["encoding"]["encoding"])
+    check_sets(results["further"]["sets"]["candidate_sets"])
+    for title in (
+        "How sure it is",
+        "What the voxels foretell",
+        "Regions of the brain",
+        "“a small red key on bricks”",
+    ):
+        assert title in page
     adapted = decoder.adapt(shown, np.asarray(train.responses[:300]), "somebody else")
     z = adapted.embed(np.asarray(test.responses), "somebody else")
     assert cosine(z, decoder.embed(test)) > 0.5
+    options = ["--data-root", str(tmp_path / "data"), "--dataset.init_args.stimuli_table", "stimuli.csv"]
+    source = str(tmp_path / "out/decoders/sub-01")
+    assert main(["adapt", source, *options, "--out", str(tmp_path / "adapted")]) == 0
+    decoder = str(tmp_path / "adapted/decoder")
+    more = ["--out", str(tmp_path / "decoded"), "--n-pictures", "2"]
+    assert main(["decode", decoder, *options, *more]) == 0
+    assert len(list((tmp_path / "decoded/pictures").glob("*.png"))) == 2
+    table = pd.read_csv(tmp_path / "decoded/retrieved.csv")
+    assert (table["top1"] == table["stimulus"]).mean() == pytest.approx(found["top1"], abs=0.1)
+    gallery = tmp_path / "data/image_set/training_images"
+    more = ["--out", str(tmp_path / "searched"), "--n-pictures", "0", "--candidates", str(gallery)]
+    assert main(["decode", decoder, *options, *more]) == 0
+    assert (gallery / pd.read_csv(tmp_path / "searched/retrieved.csv")["top1"][0]).is_file()
+
+
+def check_encoding(found):
+    person = found["per_subject"][0]
+    assert 0 < person["noise_ceiling"] < 1
+    for own in person["encoders"].values():
+        assert 0 < own["ci95"][0] < own["explained_variance"] < person["noise_ceiling"] + 0.05
+        assert own["identified_ci95"][0] > 2 / 40
+    shares = [region["attention"] for region in person["regions"].values()]
+    assert 0 < sum(shares) <= 1 + 1e-6
+    best = person["regions"]["IT"], person["encoders"]["ridge"]["regions"]["IT"]
+    assert best[1] > 0
+    assert all(len(own["most_selective_voxels"]) == 10 for own in person["prompts"]["ridge"].values())
+
+
+def check_sets(found):
+    assert set(found) >= {"InContextSystem", "network, Bayes", "ridge, Bayes", "direct ridge"}
+    own = found["ridge, Bayes"]
+    assert own["n_candidates"] == 40
+    assert own["sets"][0]["found"] > 0.75
+    assert own["sets"][0]["mean_size"] < 36
 
 
 def test_a_curriculum_by_recipe(tmp_path, capsys):

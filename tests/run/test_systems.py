@@ -436,3 +436,31 @@ def test_rhythms_and_single_trial_folds_by_recipe(tmp_path, scheme, more):
     assert found["scheme"] == scheme
     assert found["n_trials"] == 24
     assert "stricter test" in (tmp_path / "out/report.html").read_text()
+
+
+SETS = {"class_path": "neurodec.evaluation.CandidateSets", "init_args": {"n_bootstrap": 200}}
+
+
+@pytest.mark.parametrize("kind", ["ridge", "encoder"])
+def test_candidate_sets_beside_any_retrieval(home, capsys, kind):
+    system = {"system": RIDGE} if kind == "ridge" else LEARNT
+    both = {"retrieval": RETRIEVAL, "sets": SETS}
+    write_recipe(home.parent / "recipe.yaml", evaluation=both, protocol="within_subject", **system)
+    results = run(home)
+    (name,) = results["further"]["sets"]["candidate_sets"]
+    found = results["further"]["sets"]["candidate_sets"][name]
+    assert name == ("RidgeSystem" if kind == "ridge" else "ATM")
+    assert found["n_calibration"] == (40 if kind == "ridge" else 16)  # a quarter, or the validation concepts
+    assert found["n_candidates"] == 20
+    assert found["n_repetitions"] == 1  # training pictures were shown once, test pictures three times
+    assert found["sets"][0]["ci95"][1] > 0.85
+    if kind == "ridge":
+        assert found["sets"][0]["mean_size"] < 15
+        assert np.mean([line["found"] for line in found["sets"]]) > 0.6  # 0.9 and 0.5 are promised
+    page = (home.parent / "out/report.html").read_text(encoding="utf-8")
+    assert "How sure it is" in page
+    assert "Promised 90 %" in page
+    if kind == "encoder":
+        everything = ["--data.validation_fraction", "0"]
+        error = refused(capsys, [*arguments("run", home, "other"), *everything])
+        assert "trained on all trials" in error

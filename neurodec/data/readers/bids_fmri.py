@@ -14,7 +14,7 @@ from neurodec.data.account import Account
 from neurodec.data.dataset import Dataset, Part
 from neurodec.data.events import choose_stimuli, require_likely_unit, require_single, timed_events
 from neurodec.data.readers.bids_files import companion, entities, require_one_each, sidecar, wanted
-from neurodec.data.readers.nifti import open_image, read_mask, read_series, repetition_time
+from neurodec.data.readers.nifti import open_image, read_mask, read_regions, read_series, repetition_time
 from neurodec.data.stimuli import label_trials, pictures_of, read_stimuli, stimuli_of_trials, table_files
 from neurodec.data.tables import is_missing, read_table
 from neurodec.data.trials import Trials, with_defaults
@@ -28,6 +28,7 @@ from neurodec.preprocessing.fmri import (
     zscore_rows,
 )
 
+_OF_REGIONS = ("desc", "seg", "atlas", "label", "res")
 _CONFOUNDS = ("desc-confounds_timeseries.tsv", "desc-confounds_regressors.tsv")
 
 
@@ -47,6 +48,9 @@ class BidsFMRI(Dataset):
     mask : str
         File name, or end of it, of the mask: looked for beside each run with the same entities, then above it. Voxels
         above zero count. Where runs have masks of their own, the voxels that all have are kept.
+    regions : str, optional
+        File name, or end of it, of a segmentation such as ``desc-areas_dseg.nii.gz``: integer labels on the grid of the
+        series, named by a table beside it (``.tsv`` in place of ``.nii.gz``, columns `index` and `name`).
     confounds : list of str, optional
         Columns of fMRIPrep's ``desc-confounds_timeseries.tsv`` to regress out.
     estimate : "block_mean", "lsa" or "lss"
@@ -82,6 +86,7 @@ class BidsFMRI(Dataset):
     space: str | None = None
     entities: dict[str, str | None] | None = None
     mask: str = "mask.nii.gz"
+    regions: str | None = None
     confounds: list[str] | None = None
     estimate: Estimate = "lsa"
     hrf_shift: float = 5.0
@@ -105,6 +110,7 @@ class BidsFMRI(Dataset):
             name = re.sub(r"_bold\.nii(\.gz)?$", "", path.name)
             files = [path, self._events_file(path, root), self._mask_file(path, root)]
             files += [self._confounds_file(path, root)] if self.confounds else []
+            files += [] if self.regions is None else self._region_files(path, root)
             files += [*table_files(root, self.stimuli_table), *sidecar(path, root, "_bold.json")[1]]
             parts.append(Part(name, entities(path)["sub"], tuple(files)))
         return parts
@@ -146,6 +152,8 @@ class BidsFMRI(Dataset):
             "provenance": {},
             "account": [account.entry(part.name, len(events), int(mask.sum()))],
         }
+        if self.regions is not None:
+            info["roi"] = read_regions(*self._region_files(path, root), image, mask)
         return Trials(patterns.astype(np.float32), table, info)
 
     def stimuli(self, root: Path) -> pd.DataFrame:
@@ -193,6 +201,18 @@ class BidsFMRI(Dataset):
             f"{path} has no brain mask: no file *{self.mask} of subject {subject} in its folder or above up to "
             f"{root}; put one there (such as sub-{subject}_desc-brain_mask.nii.gz) or correct `mask`."
         )
+
+    def _region_files(self, path: Path, root: Path) -> list[Path]:
+        """Return the segmentation of a run, and the table that names its labels."""
+        endings = [self.regions, re.sub(r"\.nii(\.gz)?$", ".tsv", self.regions)]
+        found = [companion(path, root, ending, ignore=_OF_REGIONS) for ending in endings]
+        for file, ending in zip(found, endings, strict=True):
+            if file is None:
+                raise NeurodecError(
+                    f"{path} has no *{ending} in its folder or above up to {root}; put it there, or leave `regions` "
+                    "out."
+                )
+        return found
 
     def _confounds_file(self, path: Path, root: Path) -> Path:
         found = [companion(path, root, ending, ignore=("desc",)) for ending in _CONFOUNDS]

@@ -7,7 +7,9 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import pandas as pd
 
+from neurodec.data.tables import read_table
 from neurodec.errors import NeurodecError, reading
 
 _COMPRESSION = 1100  # gzip shrinks nothing further than 1,032-fold
@@ -87,6 +89,49 @@ def read_mask(
     if not mask.any():
         raise NeurodecError(f"The mask {mask_file} has no voxel above zero; give the right one.")
     return mask
+
+
+def read_regions(
+    file: Path, names_file: Path, image: nibabel.Nifti1Image, mask: np.ndarray
+) -> dict[str, list[int]]:
+    """Return the voxels of every region of a segmentation, by their number within a mask.
+
+    Parameters
+    ----------
+    file : Path
+        Integer labels, 0 for none, on the grid of the series.
+    names_file : Path
+        Table with the columns `index` and `name`, as BIDS has them.
+    image : Nifti1Image
+        The series.
+    mask : ndarray of bool
+
+    Raises
+    ------
+    NeurodecError
+        If the segmentation lies on another grid, holds a label without a name, or none within the mask.
+    """
+    segmentation = open_image(file)
+    labels = np.squeeze(voxels_of(segmentation, file))
+    if labels.shape != image.shape[:3] or not np.allclose(segmentation.affine, image.affine, atol=1e-2):
+        raise NeurodecError(
+            f"The regions of {file} (shape {labels.shape}) lie on another grid than the series (shape "
+            f"{image.shape[:3]}); resample them to it, by nearest neighbours."
+        )
+    table = read_table(names_file, ("index", "name"))
+    names = dict(zip(pd.to_numeric(table["index"], errors="coerce"), table["name"], strict=True))
+    inside = np.round(labels[mask]).astype(int)
+    unnamed = sorted({int(label) for label in np.unique(inside) if label and label not in names})
+    if unnamed or not inside.any():
+        what = (
+            f"label {unnamed[0]}, which {names_file} does not name" if unnamed else "no label within the mask"
+        )
+        raise NeurodecError(f"{file} holds {what}; complete the table, or give the right segmentation.")
+    return {
+        str(name): np.flatnonzero(inside == label).tolist()
+        for label, name in names.items()
+        if label and (inside == label).any()
+    }
 
 
 def read_series(image: nibabel.Nifti1Image, mask: np.ndarray, path: Path) -> np.ndarray:

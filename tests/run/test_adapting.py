@@ -1,0 +1,102 @@
+"""The verbs adapt and decode: somebody new by two commands, and what they refuse."""
+
+import json
+
+import pandas as pd
+import pytest
+from command_line import arguments, refused
+from linear_studies import write_recipe, write_study
+
+from neurodec.cli import main
+from neurodec.data.predictions import Predictions
+
+CLOSED = {
+    "class_path": "neurodec.training.InContextSystem",
+    "init_args": {"way": "prior", "inverse": "bayes"},
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A closed-form system that knows ben and cleo, and a folder of recordings of anna."""
+    home = tmp_path_factory.mktemp("adapting")
+    write_study(home / "data", {"ben": 9, "cleo": 9}, patterns=True)
+    write_recipe(home / "recipe.yaml", patterns=True, system=CLOSED, protocol="joint")
+    assert main(arguments("run", home / "data")) == 0
+    system = home / "out/models/joint"
+    write_study(home / "new", {"anna": 12}, patterns=True)
+    return home, system
+
+
+def verb(name, home, system, out, *more, root="new"):
+    recipe = ["--recipe", str(home / "recipe.yaml")]
+    return [name, str(system), "--data-root", str(home / root), "--out", str(home / out), *recipe, *more]
+
+
+def test_two_commands(made, capsys):
+    home, system = made
+    assert main(verb("adapt", home, system, "adapted")) == 0
+    told = capsys.readouterr().out
+    assert "anna: 160 trials of 160 pictures" in told
+    assert "neurodec decode" in told
+    decoder = home / "adapted/decoder"
+    assert set(json.loads((decoder / "config.json").read_text())["subjects"]) >= {"anna", "ben", "cleo"}
+    assert main(verb("decode", home, decoder, "decoded")) == 0
+    told = capsys.readouterr().out
+    assert "20 responses of anna" in told
+    assert "chance 5.00 %" in told
+    found = Predictions.load(home / "decoded/embeddings")
+    table = pd.read_csv(home / "decoded/retrieved.csv")
+    assert (table["top1"] == table["stimulus"]).mean() > 0.5
+    assert list(found.table["stimulus"]) == list(table["stimulus"])
+    assert not (home / "decoded/pictures").exists()  # a system alone draws nothing
+    assert main(verb("decode", home, decoder, "single", "--single", "--split", "test")) == 0
+    assert len(pd.read_csv(home / "single/retrieved.csv")) == 60
+
+
+def test_refusals(made, capsys):
+    home, system = made
+    assert main(verb("adapt", home, system, "adapted")) == 0
+    decoder = home / "adapted/decoder"
+    error = refused(capsys, verb("decode", home, decoder, "other", "--split", "train"))
+    assert (
+        "160 of the pictures to decode, first t000, are among those that subject anna was adapted with"
+        in error
+    )
+    error = refused(capsys, verb("decode", home, decoder, "all", "--split", "all"))
+    assert "would be found by heart" in error
+    assert not (home / "other/embeddings").exists()
+    error = refused(capsys, verb("decode", home, system, "unknown"))
+    assert "subject anna" in error
+    error = refused(capsys, verb("adapt", home, home / "nothing", "none"))
+    assert "holds neither a decoder" in error
+    error = refused(capsys, verb("adapt", home, "neurodec/in-context", "space"))
+    assert "embeddings are of" in error
+    (home / "empty").mkdir(exist_ok=True)
+    error = refused(capsys, verb("decode", home, decoder, "x", "--candidates", str(home / "empty")))
+    assert "holds no picture" in error
+    error = refused(capsys, verb("decode", home, decoder, "y", "--candidates", str(home / "new/pictures")))
+    assert "no CLIP's" in error
+
+
+def test_a_system_that_does_not_adapt(made, tmp_path, capsys):
+    home, _ = made
+    write_study(tmp_path / "data", {"ben": 9}, patterns=True)
+    ridge = {"class_path": "neurodec.training.RidgeSystem"}
+    write_recipe(tmp_path / "recipe.yaml", patterns=True, system=ridge)
+    assert main(arguments("run", tmp_path / "data")) == 0
+    (system,) = (tmp_path / "out/models").glob("*")
+    error = refused(capsys, verb("adapt", home, system, "ridge"))
+    assert "RidgeSystem does not adapt to people" in error
+    # but it decodes the person whom it knows, by the recipe it was made with
+    command = [
+        "decode",
+        str(system),
+        "--data-root",
+        str(tmp_path / "data"),
+        "--out",
+        str(tmp_path / "decoded"),
+    ]
+    assert main([*command, "--recipe", str(tmp_path / "recipe.yaml")]) == 0
+    table = pd.read_csv(tmp_path / "decoded/retrieved.csv")
+    assert (table["top1"] == table["stimulus"]).mean() > 0.5
