@@ -64,8 +64,8 @@ OBSTACLES = {
     **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), _IN_THE_WAY),
 }
 
-_READING = """Recordings are NIfTI runs with events (BIDS), unless --recipe names another recipe, whose section `dataset` then
-reads them. Its keys can be overridden: --dataset.init_args.estimate lss"""
+_READING = """Recordings are NIfTI runs with events (BIDS), unless --recipe names another one, whose section `dataset`
+then reads them. Its keys can be overridden: --dataset.init_args.estimate lss"""
 
 RECIPE_HELP = """Any key of the recipe can be overridden by its dotted name:
   --trainer.max_epochs 20  --encoder.init_args.n_heads 5  --evaluation.init_args.n_permutations 1000

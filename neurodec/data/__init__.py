@@ -7,6 +7,7 @@ from neurodec.data.readers.bids_fmri import BidsFMRI
 from neurodec.data.readers.bids_meeg import BidsEEG
 from neurodec.data.readers.epochs_files import EpochsFiles
 from neurodec.data.readers.muse import MuseCSV
+from neurodec.data.readers.nsd import NSD
 from neurodec.data.readers.recordings import Recording, Recordings
 from neurodec.data.readers.things_eeg2 import ThingsEEG2
 from neurodec.data.readers.things_meg import ThingsMEG
@@ -16,6 +17,7 @@ from neurodec.data.study import Study, load_stimuli
 from neurodec.data.trials import Trials, with_defaults
 
 __all__ = [
+    "NSD",
     "Account",
     "ArrayFile",
     "BidsEEG",

@@ -224,18 +224,20 @@ def _design(
     return matrix[names].to_numpy(), matrix.drop(columns=names).to_numpy()
 
 
-def zscore_rows(patterns: np.ndarray) -> np.ndarray:
+def zscore_rows(patterns: np.ndarray, measured: np.ndarray | None = None) -> np.ndarray:
     """Centre and scale every voxel over the events of one run; voxels that never change become zero.
 
     Parameters
     ----------
     patterns : ndarray, shape (n_events, n_voxels)
+    measured : ndarray of bool, shape (n_events,), optional
+        Events that mean and deviation are taken of; all by default.
 
     Returns
     -------
     ndarray
         Same shape. It uses no labels, so a left-out run may be scaled by itself.
     """
-    centred = patterns - patterns.mean(axis=0)
-    spread = centred.std(axis=0)
-    return centred / np.where(spread > 1e-9, spread, np.inf)
+    kept = patterns if measured is None else patterns[measured]
+    spread = kept.std(axis=0)
+    return (patterns - kept.mean(axis=0)) / np.where(spread > 1e-9, spread, np.inf)

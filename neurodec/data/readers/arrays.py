@@ -15,6 +15,7 @@ from neurodec.data.dataset import Dataset, Part, stimuli_of
 from neurodec.data.events import choose_stimuli
 from neurodec.data.patterns import FIELDS, fill_pattern, find_files
 from neurodec.data.readers.array_content import ArrayContent
+from neurodec.data.readers.nifti import open_image, voxels_of
 from neurodec.data.stimuli import label_trials, read_stimuli, table_files
 from neurodec.data.tables import read_table, same_name
 from neurodec.data.trials import Trials, require_rate, with_defaults
@@ -55,6 +56,8 @@ class ArrayFile(Dataset):
     table : str, optional
         For the axis `trial`: CSV or TSV below the data root with a row per trial, instead of `columns`; with the same
         fields as `file`, one table per file.
+    mask : str, optional
+        For volumes: an image on their grid, of which voxels above zero are kept; with the same fields as `file`.
     times : str, optional
         Key of the sample times in seconds.
     sfreq, tmin : float, optional
@@ -83,6 +86,7 @@ class ArrayFile(Dataset):
     labels: dict[str, str] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
     table: str | None = None
+    mask: str | None = None
     times: str | None = None
     sfreq: float | None = None
     tmin: float = 0.0
@@ -101,6 +105,7 @@ class ArrayFile(Dataset):
                 if self._own_table()
                 else table_files(root, self.table)
             )
+            table += () if self.mask is None else (fill_pattern(root, self.mask, fields),)
             files = (file, *table, *table_files(root, self.stimuli_table))
             parts.append(Part(_name(file, root), fields.get("subject", ""), files))
         return parts
@@ -121,6 +126,8 @@ class ArrayFile(Dataset):
         table = with_defaults(table, **{name: value for name, value in fields.items() if name not in table})
         info = self._info(content, lengths, volume)
         account.channels = responses.shape[1]
+        if self.mask is not None:
+            responses = _masked(responses, info, fill_pattern(root, self.mask, fields), account)
         if "voxel_indices" in info:
             responses = _finite_voxels(responses, info, account, content.path)
         _require_usable(responses, table, info, content.path)
@@ -301,8 +308,23 @@ def _finite_voxels(responses: np.ndarray, info: dict[str, Any], account: Account
     if finite.all():
         return responses
     account.channels_left_out["NaN or infinite in some trial"] = int((~finite).sum())
-    info["voxel_indices"] = np.flatnonzero(finite).tolist()
+    info["voxel_indices"] = np.asarray(info["voxel_indices"])[finite].tolist()
     return responses[:, finite]
+
+
+def _masked(responses: np.ndarray, info: dict[str, Any], file: Path, account: Account) -> np.ndarray:
+    """Keep the voxels of a mask."""
+    image = open_image(file)
+    inside = np.nan_to_num(np.squeeze(voxels_of(image, file))) > 0
+    shape = info.get("mask_shape")
+    if shape is None or list(inside.shape) != list(shape) or not inside.any():
+        raise NeurodecError(
+            f"The mask {file} has the shape {inside.shape} and {int(inside.sum())} voxels, the responses "
+            f"{tuple(shape or responses.shape[1:])}; give one on their grid."
+        )
+    account.channels_left_out["outside the mask"] = int((~inside).sum())
+    info["voxel_indices"] = np.flatnonzero(inside).tolist()
+    return responses[:, inside.ravel()]
 
 
 def _require_usable(responses: np.ndarray, table: pd.DataFrame, info: dict[str, Any], path: Path) -> None:
