@@ -22,7 +22,7 @@ def write_nsd(root, subjects=(1, 2), n_sessions=2, nifti=()):
     order[:6] = [1, 2, 3, 1500, 1, 1501]  # 1 to 1000 are shared
     order[order == 5] = 1502  # shown in the last session alone
     order[-1] = 5
-    pictures = np.arange(1, 80001).reshape(8, 10000) % 73000 + 1
+    pictures = np.arange(80000).reshape(8, 10000) % 60000 + 5000
     pictures[:, :1000] = np.arange(2001, 3001)
     savemat(folder / "nsd_expdesign.mat", {"masterordering": order[None], "subjectim": pictures})
     masks = {}
