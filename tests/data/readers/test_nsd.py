@@ -9,7 +9,8 @@ from scipy.io import savemat
 from neurodec.data import NSD, Study, prepare
 from neurodec.errors import NeurodecError
 
-SHAPE = (5, 4, 3)
+SHAPES = {1: (5, 4, 3), 2: (6, 4, 3)}  # everybody has a grid of their own
+SHAPE = SHAPES[1]
 AFFINE = np.diag([1.8, 1.8, 1.8, 1.0])
 
 
@@ -29,10 +30,10 @@ def write_nsd(root, subjects=(1, 2), n_sessions=2, nifti=()):
     for subject in subjects:
         roi = root / f"nsddata/ppdata/subj{subject:02d}/func1pt8mm/roi"
         roi.mkdir(parents=True)
-        mask = rng.choice([-1, 0, 1], SHAPE).astype(np.int16)
+        mask = rng.choice([-1, 0, 1], SHAPES[subject]).astype(np.int16)
         nibabel.save(nibabel.Nifti1Image(mask, AFFINE), roi / "nsdgeneral.nii.gz")
         for name, most in (("floc-faces", 3), ("streams", 7)):
-            labels = rng.integers(-1, most + 1, SHAPE).astype(np.int16)
+            labels = rng.integers(-1, most + 1, SHAPES[subject]).astype(np.int16)
             nibabel.save(nibabel.Nifti1Image(labels, AFFINE), roi / f"{name}.nii.gz")
             masks[subject, name] = labels
         masks[subject] = mask
