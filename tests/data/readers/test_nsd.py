@@ -40,7 +40,7 @@ def write_nsd(root, subjects=(1, 2), n_sessions=2, nifti=()):
         out = root / f"nsddata_betas/ppdata/subj{subject:02d}/func1pt8mm/betas_fithrf_GLMdenoise_RR"
         out.mkdir(parents=True)
         for session in range(1, n_sessions + 1):
-            betas = (300 * rng.normal(session, 1, (*SHAPE, 750))).astype(np.int16)
+            betas = (300 * rng.normal(session, 1, (*SHAPES[subject], 750))).astype(np.int16)
             masks[subject, session] = betas
             if (subject, session) in nifti:
                 nibabel.save(nibabel.Nifti1Image(betas, AFFINE), out / f"betas_session{session:02d}.nii.gz")
