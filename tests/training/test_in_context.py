@@ -16,7 +16,7 @@ from neurodec.evaluation import Adaptation, Retrieval
 from neurodec.evaluation.section import Fitted
 from neurodec.features import Features
 from neurodec.linear.voxel_prior import PopulationPrior
-from neurodec.training import InContextClassifier, InContextSystem, MetaStage, load_system
+from neurodec.training import InContextClassifier, InContextSystem, MetaStage, TrainingData, load_system
 from neurodec.training.in_context_classifier import simplex
 from neurodec.training.in_context_people import Scale, context_of, voxels_of
 from neurodec.training.in_context_tasks import (
@@ -297,7 +297,7 @@ def test_companions_stand_beside_it_in_retrieval(world, system, tmp_path):
     assert found["baselines"]["prior, Bayes"]["ci95_top1"][0] > 3 / N_TEST
 
 
-def test_sensors_at_times_are_voxels(rng):
+def test_sensors_at_times_are_voxels(rng, tmp_path):
     population = Population()
     pictures = population.pictures(rng, 60)
     weights, bias = population.voxels(rng, 5 * 20)
@@ -315,6 +315,14 @@ def test_sensors_at_times_are_voxels(rng):
     adapted = closed.adapt(study, targets)
     z = adapted.predict(Study.of(trials.select(slice(45, 60)))).of("image")
     assert cosine(z, pictures[45:]) > 0.5
+    # a window of the recipe's `data:` section is cut here, and again from whole trials that are decoded
+    late = InContextSystem(way="ridge", inverse="bayes", data=TrainingData(ch_names=["B", "D"], tmin=0.1))
+    late.fit(study, targets, tmp_path, "late")
+    assert late.people["a"].encoders["ridge"].voxels[0] == "B@0.1"
+    assert len(late.people["a"].encoders["ridge"]) == 2 * 15
+    part = Study.of(trials.pick(["B", "D"]).crop(0.1))
+    whole = Study.of(trials)
+    np.testing.assert_array_equal(late.predict(whole).of("image"), late.predict(part).of("image"))
 
 
 def test_categories_are_corners_at_equal_angles():

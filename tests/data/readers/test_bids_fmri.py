@@ -185,6 +185,35 @@ def test_bad_input_is_one_sentence(root, damage, sentence):
     assert "\n" not in str(caught.value)
 
 
+def write_regions(root, labels, names="index\tname\n1\tV1\n2\tV2\n"):
+    nibabel.save(nibabel.Nifti1Image(labels.astype(np.int16), AFFINE), root / "sub-01_desc-areas_dseg.nii.gz")
+    (root / "desc-areas_dseg.tsv").write_text(names)
+
+
+def test_regions_are_named_voxels_of_the_mask(root):
+    labels = np.zeros((4, 3, 2))
+    labels[0], labels[1] = 2, 1  # the first two voxels of plane 0 lie outside the mask
+    write_regions(root, labels)
+    trials = load(root, regions="desc-areas_dseg.nii.gz")
+    mask = write_mask(root, "01")
+    assert trials.info["roi"] == {
+        "V1": np.flatnonzero(labels[mask] == 1).tolist(),
+        "V2": np.flatnonzero(labels[mask] == 2).tolist(),
+    }
+    assert len(trials.info["roi"]["V2"]) == 4
+    for wrong, sentence in (
+        ((labels, "index\tname\n1\tV1\n"), "holds label 2, which .* does not name"),
+        ((labels * 0,), "no label within the mask"),
+        ((np.zeros((4, 3, 3)),), "lie on another grid"),
+        ((labels, "index\tlabel\n1\tV1\n"), "name"),
+    ):
+        write_regions(root, *wrong)
+        with pytest.raises(NeurodecError, match=sentence):
+            load(root, regions="desc-areas_dseg.nii.gz")
+    with pytest.raises(NeurodecError, match=r"has no \*desc-atlas_dseg.nii.gz"):
+        load(root, regions="desc-atlas_dseg.nii.gz")
+
+
 def test_missing_subject_is_named(root):
     with pytest.raises(NeurodecError, match="No sub-05_"):
         reader(subjects=["05"]).parts(root)
