@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import parity_csbrain
 import parity_encoders
 import parity_in_context
 import parity_metrics
@@ -91,6 +92,7 @@ FAMILIES: dict[str, Callable[[dict, ModuleType], Outputs]] = {
     "atms": atms,
     "atms-losses": atms_losses,
     "mvnn": mvnn,
+    **parity_csbrain.FAMILIES,
     **parity_encoders.FAMILIES,
     **parity_in_context.FAMILIES,
     **parity_priors.FAMILIES,

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from run_parity import FAMILIES, check, main
 
-OURS = ("atm", "mvnn-", "metrics-", "mindbridge-", "braindiffuser-", "nice-", "neurobridge-")
+OURS = ("atm", "csbrain-", "mvnn-", "metrics-", "mindbridge-", "braindiffuser-", "nice-", "neurobridge-")
 
 
 @pytest.mark.slow
 def test_every_case_of_our_families_is_ok(shared):
     folders = [folder for folder in sorted((shared / "parity").glob("*/")) if folder.name.startswith(OURS)]
-    assert len(folders) >= 33
+    assert len(folders) >= 39
     lines = [check(folder) for folder in folders]
     assert all(passed for passed, _ in lines), "\n".join(line for _, line in lines)
 

@@ -11,6 +11,7 @@ from neurodec.data.readers.nsd import NSD
 from neurodec.data.readers.recordings import Recording, Recordings
 from neurodec.data.readers.things_eeg2 import ThingsEEG2
 from neurodec.data.readers.things_meg import ThingsMEG
+from neurodec.data.readers.windows import EEGWindows
 from neurodec.data.splits import check_leakage, validation_concepts
 from neurodec.data.store import prepare
 from neurodec.data.study import Study, load_stimuli
@@ -23,6 +24,7 @@ __all__ = [
     "BidsEEG",
     "BidsFMRI",
     "Dataset",
+    "EEGWindows",
     "EpochsFiles",
     "MuseCSV",
     "Part",

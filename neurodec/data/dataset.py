@@ -37,7 +37,15 @@ class Part:
 
 
 class Dataset(ABC):
-    """A reader. Subclasses are dataclasses whose arguments come from the recipe's ``dataset:`` section."""
+    """A reader. Subclasses are dataclasses whose arguments come from the recipe's ``dataset:`` section.
+
+    Attributes
+    ----------
+    skips_damaged : bool
+        Whether a part that cannot be read is left out and listed, among thousands, where others end with its error.
+    """
+
+    skips_damaged = False
 
     @abstractmethod
     def parts(self, root: Path) -> list[Part]:

@@ -52,7 +52,8 @@ def spaces_of(parts: dict[str, Trials], owners: dict[str, str]) -> dict[str, lis
     """Group parts into spaces: one for all, or one per subject where subjects were measured otherwise.
 
     Subjects are alike if their sensors have the same names, apart from those that some recording marks as bad, or if
-    their voxels lie on one grid.
+    their voxels lie on one grid. A reader whose recordings belong together otherwise names the spaces
+    (``info["space"]``).
 
     Parameters
     ----------
@@ -66,6 +67,12 @@ def spaces_of(parts: dict[str, Trials], owners: dict[str, str]) -> dict[str, lis
     dict
         Name of the space ("all", or "sub-" and the subject) to the names of its parts.
     """
+    named = [part.info.get("space") for part in parts.values()]
+    if None not in named and len(set(named)) > 1:
+        return {
+            space: [name for name, own in zip(parts, named, strict=True) if own == space]
+            for space in dict.fromkeys(named)
+        }
     members: dict[str, list[str]] = {}
     for name in parts:
         members.setdefault(owners[name], []).append(name)

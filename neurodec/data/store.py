@@ -106,12 +106,23 @@ def prepare(dataset: Dataset, root: str | Path, folder: str | Path, leakage: Lev
     with reading(root, _kind(dataset), "check its tables and --data-root"):
         stimuli = _checked_stimuli(dataset.stimuli(root), root)
     write_json(begun, stamp)
+    skipped: dict[str, str] = {}
     for part in track(parts, "preparing"):
-        _prepare_part(dataset, part, root, folder / PARTS / part.name)
+        try:
+            _prepare_part(dataset, part, root, folder / PARTS / part.name)
+        except NeurodecError as error:
+            if not dataset.skips_damaged:
+                raise
+            skipped[part.name] = str(error)
+    parts = [part for part in parts if part.name not in skipped]
+    if not parts:
+        raise NeurodecError(
+            f"None of {len(skipped)} recordings can be used; the first: {min(skipped.values())}"
+        )
     known = {entry["file"]: entry for entry in before.get("provenance", {}).get("sources", [])}
     known |= {entry["file"]: entry for entry in sources}
     provenance = {**stamp, "sources": list(known.values()), "neurodec": neurodec.__version__}
-    _join(folder, parts, stimuli, provenance, before["spaces"], leakage)
+    _join(folder, parts, stimuli, provenance, before["spaces"], leakage, skipped)
     shutil.rmtree(folder / PARTS)
     return folder
 
@@ -251,6 +262,7 @@ def _join(
     provenance: dict[str, Any],
     known: dict[str, list[str]],
     leakage: Level,
+    skipped: dict[str, str],
 ) -> None:
     """Concatenate the parts of every space; `study.json` comes last and marks the folder finished."""
     loaded = {part.name: Trials.load(folder / PARTS / part.name) for part in track(parts, "joining")}
@@ -262,14 +274,18 @@ def _join(
     groups = {name: members for name, members in known.items() if set(members) <= set(loaded)}
     groups = groups or spaces_of(loaded, owners)
     for name, members in groups.items():
-        _write_space(folder / name, [loaded[member] for member in members], provenance)
+        _write_space(folder / name, [loaded[member] for member in members], provenance, skipped)
+        skipped = {}  # told once
     if not known:
         write_table(folder / "stimuli.csv", complete_stimuli(stimuli, table))
     write_json(folder / MARK, {"spaces": {**known, **groups}, "provenance": provenance})
 
 
-def _write_space(folder: Path, parts: list[Trials], provenance: dict[str, Any]) -> None:
+def _write_space(
+    folder: Path, parts: list[Trials], provenance: dict[str, Any], skipped: dict[str, str]
+) -> None:
     space = common_space(parts)
+    lost = [{**Account(notes=[f"left out: {why}"]).entry(name, 0, 0)} for name, why in skipped.items()]
     table = pd.concat([part.table for part in parts], ignore_index=True)
     table["repetition"] = table.groupby(["subject", "split", "stimulus"]).cumcount()
     header = {"descr": "<f4", "fortran_order": False, "shape": (len(table), *space.shape)}
@@ -281,7 +297,8 @@ def _write_space(folder: Path, parts: list[Trials], provenance: dict[str, Any]) 
             ):  # not through a memory map, where a full disk kills the process
                 handle.write(np.ascontiguousarray(block, dtype="<f4").data)
     write_table(folder / "trials.csv", table)
-    write_described(folder / "info.json", {**space.info, "provenance": provenance})
+    info = {**space.info, "account": [*space.info.get("account", []), *lost], "provenance": provenance}
+    write_described(folder / "info.json", info)
 
 
 def _require_known(table: pd.DataFrame, stimuli: pd.DataFrame) -> None:

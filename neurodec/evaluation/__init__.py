@@ -4,6 +4,7 @@ from neurodec.evaluation.adaptation import Adaptation
 from neurodec.evaluation.classification import Classification
 from neurodec.evaluation.conformal import CandidateSets
 from neurodec.evaluation.encoding import VoxelEncoding
+from neurodec.evaluation.hidden_patches import HiddenPatches
 from neurodec.evaluation.reconstruction_scores import ReconstructionScores, score_reconstructions
 from neurodec.evaluation.retrieval import Retrieval
 from neurodec.evaluation.scored import RetrievalRun
@@ -14,6 +15,7 @@ __all__ = [
     "CandidateSets",
     "Classification",
     "Evaluation",
+    "HiddenPatches",
     "ReconstructionScores",
     "Retrieval",
     "RetrievalRun",

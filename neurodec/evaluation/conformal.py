@@ -96,8 +96,8 @@ class CandidateSets(Evaluation):
         Returns
         -------
         DataFrame
-            `decoder, subject, stimulus, n_candidates, n_calibration, n_repetitions, kind, level, size, right`: of kind
-            "set" its level, size and whether it holds what was seen; of kind "answer" whether one is given, and right.
+            One row per test row, level and kind. Of kind "set": `size` and whether it is `right`, which is to hold what
+            was seen; of kind "answer": whether one is given (`size`), and `right`.
 
         Raises
         ------
@@ -123,7 +123,11 @@ class CandidateSets(Evaluation):
             features = replace(fitted.targets[fitted.system.head], values=values.astype(np.float32))
             asked = self._asked(one, tested, features, fitted.system.head)
             known = self._known(one, apart, fitted.train, features, fitted.system.head, asked.scores.shape[1])
-            about = {"decoder": name, "n_repetitions": n_repetitions}
+            about = {
+                "decoder": name,
+                "n_repetitions": n_repetitions,
+                "calibrated_among": known.scores.shape[1],
+            }
             rows += [
                 self._judged(known.of_subject(subject), asked.of_subject(subject)).assign(**about)
                 for subject in study.subjects
@@ -138,6 +142,7 @@ class CandidateSets(Evaluation):
             found[name] = {
                 "n_candidates": int(part["n_candidates"].iloc[0]),
                 "n_calibration": int(part["n_calibration"].min()),
+                "calibrated_among": int(part["calibrated_among"].min()),
                 "n_repetitions": int(part["n_repetitions"].iloc[0]),
                 "sets": sets,
                 "answers": self._of_answers(part[part["kind"] == "answer"]),

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from neurodec.data import Study
+from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.features import Features
@@ -46,6 +46,10 @@ class Predictor(Protocol):
 
     def encoded(self, study: Study) -> list[EncodedTrials]:
         """Return everybody's responses on the scale of the encoders of their voxels."""
+        ...
+
+    def restored(self, trials: Trials, hidden: np.ndarray, space: str) -> np.ndarray:
+        """Return responses as the system gives them where patches are hidden from it."""
         ...
 
     def companions(self) -> dict[str, Predictor]:

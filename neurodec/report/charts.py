@@ -16,7 +16,7 @@ from neurodec.data.study import MARK
 from neurodec.files import atomic_path, read_json, read_own_table
 from neurodec.report import plots
 from neurodec.report.grids import data_url
-from neurodec.report.rows import encoding_of, leading, words
+from neurodec.report.rows import leading, section_of, words
 
 _BROAD = 8  # inches; such figures take both columns of the page
 _TRIALS_FOR_MAP = 200  # enough for the spread of every voxel, and quickly read from disk
@@ -160,7 +160,7 @@ def all_charts(
     yield from _classification(results.get("classification") or {}, chance)
     yield from _retrieval(results, folds, chance)
     yield from _adaptation(results)
-    yield from _encoding(encoding_of(results))
+    yield from _encoding(section_of(results, "encoding"))
     yield from _maps(out, folds)
     if (out / "metrics.csv").exists():
         peeked = results.get("selection") == "published_protocol"
@@ -219,9 +219,8 @@ def _retrieval(results: dict[str, Any], folds: Folds, chance: float) -> Iterator
 
 
 def _adaptation(results: dict[str, Any]) -> Iterator[Chart]:
-    sections = [results, *results.get("further", {}).values()]
-    found = next((section["adaptation"] for section in sections if "adaptation" in section), None)
-    points = pd.DataFrame([] if found is None else found["points"])
+    found = section_of(results, "adaptation")
+    points = pd.DataFrame(found.get("points", []))
     for kind in dict.fromkeys(points.get("kind", [])):
         many = f"Mean over {found['n_repeats']} draws; bands are 95 % intervals over test stimuli."
         what = "pictures that the person was shown" if kind == "pictures" else "voxels, with all pictures"

@@ -162,7 +162,7 @@ def by_region(panels: dict[str, pd.DataFrame]) -> Figure:
             axes.bar(np.arange(len(row)) + (place + 0.5) * width - 0.4, row, width, color=color, label=name)
         axes.set_xticks(range(means.shape[1]), list(means.columns))
         axes.set(ylabel=label)
-        axes.legend(fontsize=9)
+        axes.legend(fontsize=9, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))  # above the bars
     return figure
 
 

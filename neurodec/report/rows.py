@@ -76,17 +76,15 @@ def further(results: dict[str, Any]) -> list[dict[str, Any]]:
     return lines
 
 
-def candidate_sets(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what every decoder's candidate sets and answers were worth; none where they were not measured."""
+def section_of(results: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a section of the first evaluation that has it, the further ones among them; empty where none has."""
     sections = [results, *results.get("further", {}).values()]
-    found = next((section["candidate_sets"] for section in sections if "candidate_sets" in section), {})
+    return next((section[name] for section in sections if name in section), {})
+
+
+def candidate_sets(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what every decoder's candidate sets and answers were worth."""
     return [{"name": name, **own} for name, own in found.items()]
-
-
-def encoding_of(results: dict[str, Any]) -> dict[str, Any]:
-    """Return the section on encoders of voxels; empty where they were not scored."""
-    sections = [results, *results.get("further", {}).values()]
-    return next((section["encoding"] for section in sections if "encoding" in section), {})
 
 
 def preferred_regions(found: dict[str, Any]) -> list[dict[str, Any]]:

@@ -228,7 +228,7 @@ def _check_sections_together(content: dict[str, Any], path: Path) -> None:
     trains = {"encoder", "system"} & set(content)
     if len(trains) > 1:
         raise NeurodecError(f"The recipe {path} has both `encoder` and `system`; keep one.")
-    if trains and not content.get("targets"):
+    if trains and not content.get("targets") and "objective" not in content:  # which may need none
         raise NeurodecError(
             f"The recipe {path} trains without `targets`; add  targets: {{image: {{class_path: "
             "neurodec.features.OpenClip}}}}.".replace("}}}}", "}}")

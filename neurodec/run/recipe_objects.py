@@ -102,8 +102,8 @@ def check_together(recipe: Namespace, path: Path, allow: set[str]) -> None:
     missing = [name for name in needs if name not in objects.targets]
     if missing:
         raise NeurodecError(
-            f"The recipe {path} learns the target {missing[0]}, and `targets` has {', '.join(objects.targets)}; add it "
-            "there, or name another in `objective` or `system`."
+            f"The recipe {path} learns the target {missing[0]}, and `targets` has "
+            f"{', '.join(objects.targets) or 'none'}; add it there, or name another in `objective` or `system`."
         )
     if "decoder" in sections:
         if objects.reconstruction.n_samples > 1 and isinstance(objects.targets[head], FeatureFiles):

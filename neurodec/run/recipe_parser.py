@@ -37,7 +37,18 @@ SECTIONS = (
     "reconstruction",
     "evaluation",
 )
-_SIZES = {"n_chans", "n_times", "n_outputs", "n_subjects", "sfreq", "spaces", "heads"}
+_SIZES = {
+    "n_chans",
+    "n_times",
+    "n_outputs",
+    "n_subjects",
+    "sfreq",
+    "spaces",
+    "heads",
+    "ch_names",
+    "montages",
+    "chs_info",
+}
 PRIORS = DiffusionPrior | LinearPrior | IdentityPrior
 _OPTIMIZER = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 3e-4}}
 

@@ -254,6 +254,7 @@ class Run:
                 for evaluation in self.evaluations.values()
                 for rows, study in evaluation.inputs(self.study.part("test", fold.test)).items()
             }
+            (self.out / "predictions" / fold.name).mkdir(parents=True, exist_ok=True)
             for rows, study in wanted.items():
                 folder, name = self.out / "predictions" / fold.name / rows, f"predict {fold.name} {rows}"
                 if self.stamps[name] != self.stamps["fit"] or not folder.exists():

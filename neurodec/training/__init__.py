@@ -12,6 +12,7 @@ from neurodec.training.losses import info_nce, reconstruction_loss, retrieval_lo
 from neurodec.training.module import EncoderModule
 from neurodec.training.objectives import (
     ClassObjective,
+    HiddenPatchesObjective,
     Objective,
     ReconstructionObjective,
     RetrievalObjective,
@@ -31,6 +32,7 @@ __all__ = [
     "ContrastiveClassifier",
     "DropChannels",
     "EncoderModule",
+    "HiddenPatchesObjective",
     "InContextClassifier",
     "InContextSystem",
     "LightningSystem",

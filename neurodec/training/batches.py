@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
@@ -152,11 +153,15 @@ class TrialBatches(L.LightningDataModule):
 
     def _gather(self, space: str, trials: Trials) -> Gather:
         places = {subject: place for place, subject in enumerate(self.subjects)}
-        first = next(iter(self.targets.values()))
+        first = next(iter(self.targets.values()), None)
+        stimuli = trials.table["stimulus"]
+        known = pd.Index(self.study.table["stimulus"].unique()) if first is None else None
         number = self.spaces.index(space) if space in self.spaces else -1
         rows = {
             "subject": torch.tensor([places.get(subject, -1) for subject in trials.table["subject"]]),
-            "stimulus": torch.from_numpy(first.rows(trials.table["stimulus"])),
+            "stimulus": torch.from_numpy(
+                first.rows(stimuli) if known is None else known.get_indexer(stimuli)
+            ),
             "space": torch.full((len(trials),), number),
         }
         tables = {}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import lightning as L
 import numpy as np
@@ -19,7 +20,7 @@ from neurodec.training.augmentations import Noise
 from neurodec.training.batches import Gather, Steps, as_tensor
 from neurodec.training.module import EncoderModule
 from neurodec.training.objectives import ClassObjective
-from neurodec.training.pretrained import embed
+from neurodec.training.pretrained import channels_of, embed
 from neurodec.training.trainer import quiet
 
 _PLAIN = {
@@ -82,6 +83,18 @@ class ContrastiveClassifier(Classifier):
         self.encoder_args, self.n_outputs = encoder_args or {}, n_outputs
         self.n_epochs, self.batch_size, self.lr, self.weight_decay = n_epochs, batch_size, lr, weight_decay
         self.scale, self.noise, self.use_subject, self.seed = scale, noise, use_subject, seed
+
+    def for_trials(self, info: dict[str, Any]) -> Self:
+        """Return the decoder with rate and channels told to an encoder that asks; see `Classifier.for_trials`."""
+        known = {"sfreq": info.get("sfreq"), **channels_of(info)}
+        asked = {
+            name: value
+            for name, value in known.items()
+            if value is not None and takes_argument(self.encoder, name)
+        }
+        told = copy(self)
+        told.encoder_args = {**asked, **self.encoder_args}
+        return told
 
     def fit(
         self, responses: np.ndarray, labels: np.ndarray, groups: np.ndarray, subjects: np.ndarray

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from neurodec.class_paths import build, resolve_class, takes_argument
-from neurodec.data import Study
+from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.encoders.published import read_checkpoint
 from neurodec.errors import NeurodecError
@@ -27,6 +27,7 @@ from neurodec.training.module import EncoderModule, LRSchedulerCallable, Optimiz
 from neurodec.training.objectives import Objective, RetrievalObjective
 from neurodec.training.pretrained import (
     build_encoder,
+    channels_of,
     embed,
     load_objective,
     load_pretrained,
@@ -195,6 +196,7 @@ class LightningSystem(System):
             _start_from(module, start, _filled(stage.fresh, spaces_of_new), stage.name)
         _freeze(module, _filled(stage.trained, spaces_of_new), stage.name)
         facts = facts_of(study_of_stage)
+        facts["own_scale"] = getattr(encoder, "own_scale", False)
         scales, told = scales_of(facts), rank_zero_only(print)
         for space, scale in scales.items():
             if scale != 1.0:
@@ -307,6 +309,16 @@ class LightningSystem(System):
         return self, out
 
     @torch.no_grad()
+    def restored(self, trials: Trials, hidden: np.ndarray, space: str) -> np.ndarray:
+        """Return responses where patches are hidden from the encoder; see `System.restored`."""
+        if not hasattr(self.encoder, "restore"):
+            return super().restored(trials, hidden, space)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        responses = torch.from_numpy(np.array(trials.responses, dtype=np.float32)).to(device)
+        found = self.encoder.to(device).eval().restore(responses, torch.from_numpy(hidden).to(device), space)
+        return found.float().cpu().numpy()
+
+    @torch.no_grad()
     def project(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return targets as the objective compares them; see `System.project`."""
         device = next((tensor.device for tensor in self.objective.parameters()), torch.device("cpu"))
@@ -345,7 +357,8 @@ def sizes_of(
     shapes = {name: list(features.values.shape[1:]) for name, features in targets.items()}
     spaces = {name: trials.responses.shape[1] for name, trials in study.spaces.items()}
     first = next(iter(study.spaces.values()))
-    main = shapes.get(head) or next(iter(shapes.values()))
+    main = shapes.get(head) or next(iter(shapes.values()), [])
+    names = {name: trials.info.get("ch_names") for name, trials in study.spaces.items()}
     return {
         "n_chans": max(spaces.values()),
         "n_times": first.responses.shape[-1],
@@ -354,6 +367,8 @@ def sizes_of(
         "sfreq": first.info.get("sfreq"),
         "spaces": spaces,
         "heads": shapes,
+        **({} if None in names.values() else {"montages": names}),
+        **(channels_of(first.info) if max(spaces.values()) == first.responses.shape[1] else {}),
     }
 
 

@@ -245,3 +245,14 @@ class ClassObjective(Objective):
         """Return the term `loss`; `batch["label"]` holds the class of every row."""
         cosines = F.normalize(found[self.head], dim=-1)[:, : len(self.class_weights)]
         return {"loss": F.cross_entropy(self.scale * cosines, batch["label"], self.class_weights)}
+
+
+class HiddenPatchesObjective(Objective):
+    """Mean squared error over the samples of hidden patches, as the encoder counts them; it needs no target."""
+
+    head = "patches"
+    needs = ()
+
+    def forward(self, found: Heads, batch: Batch, progress: float) -> Heads:
+        """Return the term `loss`."""
+        return {"loss": found["_squared"].sum() / found["_hidden"].sum().clamp(min=1.0)}

@@ -41,7 +41,8 @@ def build_encoder(
     -------
     encoder : nn.Module
     config : dict
-        With the sizes, so that the same call without any rebuilds it.
+        With the sizes, so that the same call without any rebuilds it; without `start`, the file of weights that it
+        began with, since a trained one has its own.
 
     Raises
     ------
@@ -59,7 +60,27 @@ def build_encoder(
     with reading(
         f"The encoder {path}", "", "its arguments do not fit the class, so correct them, or fit again"
     ):
-        return kind(**named_classes(kind, arguments, allow)), {"class_path": path, "init_args": arguments}
+        encoder = kind(**named_classes(kind, arguments, allow))
+    arguments.pop("start", None)
+    return encoder, {"class_path": path, "init_args": arguments}
+
+
+def channels_of(info: dict[str, Any]) -> dict[str, Any]:
+    """Return `ch_names`, and where the sensors' positions are known `chs_info` as MNE and braindecode have it (m).
+
+    Parameters
+    ----------
+    info : dict
+        `Trials.info`; of voxels nothing is returned.
+    """
+    names, positions = info.get("ch_names"), info.get("ch_pos")
+    if names is None:
+        return {}
+    if positions is None or any(one is None for one in positions):
+        return {"ch_names": list(names)}
+    places = [[float(value) for value in one] + [0.0] * 9 for one in positions]
+    chs_info = [{"ch_name": name, "loc": place} for name, place in zip(names, places, strict=True)]
+    return {"ch_names": list(names), "chs_info": chs_info}
 
 
 def save_pretrained(

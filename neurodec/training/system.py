@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from neurodec.data import Study
+from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.data.responses import typical_rms
 from neurodec.data.splits import validation_concepts
@@ -128,6 +128,25 @@ class System(ABC):
             f"{type(self).__name__} has no encoders of voxels, so there is nothing to score; leave this evaluation out."
         )
 
+    def restored(self, trials: Trials, hidden: np.ndarray, space: str) -> np.ndarray:
+        """Return responses (n, n_chans, n_times) as the system gives them where patches are hidden from it.
+
+        Parameters
+        ----------
+        trials : Trials
+        hidden : ndarray of bool, shape (n, n_chans, n_patches)
+        space : str
+
+        Raises
+        ------
+        NeurodecError
+            If it does not learn to.
+        """
+        raise NeurodecError(
+            f"{type(self).__name__} does not fill in hidden patches; leave this evaluation out, or train an encoder "
+            "that does (neurodec.encoders.CSBrainPretraining)."
+        )
+
     def companions(self) -> dict[str, System]:
         """Return other ways to the same predictions, by name: simpler ones that stand beside it in an evaluation."""
         return {}
@@ -206,6 +225,8 @@ def scales_of(config: dict[str, Any]) -> dict[str, float]:
     response gives the same embedding.
     """
     spaces = config.get("spaces") or {config.get("space", "all"): config}
+    if config.get("own_scale"):
+        return dict.fromkeys(spaces, 1.0)
     sizes = {name: facts.get("rms") or 1.0 for name, facts in spaces.items()}
     return {name: 1.0 if _NEAR_ONE[0] <= size <= _NEAR_ONE[1] else size for name, size in sizes.items()}
 

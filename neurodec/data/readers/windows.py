@@ -1,0 +1,258 @@
+"""Windows of continuous EEG, for training without labels: whatever a folder of recordings holds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mne
+import numpy as np
+import pandas as pd
+
+from neurodec.data.account import Account
+from neurodec.data.dataset import Dataset, Part
+from neurodec.data.patterns import all_fields, find_files
+from neurodec.data.readers.opening import load_samples, open_raw, source_files
+from neurodec.data.trials import Trials, with_defaults
+from neurodec.encoders.csbrain_regions import plain_name, region_of
+from neurodec.errors import NeurodecError
+from neurodec.files import key_of
+from neurodec.preprocessing.channels import standard_positions
+
+_SCALE = 1e4  # volts to 100 microvolts
+_MOST_PLAIN = 200.0  # microvolts; a typical size beyond, or below, is no EEG in volts
+_LEAST_PLAIN = 0.5
+_SUBJECT = re.compile(r"(?:^|[^A-Za-z])(?:sub|subj|subject)[-_]?([A-Za-z0-9]+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class EEGWindows(Dataset):
+    """Cut every recording below the data root into windows that follow each other.
+
+    In the order of CSBrain and CBraMod: resample, then filter; drop the first and the last minute; drop windows that
+    reach 100 microvolts.
+
+    Parameters
+    ----------
+    files : str
+        Which ones, with ``*`` and the fields ``{subject}``, ``{session}``, ``{run}``: EDF, BDF, FIF, BrainVision and
+        all else that MNE opens. ``**/*.edf`` finds them at any depth; whose they are must then be told by ``sub-...``
+        in the path.
+    exclude : list of str
+        Parts of paths that are left out, such as a reference, or people who are tested elsewhere.
+    ch_names : list of str, optional
+        Channels that every recording must have, under old or new names and with what recorders add
+        (``EEG T3-REF``); recordings without are left out. By default all channels whose names tell an electrode.
+    seconds : float
+        Length of a window.
+    trim : float
+        Seconds left out at both ends.
+    least : float
+        Shorter recordings are left out (s).
+    sfreq : float
+        Hz; a recording of a lower rate is left out.
+    l_freq, h_freq, notch : float, optional
+        Hz.
+    reject : float
+        Microvolts that no sample of a window may reach.
+    held_out : list of str, optional
+        Subjects whose windows are for testing (split test); every fifth one, in order of their names, by default.
+
+    Notes
+    -----
+    Responses are microvolts / 100, the stimulus is the recording and the concept the subject, so that validation holds
+    whole people out. A recording that cannot be read, or is none of EEG in volts, is left out and listed, and the
+    others are read on. One part is one recording; memory is that of one.
+    """
+
+    files: str = "**/*.edf"
+    exclude: list[str] = field(default_factory=list)
+    ch_names: list[str] | None = None
+    seconds: float = 30.0
+    trim: float = 60.0
+    least: float = 300.0
+    sfreq: float = 200.0
+    l_freq: float | None = 0.3
+    h_freq: float | None = 75.0
+    notch: float | None = 60.0
+    reject: float = 100.0
+    held_out: list[str] | None = field(default=None)
+
+    skips_damaged = True
+
+    def parts(self, root: Path) -> list[Part]:
+        """List the recordings."""
+        found = []
+        for path, fields in self._found(root):
+            name = path.relative_to(root).with_suffix("").as_posix().replace("/", "_").replace(".", "-")
+            files = source_files(path)
+            found.append(Part(name, fields["subject"], (*files, *([path] if path not in files else []))))
+        return found
+
+    def load(self, part: Part, root: Path) -> Trials:
+        """Read one recording."""
+        path, account = part.files[-1], Account()
+        raw, _ = open_raw(path, account)
+        account.channels = len(raw.ch_names)
+        self._pick(raw, path, account)
+        if raw.info["sfreq"] < self.sfreq - 0.5:
+            raise NeurodecError(
+                f"{path} has {raw.info['sfreq']:g} Hz, less than the {self.sfreq:g} Hz that are read; leave it out, or "
+                "lower `sfreq`."
+            )
+        if raw.times[-1] < self.least:
+            raise NeurodecError(f"{path} lasts {raw.times[-1]:.0f} s, less than {self.least:g} s (`least`).")
+        load_samples(raw, str(path))
+        with mne.utils.use_log_level("error"):
+            raw.resample(self.sfreq)
+            if self.l_freq is not None or self.h_freq is not None:
+                raw.filter(self.l_freq, self.h_freq)
+            if self.notch is not None:
+                raw.notch_filter(self.notch)
+        values = raw.get_data()
+        _require_volts(values, path)
+        windows = self._windows(values, path, account)
+        names = [plain_name(name) for name in raw.ch_names]
+        table = with_defaults(
+            pd.DataFrame({"stimulus": [part.name] * len(windows), "concept": part.subject}),
+            subject=part.subject,
+            run=part.name,
+            split="test" if part.subject in self._tested(root) else "train",
+        )
+        info = {
+            "modality": "eeg",
+            "units": "100 uV",
+            "sfreq": self.sfreq,
+            "tmin": 0.0,
+            "ch_names": names,
+            "ch_types": ["eeg"] * len(names),
+            "ch_pos": standard_positions(names),
+            "space": f"eeg{len(names)}-{key_of(sorted(names))[:6]}",  # people of one montage are read together
+            "provenance": {},
+            "account": [account.entry(part.name, len(windows), len(names))],
+        }
+        return Trials(windows, table, info)
+
+    def stimuli(self, root: Path) -> pd.DataFrame:
+        """List the recordings."""
+        tested = self._tested(root)
+        rows = [
+            {
+                "stimulus": part.name,
+                "concept": part.subject,
+                "split": "test" if part.subject in tested else "train",
+            }
+            for part in self.parts(root)
+        ]
+        return pd.DataFrame(rows).assign(image="", caption="")
+
+    def _found(self, root: Path) -> list[tuple[Path, dict[str, str]]]:
+        if "{" in self.files:
+            found = [(path, all_fields(fields)) for path, fields in find_files(root, self.files)]
+        else:
+            paths = sorted(path for path in root.glob(self.files) if path.is_file())
+            found = [(path, {"subject": _subject_of(path, root)}) for path in paths]
+        kept = [
+            (path, fields)
+            for path, fields in found
+            if not any(text in path.relative_to(root).as_posix() for text in self.exclude)
+        ]
+        if not kept:
+            raise NeurodecError(
+                f"No file below {root} fits {self.files} (after `exclude`); correct --data-root or `files`."
+            )
+        return kept
+
+    def _tested(self, root: Path) -> set[str]:
+        subjects = sorted({fields["subject"] for _, fields in self._found(root)})
+        if self.held_out is None:
+            return set(subjects[4::5]) or set(subjects[-1:] if len(subjects) > 1 else [])
+        unknown = set(self.held_out) - set(subjects)
+        if unknown:
+            raise NeurodecError(
+                f"`held_out` names subject {min(unknown)}, and there are {', '.join(subjects[:20])}; correct it."
+            )
+        return set(self.held_out)
+
+    def _pick(self, raw: mne.io.BaseRaw, path: Path, account: Account) -> None:
+        """Keep the channels that are wanted, in the order of `ch_names`, or all electrodes."""
+        by_name: dict[str, str] = {}
+        unknown = []
+        for name in raw.ch_names:
+            plain = plain_name(name)
+            try:
+                region_of(plain)
+            except NeurodecError:
+                unknown.append(name)
+                continue
+            if by_name.setdefault(plain, name) != name:
+                raise NeurodecError(
+                    f"{path} has two channels {plain} ({by_name[plain]} and {name}); rename one."
+                )
+        if self.ch_names is None:
+            chosen = list(by_name.values())
+            account.leave_out_channels("no electrode by its name", unknown)
+        else:
+            known = {_new_name(plain): name for plain, name in by_name.items()}
+            missing = [name for name in self.ch_names if _new_name(plain_name(name)) not in known]
+            if missing:
+                raise NeurodecError(f"{path} lacks the channel(s) {', '.join(missing)} of `ch_names`.")
+            chosen = [known[_new_name(plain_name(name))] for name in self.ch_names]
+            account.leave_out_channels(
+                "not in `ch_names`", [one for one in raw.ch_names if one not in chosen]
+            )
+        if not chosen:
+            raise NeurodecError(
+                f"{path} has no channel whose name tells an electrode ({', '.join(raw.ch_names[:8])})."
+            )
+        raw.pick(chosen)
+        raw.reorder_channels(chosen)
+        raw.set_channel_types(dict.fromkeys(chosen, "eeg"), verbose="error")
+
+    def _windows(self, values: np.ndarray, path: Path, account: Account) -> np.ndarray:
+        """Return the windows that are kept (n, n_chans, n_times) in 100 microvolts."""
+        n_times, trim = round(self.seconds * self.sfreq), round(self.trim * self.sfreq)
+        inner = values[:, trim : values.shape[1] - trim] * _SCALE
+        n_windows = inner.shape[1] // n_times
+        if not n_windows:
+            raise NeurodecError(f"{path} holds no window of {self.seconds:g} s between its ends (`trim`).")
+        windows = inner[:, : n_windows * n_times].reshape(len(inner), n_windows, n_times).swapaxes(0, 1)
+        loud = (np.abs(windows) * 100 >= self.reject).any(axis=(1, 2))
+        flat = (np.ptp(windows, axis=2) == 0).any(axis=1) & ~loud
+        account.events = n_windows
+        account.leave_out(f"reaching {self.reject:g} microvolts", int(loud.sum()))
+        account.leave_out("with a channel that never changes", int(flat.sum()))
+        kept = windows[~(loud | flat)].astype(np.float32)
+        if not len(kept):
+            raise NeurodecError(
+                f"All {n_windows} windows of {path} reach {self.reject:g} microvolts or have a flat channel; raise "
+                "`reject`, or leave the channel out."
+            )
+        return kept
+
+
+def _subject_of(path: Path, root: Path) -> str:
+    """Return whose a recording is, as ``sub-...`` in its path says."""
+    named = _SUBJECT.search(path.relative_to(root).as_posix())
+    if named is None:
+        raise NeurodecError(
+            f"Nothing tells whose the recording {path} is; put {{subject}} into `files`, such as "
+            "edf/*/{subject}/*/*.edf."
+        )
+    return named[1]
+
+
+def _new_name(name: str) -> str:
+    """Return the modern name of an electrode that has an old one."""
+    return {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}.get(name, name)
+
+
+def _require_volts(values: np.ndarray, path: Path) -> None:
+    """Refuse a recording whose typical size is no EEG's: another unit, or nothing connected."""
+    size = float(np.median(np.abs(values))) * 1e6
+    if not _LEAST_PLAIN <= size <= _MOST_PLAIN:
+        raise NeurodecError(
+            f"{path}: the values are of typical size {size:.3g} microvolts, which is no EEG in volts as MNE has it (a "
+            "unit of the header may be wrong); correct the file, or leave it out."
+        )

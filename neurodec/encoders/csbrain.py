@@ -1,0 +1,243 @@
+"""CSBrain (Zhou et al. 2025, arXiv 2506.23075): an EEG foundation model, for any montage and any length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from scipy.signal import resample
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from neurodec.encoders.csbrain_backbone import (
+    CSBrainBackbone,
+    Initialisation,
+    TemporalLayout,
+    load_backbone,
+)
+from neurodec.encoders.csbrain_heads import AttentionHead, FlattenHead, PooledHead
+from neurodec.encoders.csbrain_regions import Montage
+from neurodec.encoders.published import read_checkpoint, take_exactly
+from neurodec.errors import NeurodecError
+from neurodec.files import atomic_path, read_json, write_json
+
+Head = Literal["pooled", "attention", "flatten"]
+Fill = Literal["stretch", "pad"]
+RATE = 200.0  # Hz; a patch of 200 samples is a second
+
+
+class CSBrain(nn.Module):
+    """The foundation model with a head, as an encoder, a classifier or a regressor.
+
+    Parameters
+    ----------
+    n_chans, n_times : int
+        Of the responses.
+    n_outputs : int
+        Classes, or the width of an embedding.
+    sfreq : float
+        Hz.
+    ch_names : list of str, optional
+        Names of the channels; needed, unless `chs_info` has them.
+    chs_info : list of dict, optional
+        As ``mne.Info["chs"]`` and braindecode have them, with `ch_name`.
+    regions : dict or str, optional
+        A table of regions, or the name of a published one; the rule of names by default. See `Montage.of`.
+    head : {"pooled", "attention", "flatten"}
+        The published one flattens all tokens, and is often larger than the backbone.
+    fill : {"stretch", "pad"}
+        What makes windows whole numbers of seconds: resampling to the nearest, or zeros at the end.
+    scale : float
+        What responses are multiplied with. Weights were pre-trained on microvolts / 100, of size 0.1 or so; responses
+        come here whitened or otherwise of size 1.
+    start : str, optional
+        A published checkpoint, or a folder that `save_pretrained` wrote, whose backbone is taken; a published one needs
+        ``temporal_layout: published``.
+    patch_size, n_layers, n_heads, ffn_dim, dropout, temporal_layout, initialisation
+        See `CSBrainBackbone`.
+
+    Raises
+    ------
+    NeurodecError
+        If a channel has no known region, or the checkpoint does not fit.
+    """
+
+    def __init__(
+        self,
+        n_chans: int,
+        n_times: int,
+        n_outputs: int,
+        sfreq: float = RATE,
+        ch_names: list[str] | None = None,
+        chs_info: list[dict[str, Any]] | None = None,
+        regions: dict[str, list[str]] | str | None = None,
+        head: Head = "pooled",
+        fill: Fill = "stretch",
+        scale: float = 0.1,
+        start: str | None = None,
+        patch_size: int = 200,
+        n_layers: int = 12,
+        n_heads: int = 8,
+        ffn_dim: int = 800,
+        dropout: float = 0.1,
+        temporal_layout: TemporalLayout = "transposed",
+        initialisation: Initialisation = "scaled",
+    ) -> None:
+        super().__init__()
+        names = _names(ch_names, chs_info, n_chans)
+        montage = Montage.of(names, regions)
+        self.config: dict[str, Any] = {
+            "n_chans": n_chans, "n_times": n_times, "n_outputs": n_outputs, "sfreq": sfreq, "ch_names": names,
+            "regions": regions, "head": head, "fill": fill, "scale": scale, "patch_size": patch_size,
+            "n_layers": n_layers, "n_heads": n_heads, "ffn_dim": ffn_dim, "dropout": dropout,
+            "temporal_layout": temporal_layout, "initialisation": initialisation,
+        }  # fmt: skip
+        self.scale, self.patch_size = scale, patch_size
+        self.backbone = CSBrainBackbone(
+            montage, patch_size, n_layers, n_heads, ffn_dim, dropout, temporal_layout, initialisation
+        )
+        if start is not None:
+            _take_backbone(self.backbone, start, temporal_layout)
+        self.register_buffer("resampling", resampling(n_times, sfreq, patch_size, fill), persistent=False)
+        n_patches = -(-self.resampling.shape[1] // patch_size)
+        sizes = {"flatten": (n_chans, n_patches, patch_size)}.get(head, (patch_size,))
+        kinds = {"pooled": PooledHead, "attention": AttentionHead, "flatten": FlattenHead}
+        self.head = kinds[head](*sizes, n_outputs, dropout=dropout)
+
+    def forward(self, response: Tensor) -> Tensor:
+        """Return (B, n_outputs) from responses (B, n_chans, n_times)."""
+        return self.head(self.tokens(response))
+
+    def tokens(self, response: Tensor) -> Tensor:
+        """Return tokens (B, n_chans, n_patches, patch_size), channels in the user's order."""
+        return self.backbone(self.patches(response))
+
+    def patches(self, response: Tensor) -> Tensor:
+        """Return the responses at 200 Hz, scaled and cut to patches (B, n_chans, n_patches, patch_size)."""
+        x = self.scale * (response @ self.resampling.to(response.dtype))
+        return F.pad(x, (0, -x.shape[-1] % self.patch_size)).unflatten(-1, (-1, self.patch_size))
+
+    def reset_head(self, n_outputs: int) -> None:
+        """Put a new head of the same kind, for another number of outputs, on the backbone."""
+        fresh = type(self)(**{**self.config, "n_outputs": n_outputs})
+        self.head, self.config = fresh.head.to(next(self.parameters()).device), fresh.config
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``config.json`` (with the table of regions) and ``model.safetensors``."""
+        with atomic_path(folder) as partial:
+            partial.mkdir()
+            state = {name: values.detach().cpu().contiguous() for name, values in self.state_dict().items()}
+            save_file(state, partial / "model.safetensors")
+            write_json(
+                partial / "config.json", {**self.config, "montage": self.backbone.layout.montage.described()}
+            )
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **changes: Any) -> CSBrain:
+        """Read a folder that `save_pretrained` wrote.
+
+        Parameters
+        ----------
+        folder : str or Path
+        **changes
+            Other arguments, such as `ch_names` of another recording; with another `n_outputs`, or another head or
+            length, the head begins anew.
+
+        Raises
+        ------
+        NeurodecError
+            If the folder is missing or damaged.
+        """
+        config = read_json(Path(folder) / "config.json")
+        config.pop("montage", None)
+        if "ch_names" in changes or "chs_info" in changes:
+            names = changes.get("ch_names") or [one["ch_name"] for one in changes["chs_info"]]
+            changes.setdefault("n_chans", len(names))
+            changes.setdefault("regions", None)
+        arguments = {**config, **changes}
+        model, state = cls(**arguments), read_checkpoint(Path(folder) / "model.safetensors")
+        keeps = all(
+            arguments[name] == config[name]
+            for name in (
+                "n_outputs",
+                "head",
+                *(["n_chans", "n_times"] if config["head"] == "flatten" else []),
+            )
+        )
+        if keeps:
+            return take_exactly(model, state, str(folder)).eval()
+        own = {
+            name.removeprefix("backbone."): values
+            for name, values in state.items()
+            if name.startswith("backbone.")
+        }
+        take_exactly(model.backbone, own, str(folder))
+        return model.eval()
+
+
+def resampling(n_times: int, sfreq: float, patch_size: int, fill: Fill) -> Tensor:
+    """Return the matrix (n_times, n) that resamples a window by its Fourier series to whole patches.
+
+    Parameters
+    ----------
+    n_times : int
+    sfreq : float
+        Hz.
+    patch_size : int
+        Samples of a patch, which lasts a second (at 200 samples).
+    fill : {"stretch", "pad"}
+        With "stretch" `n` is a multiple of `patch_size`, and time runs a little faster or slower; with "pad" it is what
+        the duration gives, and zeros follow later.
+    """
+    rate = RATE * patch_size / 200
+    n_exact = max(1, round(n_times * rate / sfreq))
+    n = max(1, round(n_exact / patch_size)) * patch_size if fill == "stretch" else n_exact
+    return torch.from_numpy(resample(np.eye(n_times), n, axis=1)).float()
+
+
+def _names(
+    ch_names: Sequence[str] | None, chs_info: Sequence[Mapping[str, Any]] | None, n_chans: int
+) -> list[str]:
+    names = list(ch_names) if ch_names is not None else [str(one["ch_name"]) for one in chs_info or []]
+    if len(names) != n_chans:
+        raise NeurodecError(
+            f"CSBrain needs the names of the {n_chans} channels to know their regions, and {len(names)} are given; "
+            "pass `ch_names`, or braindecode's `chs_info`."
+        )
+    return names
+
+
+def _take_backbone(model: CSBrainBackbone, start: str, layout: TemporalLayout) -> None:
+    """Take a backbone's weights from a folder of ours or a published checkpoint; all of them, or none."""
+    folder = Path(start)
+    if (folder / "config.json").is_file():
+        told = read_json(folder / "config.json")
+        if "encoder" in told:  # of a pre-training; defaults are not written
+            told = {"temporal_layout": "transposed", **told["encoder"].get("init_args", {})}
+        if told.get("temporal_layout") != layout:
+            raise NeurodecError(
+                f"{start} was trained with temporal_layout: {told.get('temporal_layout')}, and {layout} is asked for; "
+                "its weights mean something else there, so take the same."
+            )
+        state = read_checkpoint(folder / "model.safetensors")
+        own = {
+            name.removeprefix("backbone."): one for name, one in state.items() if name.startswith("backbone.")
+        }
+        take_exactly(model, own, start)
+        return
+    if layout != "published":
+        raise NeurodecError(
+            f"{start} is a published checkpoint, whose temporal tokenizer reinterprets memory; set temporal_layout: "
+            "published, which its weights need."
+        )
+    loaded, heads = load_backbone(
+        read_checkpoint(start), model.layout.montage, start, model.layers[0].n_heads
+    )
+    take_exactly(model, loaded.state_dict(), start)
+    print(
+        f"  {start}: all {len(loaded.state_dict())} tensors of the backbone loaded, {len(heads)} of heads left out"
+    )

@@ -1,0 +1,171 @@
+"""How well a model fills in hidden patches of new people's recordings, beside what needs no model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from neurodec.data import Study, Trials
+from neurodec.data.predictions import Predictions
+from neurodec.data.splits import Level
+from neurodec.errors import NeurodecError
+from neurodec.evaluation.section import Evaluation, Fitted
+from neurodec.evaluation.statistics import interval
+from neurodec.files import read_own_table, track, write_table
+
+_AT_ONCE = 32  # windows
+_NAMES = {
+    "mean": "the channel's mean",
+    "previous": "the visible second before",
+    "in_time": "a line in time",
+    "other_channels": "the mean of visible channels",
+}
+
+
+@dataclass(frozen=True)
+class HiddenPatches(Evaluation):
+    """Mean squared error over hidden patches of test windows.
+
+    Parameters
+    ----------
+    share : float
+        Of patches that are hidden.
+    n_windows : int, optional
+        Windows per space; all by default.
+    n_bootstrap : int
+        Draws behind intervals, which resample recordings.
+    seed : int
+        Of the patches, the windows and the intervals.
+
+    Notes
+    -----
+    Beside the model: the mean of a channel's visible samples; its last visible second; a straight line between the
+    visible samples before and after; and the mean of the channels that are visible at that second.
+    """
+
+    share: float = 0.5
+    n_windows: int | None = None
+    n_bootstrap: int = 2000
+    seed: int = 0
+
+    needs_system: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise NeurodecError(f"`share` is {self.share:g}; give a share between 0 and 1.")
+
+    @property
+    def level(self) -> Level:
+        """What training and test trials must not share."""
+        return "concept"
+
+    def run(self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None) -> pd.DataFrame:
+        """Hide and fill in; see `Evaluation.run`.
+
+        Returns
+        -------
+        DataFrame
+            `subject, stimulus`, and the error of the model (`system`) and of every simpler way, one row per window.
+        """
+        tables = []
+        for space, trials in study.spaces.items():
+            rng = np.random.default_rng(self.seed)
+            if self.n_windows is not None and self.n_windows < len(trials):
+                trials = trials.select(np.sort(rng.choice(len(trials), self.n_windows, replace=False)))
+            starts = range(0, len(trials), _AT_ONCE)
+            for start in track(starts, "hidden patches", total=len(starts)):
+                block = trials.select(slice(start, start + _AT_ONCE))
+                tables.append(self._errors(block, space, fitted, rng))
+        return pd.concat(tables, ignore_index=True)
+
+    def _errors(self, trials: Trials, space: str, fitted: Fitted, rng: np.random.Generator) -> pd.DataFrame:
+        values = np.asarray(trials.responses, dtype=np.float32)
+        n_patches = round(values.shape[-1] / trials.info["sfreq"])
+        x = values.reshape(*values.shape[:2], n_patches, -1)
+        hidden = rng.random(x.shape[:3]) < self.share
+        found = {
+            "system": fitted.system.restored(trials, hidden, space).reshape(x.shape),
+            **filled(x, hidden),
+        }
+        weight = np.maximum(hidden.sum(axis=(1, 2)), 1)
+        errors = {
+            name: (np.square(own - x).mean(axis=-1) * hidden).sum(axis=(1, 2)) / weight
+            for name, own in found.items()
+        }
+        return trials.table[["subject", "stimulus"]].reset_index(drop=True).assign(**errors)
+
+    def results(self, runs: Sequence[pd.DataFrame]) -> dict[str, Any]:
+        """Return the section `hidden_patches`: errors with intervals, and the share of the mean's that is taken off."""
+        table = pd.concat(runs, ignore_index=True)
+        clusters, found = table["stimulus"].to_numpy(), {}
+        reference = float(table["mean"].mean())
+        for name in ("system", *_NAMES):
+            errors = table[name].to_numpy()
+            found[name] = {
+                "name": _NAMES.get(name, "the model"),
+                "mse": float(errors.mean()),
+                "ci95": interval(errors, clusters, self.n_bootstrap, self.seed),
+                "explained": 1 - float(errors.mean()) / reference,
+            }
+            if name != "system":
+                less = interval(table["system"].to_numpy() - errors, clusters, self.n_bootstrap, self.seed)
+                found[name]["system_minus_this"] = {
+                    "difference": float((table["system"] - table[name]).mean()),
+                    "ci95": less,
+                }
+        about = {
+            "share": self.share,
+            "n_windows": len(table),
+            "n_recordings": int(table["stimulus"].nunique()),
+        }
+        return {"hidden_patches": {**about, "errors": found}}
+
+    def save(self, run: pd.DataFrame, folder: Path) -> None:
+        """Write ``hidden_patches.csv``."""
+        write_table(folder / "hidden_patches.csv", run)
+
+    def load(self, folder: Path) -> pd.DataFrame:
+        """Read it."""
+        return read_own_table(folder / "hidden_patches.csv", dtype={"subject": str, "stimulus": str})
+
+
+def filled(x: np.ndarray, hidden: np.ndarray) -> dict[str, np.ndarray]:
+    """Fill hidden patches in without a model.
+
+    Parameters
+    ----------
+    x : ndarray, shape (B, C, P, S)
+    hidden : ndarray of bool, shape (B, C, P)
+
+    Returns
+    -------
+    dict of ndarray, shape (B, C, P, S)
+        See `HiddenPatches`; where nothing is visible, the channel's mean, or zero.
+    """
+    visible = ~hidden[..., None]
+    n_seen = np.maximum(visible.sum(axis=2, keepdims=True), 1)
+    mean = (x * visible).sum(axis=(2, 3), keepdims=True) / (n_seen * x.shape[-1])
+    n_others = visible.sum(axis=1, keepdims=True)
+    others = (x * visible).sum(axis=1, keepdims=True) / np.maximum(n_others, 1)
+    places = np.arange(x.shape[2])
+    before = np.maximum.accumulate(np.where(hidden, -1, places), axis=2)
+    after = np.minimum.accumulate(np.where(hidden, len(places), places)[..., ::-1], axis=2)[..., ::-1]
+    has_before, has_after = (before >= 0)[..., None], (after < len(places))[..., None]
+    earlier = np.take_along_axis(x, np.maximum(before, 0)[..., None], axis=2)
+    later = np.take_along_axis(x, np.minimum(after, len(places) - 1)[..., None], axis=2)
+    left = np.where(has_before, earlier[..., -1:], np.where(has_after, later[..., :1], mean))
+    right = np.where(has_after, later[..., :1], left)
+    gap = np.maximum(after - before - 1, 1)[..., None] * x.shape[-1] + 1
+    steps = (places - before - 1)[..., None] * x.shape[-1] + np.arange(1, x.shape[-1] + 1)
+    line = left + (right - left) * np.where(has_before & has_after, steps / gap, 0.0)
+    return {
+        "mean": np.broadcast_to(mean, x.shape),
+        "previous": np.where(has_before, earlier, mean),
+        "in_time": line,
+        "other_channels": np.broadcast_to(np.where(n_others > 0, others, mean), x.shape),
+    }
