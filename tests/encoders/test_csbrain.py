@@ -286,16 +286,9 @@ def test_gradients_under_dropout_and_half_precision():
     with torch.autocast("cpu", torch.bfloat16):
         loss = model(patches(n_patches=3)).float().square().mean()
     loss.backward()
-    grads = [parameter.grad for parameter in model.parameters() if parameter.requires_grad]
-    unused = {
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad and parameter.grad is None
-    }
-    assert not {name for name in unused if not name.startswith("regional.regions.2")} - {
-        name for name in unused if "regions" in name
-    }
-    assert all(torch.isfinite(grad).all() for grad in grads if grad is not None)
+    grads = {name: own.grad for name, own in model.named_parameters() if own.requires_grad}
+    assert not [name for name, grad in grads.items() if grad is None]  # every region is there, so all learn
+    assert all(torch.isfinite(grad).all() for grad in grads.values())
 
 
 def labelled(n_chans=8, n_times=100, n_classes=3, n=90, seed=0):
