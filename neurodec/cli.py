@@ -241,17 +241,17 @@ def _add_recordings(parser: argparse.ArgumentParser) -> None:
 
 
 def _adapt(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    from neurodec.run.adapting import Recordings, adapt
+    from neurodec.run.adapting import RecordingsFolder, adapt
 
-    recordings = Recordings(arguments.recipe, arguments.data_root, overrides, arguments.allow)
+    recordings = RecordingsFolder(arguments.recipe, arguments.data_root, overrides, arguments.allow)
     decoder = adapt(arguments.system, recordings, arguments.out)
     print(f"adapted: {decoder}; decode with\n  neurodec decode {decoder} --data-root DIR --out OUT")
 
 
 def _decode(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    from neurodec.run.adapting import Recordings, decode
+    from neurodec.run.adapting import RecordingsFolder, decode
 
-    recordings = Recordings(arguments.recipe, arguments.data_root, overrides, arguments.allow)
+    recordings = RecordingsFolder(arguments.recipe, arguments.data_root, overrides, arguments.allow)
     decode(
         arguments.system,
         recordings,

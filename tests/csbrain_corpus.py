@@ -5,7 +5,7 @@ from zlib import crc32
 import mne
 import numpy as np
 
-from neurodec.encoders.csbrain_regions import plain_name
+from neurodec.preprocessing.electrodes import plain_name
 
 FIRST = [
     "EEG Fp1-REF",

@@ -10,7 +10,7 @@ from parity_inputs import DEVICE, arrays_of, tensor_of
 from torch import Tensor, nn
 
 from neurodec.encoders.csbrain_backbone import CSBrainBackbone, load_backbone
-from neurodec.encoders.csbrain_heads import FlattenHead, SequenceHead, reconstruction_loss
+from neurodec.encoders.csbrain_heads import FlattenHead, SequenceHead, hidden_errors
 from neurodec.encoders.csbrain_regions import Montage
 from neurodec.encoders.published import take_exactly
 
@@ -67,8 +67,9 @@ def pretrain(case: dict, fill: ModuleType) -> Outputs:
     step = 8 if case["constructor"]["in_dim"] == 200 else 1
     outputs = {"unmasked": out(plain)[..., ::step], "masked": found[..., ::step]}
     users = found[:, model.layout.back]
-    outputs["loss_reordered"] = reconstruction_loss(users, x, mask).reshape(1)
-    outputs["loss_published"] = reconstruction_loss(users, x, mask, model.layout.order).reshape(1)
+    for name, order in (("loss_reordered", None), ("loss_published", model.layout.order)):
+        squared, n_samples = hidden_errors(users, x, mask, order)
+        outputs[name] = (squared.sum() / n_samples.sum()).reshape(1)
     outputs |= {f"trace_{name}": values for name, values in traces.items()}
     outputs["trace_masked_patch_embedding"] = masked_traces["patch_embedding"]
     return arrays_of({name: values for name, values in outputs.items() if name in case["outputs"]})

@@ -8,6 +8,7 @@ import h5py
 import nibabel
 import numpy as np
 import pandas as pd
+from command_line import refused
 from data.readers.test_nsd import write_nsd
 from PIL import Image
 
@@ -60,7 +61,7 @@ def write_bold5000(root, shape=(5, 4, 3)):
             nibabel.save(nibabel.Nifti1Image(mask, np.eye(4)), root / f"{subject}_mask-{region}.nii.gz")
 
 
-def test_bold5000_tables(tmp_path):
+def test_bold5000_tables(tmp_path, capsys):
     root = tmp_path / "data"
     write_bold5000(root)
     assert "48 voxels in 2 regions" in script("bold5000", "--data-root", root).stdout
@@ -73,5 +74,7 @@ def test_bold5000_tables(tmp_path):
     assert set(table.loc[table["split"] == "test", "stimulus"]) == {"scene00.png", "scene03.png"}
     assert {trials.responses.shape[1] for trials in study.spaces.values()} == {48}
     assert study.stimuli["image"].str.startswith("pictures/scenes/").all()
+    nibabel.save(nibabel.Nifti1Image(np.ones((5, 4, 2), np.uint8), np.eye(4)), root / "CSI1_visual.nii.gz")
+    assert "give one on their grid" in refused(capsys, [*command[:-1], str(tmp_path / "other")])
     pd.Series(["scene01.png"]).to_csv(root / "CSI2_imgnames.txt", index=False, header=False)
     assert "names 1 trials" in script("bold5000", "--data-root", root, code=2).stderr

@@ -22,12 +22,11 @@ from neurodec.encoders.csbrain_backbone import (
 from neurodec.encoders.csbrain_heads import AttentionHead, FlattenHead, PooledHead
 from neurodec.encoders.csbrain_regions import Montage
 from neurodec.encoders.published import read_checkpoint, take_exactly
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, read_json, write_json
 
 Head = Literal["pooled", "attention", "flatten"]
 Fill = Literal["stretch", "pad"]
-RATE = 200.0  # Hz; a patch of 200 samples is a second
 
 
 class CSBrain(nn.Module):
@@ -71,7 +70,7 @@ class CSBrain(nn.Module):
         n_chans: int,
         n_times: int,
         n_outputs: int,
-        sfreq: float = RATE,
+        sfreq: float = 200.0,
         ch_names: list[str] | None = None,
         chs_info: list[dict[str, Any]] | None = None,
         regions: dict[str, list[str]] | str | None = None,
@@ -159,7 +158,8 @@ class CSBrain(nn.Module):
             changes.setdefault("n_chans", len(names))
             changes.setdefault("regions", None)
         arguments = {**config, **changes}
-        model, state = cls(**arguments), read_checkpoint(Path(folder) / "model.safetensors")
+        with reading(folder, "CSBrain", "its config.json has other arguments, so save the model again"):
+            model, state = cls(**arguments), read_checkpoint(Path(folder) / "model.safetensors")
         keeps = all(
             arguments[name] == config[name]
             for name in (
@@ -170,12 +170,7 @@ class CSBrain(nn.Module):
         )
         if keeps:
             return take_exactly(model, state, str(folder)).eval()
-        own = {
-            name.removeprefix("backbone."): values
-            for name, values in state.items()
-            if name.startswith("backbone.")
-        }
-        take_exactly(model.backbone, own, str(folder))
+        take_exactly(model.backbone, _of_backbone(state), str(folder))
         return model.eval()
 
 
@@ -188,13 +183,12 @@ def resampling(n_times: int, sfreq: float, patch_size: int, fill: Fill) -> Tenso
     sfreq : float
         Hz.
     patch_size : int
-        Samples of a patch, which lasts a second (at 200 samples).
+        Samples of a patch, which lasts a second.
     fill : {"stretch", "pad"}
         With "stretch" `n` is a multiple of `patch_size`, and time runs a little faster or slower; with "pad" it is what
         the duration gives, and zeros follow later.
     """
-    rate = RATE * patch_size / 200
-    n_exact = max(1, round(n_times * rate / sfreq))
+    n_exact = max(1, round(n_times * patch_size / sfreq))
     n = max(1, round(n_exact / patch_size)) * patch_size if fill == "stretch" else n_exact
     return torch.from_numpy(resample(np.eye(n_times), n, axis=1)).float()
 
@@ -211,6 +205,11 @@ def _names(
     return names
 
 
+def _of_backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    prefix = "backbone."
+    return {name.removeprefix(prefix): own for name, own in state.items() if name.startswith(prefix)}
+
+
 def _take_backbone(model: CSBrainBackbone, start: str, layout: TemporalLayout) -> None:
     """Take a backbone's weights from a folder of ours or a published checkpoint; all of them, or none."""
     folder = Path(start)
@@ -223,11 +222,7 @@ def _take_backbone(model: CSBrainBackbone, start: str, layout: TemporalLayout) -
                 f"{start} was trained with temporal_layout: {told.get('temporal_layout')}, and {layout} is asked for; "
                 "its weights mean something else there, so take the same."
             )
-        state = read_checkpoint(folder / "model.safetensors")
-        own = {
-            name.removeprefix("backbone."): one for name, one in state.items() if name.startswith("backbone.")
-        }
-        take_exactly(model, own, start)
+        take_exactly(model, _of_backbone(read_checkpoint(folder / "model.safetensors")), start)
         return
     if layout != "published":
         raise NeurodecError(

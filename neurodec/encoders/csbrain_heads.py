@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"elu": nn.ELU, "gelu": nn.GELU}
 
 
 class FlattenHead(nn.Module):
@@ -19,9 +17,6 @@ class FlattenHead(nn.Module):
         Of the tokens.
     n_outputs : int
     dropout : float
-    hidden : tuple of int, optional
-        ``n_patches * 200`` and 200 as published (SEED-V: 800 and 200).
-    activation : {"elu", "gelu"}
 
     Notes
     -----
@@ -29,27 +24,16 @@ class FlattenHead(nn.Module):
     """
 
     def __init__(
-        self,
-        n_chans: int,
-        n_patches: int,
-        width: int,
-        n_outputs: int,
-        dropout: float = 0.1,
-        hidden: tuple[int, int] | None = None,
-        activation: str = "elu",
+        self, n_chans: int, n_patches: int, width: int, n_outputs: int, dropout: float = 0.1
     ) -> None:
         super().__init__()
-        first, second = hidden or (n_patches * 200, 200)
-        act = ACTIVATIONS[activation]
-        self.feed_forward = nn.Sequential(
-            nn.Linear(n_chans * n_patches * width, first),
-            act(),
-            nn.Dropout(dropout),
-            nn.Linear(first, second),
-            act(),
-            nn.Dropout(dropout),
-            nn.Linear(second, n_outputs),
-        )
+        sizes = (n_chans * n_patches * width, n_patches * 200, 200)
+        hidden = [
+            part
+            for n_in, n_out in pairwise(sizes)
+            for part in (nn.Linear(n_in, n_out), nn.ELU(), nn.Dropout(dropout))
+        ]
+        self.feed_forward = nn.Sequential(*hidden, nn.Linear(sizes[-1], n_outputs))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return (B, n_outputs) from tokens (B, C, P, D)."""
@@ -88,46 +72,39 @@ class SequenceHead(nn.Module):
     Parameters
     ----------
     n_chans, n_patches, width, n_outputs : int
-    hidden : int
     dropout : float
     """
 
     def __init__(
-        self,
-        n_chans: int,
-        n_patches: int,
-        width: int,
-        n_outputs: int,
-        hidden: int = 512,
-        dropout: float = 0.1,
+        self, n_chans: int, n_patches: int, width: int, n_outputs: int, dropout: float = 0.1
     ) -> None:
         super().__init__()
-        self.head = nn.Sequential(nn.Linear(n_chans * n_patches * width, hidden), nn.GELU())
-        layer = nn.TransformerEncoderLayer(
-            hidden, 4, 2048, dropout, "gelu", batch_first=True, norm_first=True
-        )
+        self.head = nn.Sequential(nn.Linear(n_chans * n_patches * width, 512), nn.GELU())
+        layer = nn.TransformerEncoderLayer(512, 4, 2048, dropout, "gelu", batch_first=True, norm_first=True)
         self.sequence_encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
-        self.classifier = nn.Linear(hidden, n_outputs)
+        self.classifier = nn.Linear(512, n_outputs)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return (B, L, n_outputs) from tokens (B, L, C, P, D)."""
         return self.classifier(self.sequence_encoder(self.head(tokens.flatten(2))))
 
 
-def reconstruction_loss(found: Tensor, x: Tensor, mask: Tensor, order: Tensor | None = None) -> Tensor:
-    """Return the mean squared error over hidden patches.
+def hidden_errors(
+    found: Tensor, x: Tensor, hidden: Tensor, order: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the squared error over the samples of hidden patches, and how many these are, both of shape (B,).
 
     Parameters
     ----------
     found : Tensor, shape (B, C, P, S)
         Reconstructed patches, channels in the order of `x`.
     x : Tensor, shape (B, C, P, S)
-    mask : Tensor of bool, shape (B, C, P)
-        True where a patch was hidden.
+    hidden : Tensor of bool, shape (B, C, P)
     order : Tensor of int, shape (C,), optional
         The release compares what it finds in order of regions with patches in the user's order, so that most
         channels are asked for another one's samples; with the order of regions that error is repeated.
     """
     if order is not None:
-        found, mask = found[:, order], mask[:, order]
-    return torch.square(found[mask].float() - x[mask].float()).mean()
+        found, hidden = found[:, order], hidden[:, order]
+    squared = torch.square(found.float() - x.float()).sum(dim=-1) * hidden
+    return squared.sum(dim=(1, 2)), hidden.sum(dim=(1, 2)).float() * x.shape[-1]

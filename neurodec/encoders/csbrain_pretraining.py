@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from neurodec.encoders.csbrain_backbone import CSBrainBackbone, Initialisation, Layout, TemporalLayout
+from neurodec.encoders.csbrain_heads import hidden_errors
 from neurodec.encoders.csbrain_regions import Montage
 from neurodec.errors import NeurodecError
 
@@ -30,7 +31,7 @@ class CSBrainPretraining(nn.Module):
     hidden_share : float
         Probability that a patch is hidden.
     target : {"corrected", "published"}
-        The release compares what it finds with other channels' samples; see `reconstruction_loss`.
+        The release compares what it finds with other channels' samples; see `hidden_errors`.
     patch_size, n_layers, n_heads, ffn_dim, dropout, temporal_layout, initialisation
         See `CSBrainBackbone`.
 
@@ -80,14 +81,9 @@ class CSBrainPretraining(nn.Module):
         x = response.unflatten(-1, (-1, self.patch_size))
         hidden = self._drawn(x)
         found = self.restore(response, hidden, space).unflatten(-1, (-1, self.patch_size))
-        if self.target == "published":
-            order = self._layout(space).order
-            found, hidden = found[:, order], hidden[:, order]
-        squared = torch.square(found.float() - x.float()).sum(dim=-1) * hidden
-        return {
-            "_squared": squared.sum(dim=(1, 2)),
-            "_hidden": hidden.sum(dim=(1, 2)).float() * self.patch_size,
-        }
+        order = self._layout(space).order if self.target == "published" else None
+        squared, n_samples = hidden_errors(found, x, hidden, order)
+        return {"_squared": squared, "_hidden": n_samples}
 
     def restore(self, response: Tensor, hidden: Tensor, space: str) -> Tensor:
         """Return all samples (B, C, T) as the model gives them; `hidden` (B, C, P) is True where it may not look."""

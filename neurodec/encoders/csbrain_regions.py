@@ -15,17 +15,7 @@ import torch
 from torch import Tensor
 
 from neurodec.errors import NeurodecError
-
-REGIONS = ("frontal", "parietal", "temporal", "occipital", "central")
-_RULE = {
-    "AFF": 0, "AFP": 0, "AF": 0, "FP": 0, "FC": 0, "FFC": 0, "F": 0, "N": 0,
-    "P": 1, "PPO": 1,
-    "FT": 2, "FFT": 2, "FTT": 2, "T": 2, "TTP": 2, "TP": 2, "TPP": 2,
-    "PO": 3, "POO": 3, "O": 3, "OI": 3, "I": 3, "CB": 3,
-    "FCC": 4, "C": 4, "CCP": 4, "CP": 4, "CPP": 4,
-}  # fmt: skip
-_NAME = re.compile(r"([A-Z]+?)(Z|\d{1,2}H?)")
-_SIDE = re.compile(r"^EEG\s+|[-_ ]?(REF|LE|AR|AVG)$", re.IGNORECASE)
+from neurodec.preprocessing.electrodes import ELECTRODE, REGIONS, modern_name, region_of
 
 
 @dataclass(frozen=True)
@@ -72,7 +62,7 @@ class Montage:
             its first electrode where no table says otherwise.
         tables : dict or str, optional
             Region to its channels in the order in which they are read, or the name of a published table
-            (`published_montages`). Without, the rule of names: Fp, AF, F and FC frontal, P parietal, FT, T and TP
+            (`published_tables`). Without, the rule of names: Fp, AF, F and FC frontal, P parietal, FT, T and TP
             temporal, PO, O and I occipital, C and CP central; from left to right.
 
         Raises
@@ -80,9 +70,9 @@ class Montage:
         NeurodecError
             If a name is unknown, or occurs twice.
         """
-        names = [plain_name(name) for name in ch_names]
+        names = [modern_name(name) for name in ch_names]
         if isinstance(tables, str):
-            return _published(tables, names)
+            return _published(tables, names, ch_names)
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise NeurodecError(f"Channel {repeated[0]} occurs twice in the montage; keep one.")
@@ -114,59 +104,34 @@ class Montage:
         return {"regions": list(self.regions), "order": list(self.order), "names": list(self.names)}
 
 
-def plain_name(name: str) -> str:
-    """Return a channel's name without what recorders add, in capitals (``EEG Fp1-REF`` is ``FP1``)."""
-    text = _SIDE.sub("", _SIDE.sub("", name.strip())).strip().upper()
-    return re.sub(r"\s+", "", text)
-
-
-def region_of(name: str) -> int:
-    """Return the region of an electrode, or of the first one of a pair, by its name.
-
-    Raises
-    ------
-    NeurodecError
-        If the name follows no scheme that is known here.
-    """
-    found = _NAME.fullmatch(plain_name(name).partition("-")[0])
-    if found is None or found[1] not in _RULE:
-        raise NeurodecError(
-            f"Channel {name} follows no naming of electrodes that is known (10-20, 10-10, 10-5), so its region is "
-            "unknown; leave the channel out, rename it, or give a table of regions."
-        )
-    return _RULE[found[1]]
-
-
-def published_montages() -> list[str]:
-    """Return the names of the published tables."""
-    return sorted(_tables())
-
-
 @cache
-def _tables() -> dict[str, Any]:
+def published_tables() -> dict[str, Any]:
+    """Return the published montages by name: `channels` as they are read, and `regions` in their order."""
     return json.loads((files("neurodec.encoders") / "csbrain_montages.json").read_text(encoding="utf-8"))
 
 
 def _from_left(name: str) -> tuple[int, str]:
     """Sort electrodes from left (odd, large numbers first) over the midline to the right, front rows first."""
-    found = _NAME.fullmatch(name.partition("-")[0])
+    found = ELECTRODE.fullmatch(name.partition("-")[0])
     number = 0 if found[2] == "Z" else int(re.sub(r"\D", "", found[2]))
     return (-number if number % 2 else number), name
 
 
-def _published(title: str, names: list[str]) -> Montage:
+def _published(title: str, names: list[str], shown: Sequence[str]) -> Montage:
     """Return a published montage for channels that are those of its table, in any order."""
-    if title not in _tables():
-        raise NeurodecError(f"There is no published montage {title}; choose among {', '.join(_tables())}.")
-    table = _tables()[title]
-    inputs = [plain_name(name) for name in table["channels"]]
+    if title not in published_tables():
+        raise NeurodecError(
+            f"There is no published montage {title}; choose among {', '.join(published_tables())}."
+        )
+    table = published_tables()[title]
+    inputs = [modern_name(name) for name in table["channels"]]
     if sorted(inputs) != sorted(names):
         missing, more = sorted(set(inputs) - set(names)), sorted(set(names) - set(inputs))
         raise NeurodecError(
             f"The channels are not those of the montage {title}: {', '.join(missing) or 'none'} are missing, "
             f"{', '.join(more) or 'none'} are not in it."
         )
-    return _by_table(names, table["regions"], table["channels"] if inputs == names else names)
+    return _by_table(names, table["regions"], shown)
 
 
 def _by_table(names: list[str], tables: dict[str, list[str]], shown: Sequence[str]) -> Montage:
@@ -183,7 +148,7 @@ def _by_table(names: list[str], tables: dict[str, list[str]], shown: Sequence[st
         if region not in known:
             raise NeurodecError(f"The table names the region {region}; choose among {', '.join(REGIONS)}.")
         for name in tables[region]:
-            places = left.get(plain_name(name), [])
+            places = left.get(modern_name(name), [])
             if places:
                 place = places.pop(0)
                 regions[place] = known[region]

@@ -12,7 +12,6 @@ import pandas as pd
 
 from neurodec.data import Study
 from neurodec.data.predictions import Predictions
-from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.retrieval import Retrieval
 from neurodec.evaluation.scored import Scored
@@ -51,11 +50,6 @@ class Adaptation(Evaluation):
     seed: int = 0
 
     needs_system: ClassVar[bool] = True
-
-    @property
-    def level(self) -> Level:
-        """What training and test trials must not share."""
-        return "concept"
 
     def run(self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None) -> pd.DataFrame:
         """Adapt and score; see `Evaluation.run`.

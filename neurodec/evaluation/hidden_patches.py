@@ -12,7 +12,6 @@ import pandas as pd
 
 from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
-from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.section import Evaluation, Fitted
 from neurodec.evaluation.statistics import interval
@@ -58,11 +57,6 @@ class HiddenPatches(Evaluation):
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise NeurodecError(f"`share` is {self.share:g}; give a share between 0 and 1.")
-
-    @property
-    def level(self) -> Level:
-        """What training and test trials must not share."""
-        return "concept"
 
     def run(self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None) -> pd.DataFrame:
         """Hide and fill in; see `Evaluation.run`.

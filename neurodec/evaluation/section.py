@@ -93,9 +93,9 @@ class Evaluation(ABC):
     needs_system: bool
 
     @property
-    @abstractmethod
     def level(self) -> Level:
         """What training and test trials must not share."""
+        return "concept"
 
     def inputs(self, test: Study) -> dict[str, Study]:
         """Return the trials to predict beforehand, single or averaged, by a name that tells which."""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from neurodec.data import Study, prepare, summary
 from neurodec.data.predictions import Predictions
@@ -19,14 +18,15 @@ from neurodec.features import Extractor, Features, embed_pictures
 from neurodec.files import atomic_path, key_of, track, write_table
 from neurodec.run.recipe_file import load_recipe
 from neurodec.run.recipe_objects import built_objects
-from neurodec.training import System, load_system
+from neurodec.training import InContextSystem, System, load_system
 from neurodec.training.in_context_folder import SHIPPED
 
+_AT_ONCE = 8  # pictures
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 @dataclass(frozen=True)
-class Recordings:
+class RecordingsFolder:
     """A folder of recordings, read as a recipe says.
 
     Parameters
@@ -55,14 +55,14 @@ class Recordings:
         return study, objects.targets
 
 
-def adapt(source: str | Path, recordings: Recordings, out: Path) -> Path:
+def adapt(source: str | Path, recordings: RecordingsFolder, out: Path) -> Path:
     """Adapt a system to everybody in a folder of recordings, by their training trials.
 
     Parameters
     ----------
     source : str or Path
         A saved system, a saved `NeuralDecoder`, or ``neurodec/in-context``.
-    recordings : Recordings
+    recordings : RecordingsFolder
     out : Path
         Gets ``prepared/`` and ``decoder/``.
 
@@ -97,7 +97,7 @@ def adapt(source: str | Path, recordings: Recordings, out: Path) -> Path:
 
 def decode(
     source: str | Path,
-    recordings: Recordings,
+    recordings: RecordingsFolder,
     out: Path,
     *,
     split: str | None = None,
@@ -111,7 +111,7 @@ def decode(
     ----------
     source : str or Path
         What `adapt` or a run made: a saved system, or a saved `NeuralDecoder`.
-    recordings : Recordings
+    recordings : RecordingsFolder
     out : Path
         Gets ``prepared/``, ``embeddings/``, ``retrieved.csv`` and ``pictures/``.
     split : str, optional
@@ -156,8 +156,6 @@ def _load(source: str | Path, allow: Sequence[str]) -> tuple[NeuralDecoder | Non
     """Return the decoder that a folder holds, or the system alone."""
     allowed = frozenset(allow)
     if str(source) == SHIPPED:
-        from neurodec.training import InContextSystem
-
         return None, InContextSystem.from_pretrained(SHIPPED)
     if (Path(source) / "pipeline.json").exists():
         decoder = NeuralDecoder.from_pretrained(source, allowed)
@@ -245,13 +243,14 @@ def _draw(decoder: NeuralDecoder, found: Predictions, n_pictures: int, folder: P
         found.table.iloc[:n_pictures],
     )
     z, others = kept.of(decoder.system.head), decoder.others(kept)
-    for row in track(range(n_pictures), "drawing", total=n_pictures):
-        own = {name: values[row : row + 1] for name, values in others.items()}
-        (picture,) = decoder.pictures(decoder.image_embeddings(z[row : row + 1], [row]), [row], own)
-        _save(picture, folder / f"{row:04d}_{Path(kept.table['stimulus'].iloc[row]).stem}.png")
+    starts = range(0, n_pictures, _AT_ONCE)
+    for start in track(starts, "drawing", total=len(starts)):
+        rows = range(start, min(start + _AT_ONCE, n_pictures))  # every picture has the seed of its row
+        own = {name: values[rows.start : rows.stop] for name, values in others.items()}
+        embeds = decoder.image_embeddings(z[rows.start : rows.stop], rows)
+        for row, picture in zip(rows, decoder.pictures(embeds, rows, own), strict=True):
+            with atomic_path(
+                folder / f"{row:04d}_{Path(kept.table['stimulus'].iloc[row]).stem}.png"
+            ) as partial:
+                picture.save(partial, format="PNG")
     print(f"  {n_pictures} of {len(found)} drawn: {folder}", flush=True)
-
-
-def _save(picture: Image.Image, file: Path) -> None:
-    with atomic_path(file) as partial:
-        picture.save(partial, format="PNG")

@@ -29,7 +29,7 @@ from neurodec.training.in_context_curriculum import encode_subjects, train_encod
 from neurodec.training.in_context_folder import SHIPPED, Learnt, start_folder
 from neurodec.training.in_context_people import Choice, Person, Scale, chosen_voxels, context_of, person_of
 from neurodec.training.in_context_tasks import MetaStage, SubjectVoxels
-from neurodec.training.system import System, as_trained, drawn_apart, facts_of
+from neurodec.training.system import System, as_trained, drawn_apart, facts_joined, facts_of
 
 Way = Literal["network", "ridge", "prior", "direct"]
 Inverse = Literal["network", "bayes", "direct"]
@@ -256,19 +256,7 @@ class InContextSystem(System):
             for subject in dict.fromkeys(trials.table["subject"]):
                 own = trials.select(np.flatnonzero(trials.table["subject"] == subject))
                 adapted.people[subject] = self._person(_first(own, self.n_support), features, encodings)
-        facts = facts_of(support)
-        known = self.config.get("spaces") or (
-            {self.config["space"]: self.config} if "space" in self.config else {}
-        )
-        spaces = {**known, **(facts.get("spaces") or {facts["space"]: facts})}
-        spaces = {
-            name: {key: one[key] for key in one if key not in ("noise", "space")}
-            for name, one in spaces.items()
-        }
-        first = next(iter(spaces.values()))
-        named = {"spaces": spaces} if len(spaces) > 1 else {"space": next(iter(spaces))}
-        noise = {**self.config.get("noise", {}), **facts.get("noise", {})}
-        adapted.config = {**first, **named, **({"noise": noise} if noise else {})}
+        adapted.config = facts_joined(self.config, facts_of(support))
         adapted.config = adapted._described()
         return adapted
 
@@ -333,11 +321,7 @@ class InContextSystem(System):
             for subject, rows in trials.table.groupby("subject", sort=False).indices.items():
                 person, own = self._known(subject), trials.select(rows)
                 responses, _ = person.responses(own)
-                places = {int(column): place for place, column in enumerate(person.columns)}
-                regions = {
-                    name: np.array([places[column] for column in columns if column in places], dtype=int)
-                    for name, columns in (trials.info.get("roi") or {}).items()
-                }
+                regions = person.regions(trials.info.get("roi") or {})
                 attention = None
                 if regions and self.learnt.inverter is not None and "network" in person.encoders:
                     inversion = NetworkInversion(self.learnt.inverter, self.tokens_at_once)

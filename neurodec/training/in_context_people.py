@@ -144,6 +144,14 @@ class Person:
             raise NeurodecError("None of the voxels that the person was adapted with is left to decode from.")
         return self.scale.applied(values)[:, self.columns], shown
 
+    def regions(self, roi: dict[str, list[int]]) -> dict[str, np.ndarray]:
+        """Return, of columns of all voxels by region, the positions among those that are used."""
+        places = {int(column): place for place, column in enumerate(self.columns)}
+        return {
+            name: np.array([places[column] for column in own if column in places], dtype=int)
+            for name, own in roi.items()
+        }
+
     def save(self, folder: Path) -> None:
         """Write the folder."""
         arrays = {**vars(self.scale), "columns": self.columns, "direct": self.direct}

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor, nn
+from torch import nn
 
 from neurodec.class_paths import build, resolve_class, takes_argument
 from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
-from neurodec.encoders.published import read_checkpoint
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
 from neurodec.files import key_of, read_json
@@ -33,42 +30,11 @@ from neurodec.training.pretrained import (
     load_pretrained,
     save_pretrained,
 )
+from neurodec.training.staging import Stage, filled_in, freeze, start_from, subjects_of
 from neurodec.training.system import System, as_trained, facts_of, parted, scales_of
 from neurodec.training.trainer import telling
 
 _EPOCHS = 1000  # Lightning's own number, where none is given
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One of several trainings that follow each other: on whom, from where, and what is trained.
-
-    Parameters
-    ----------
-    name : str
-        Later stages start from it by this name.
-    subjects : {"all", "others", "new"}
-        Whose trials: of every subject, of those that the system is first trained on, or of the new ones.
-    start : str, optional
-        Name of an earlier stage, or a folder that a fit wrote.
-    fresh : list of str
-        Patterns (``encoder.embedder.*``) of parameters that `start` need not have, or that begin anew. ``{new}`` stands
-        for every new subject's space.
-    trained : list of str
-        Patterns of parameters that are trained; all others are frozen. All are trained by default.
-    max_epochs : int, optional
-        In place of the trainer's.
-    n_trials : int, optional
-        The first so many training trials of every new subject, as if there were no more.
-    """
-
-    name: str
-    subjects: Literal["all", "others", "new"] = "all"
-    start: str | None = None
-    fresh: list[str] = field(default_factory=list)
-    trained: list[str] = field(default_factory=lambda: ["*"])
-    max_epochs: int | None = None
-    n_trials: int | None = None
 
 
 class LightningSystem(System):
@@ -162,7 +128,7 @@ class LightningSystem(System):
         judged: Study | None,
         key: str,
     ) -> None:
-        study_of_stage = _subjects_of(stage, study, new)
+        study_of_stage = subjects_of(stage, study, new)
         subjects = study.subjects
         L.seed_everything(self._seed, workers=True, verbose=False)
         needed = _needed(
@@ -193,8 +159,8 @@ class LightningSystem(System):
             before = read_json(start / "config.json") if (start / "config.json").exists() else {}
             if set(before.get("subjects", [])) & set(subjects):
                 known_before = set(study_of_stage.table["concept"]) - set(before.get("held_out", []))
-            _start_from(module, start, _filled(stage.fresh, spaces_of_new), stage.name)
-        _freeze(module, _filled(stage.trained, spaces_of_new), stage.name)
+            start_from(module, start, filled_in(stage.fresh, spaces_of_new), stage.name)
+        freeze(module, filled_in(stage.trained, spaces_of_new), stage.name)
         facts = facts_of(study_of_stage)
         facts["own_scale"] = getattr(encoder, "own_scale", False)
         scales, told = scales_of(facts), rank_zero_only(print)
@@ -314,9 +280,12 @@ class LightningSystem(System):
         if not hasattr(self.encoder, "restore"):
             return super().restored(trials, hidden, space)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        responses = torch.from_numpy(np.array(trials.responses, dtype=np.float32)).to(device)
+        scale = scales_of(self.config).get(space, 1.0)
+        responses = torch.from_numpy(np.asarray(trials.responses, dtype=np.float32) / np.float32(scale)).to(
+            device
+        )
         found = self.encoder.to(device).eval().restore(responses, torch.from_numpy(hidden).to(device), space)
-        return found.float().cpu().numpy()
+        return found.float().cpu().numpy() * scale
 
     @torch.no_grad()
     def project(self, name: str, values: np.ndarray) -> np.ndarray:
@@ -393,63 +362,3 @@ def _sized(
         return config
     shapes = {name: list(own.values.shape[1:]) for name, own in targets.items()}
     return {**config, "init_args": {**(config.get("init_args") or {}), "heads": shapes}}
-
-
-def _subjects_of(stage: Stage, study: Study, new: list[str]) -> Study:
-    """Return the trials that a stage is trained on."""
-    others = [subject for subject in study.subjects if subject not in new]
-    if not new and stage.subjects == "new":
-        raise NeurodecError(
-            f"Stage {stage.name} is for new subjects, and there are none; take protocol: new_subject."
-        )
-    if stage.n_trials is not None:
-        rows = {}
-        for space, trials in study.spaces.items():
-            order = trials.table.groupby("subject").cumcount()
-            keep = ~trials.table["subject"].isin(new) | (order < stage.n_trials)
-            rows[space] = np.flatnonzero(keep)
-        study = study.select(rows)
-    return study.part(subjects={"all": None, "others": others, "new": new}[stage.subjects])
-
-
-def _filled(patterns: list[str], spaces: list[str]) -> list[str]:
-    return [
-        pattern.replace("{new}", space)
-        for pattern in patterns
-        for space in (spaces if "{new}" in pattern else [""])
-    ]
-
-
-def _start_from(module: EncoderModule, folder: Path, fresh: list[str], stage: str) -> None:
-    """Take the weights of an earlier training; every one must fit, but for those that begin anew."""
-    found: dict[str, Tensor] = {}
-    for part, file in (("encoder", "model.safetensors"), ("objective", "objective.safetensors")):
-        found |= {f"{part}.{name}": value for name, value in read_checkpoint(folder / file).items()}
-    own = module.state_dict()
-    anew = {name for name in own if any(fnmatch(name, pattern) for pattern in fresh)}
-    unfit = [
-        name
-        for name in own
-        if name not in anew and (name not in found or found[name].shape != own[name].shape)
-    ]
-    if unfit:
-        raise NeurodecError(
-            f"Stage {stage} starts from {folder}, which lacks {unfit[0]} or has it in another size ({len(unfit)} "
-            "tensors in all); name what begins anew in `fresh`."
-        )
-    module.load_state_dict({name: found[name] for name in own if name not in anew}, strict=False)
-
-
-def _freeze(module: nn.Module, trained: list[str], stage: str) -> None:
-    """Freeze all parameters that no pattern names; those that never train stay so."""
-    n_trained = 0
-    for name, parameter in module.named_parameters():
-        if not any(fnmatch(name, pattern) for pattern in trained):
-            parameter.requires_grad_(False)
-        n_trained += parameter.requires_grad
-    if not n_trained:
-        names = [name for name, _ in module.named_parameters()][:3]
-        raise NeurodecError(
-            f"Stage {stage or 'one'} trains no parameter, since `trained` names none of {', '.join(names)}, ...; "
-            "correct its patterns."
-        )

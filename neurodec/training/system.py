@@ -212,6 +212,25 @@ def facts_of(study: Study) -> dict[str, Any]:
     return {**first, **named, **({"noise": noise} if noise else {})}
 
 
+def facts_joined(known: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what a user must know of the spaces of two configurations; the second has the last word.
+
+    Parameters
+    ----------
+    known, facts : dict
+        As `facts_of` makes them; the first may know of no space yet.
+    """
+    before = known.get("spaces") or ({known["space"]: known} if "space" in known else {})
+    spaces = {**before, **(facts.get("spaces") or {facts["space"]: facts})}
+    spaces = {
+        name: {key: one[key] for key in one if key not in ("noise", "space")} for name, one in spaces.items()
+    }
+    first = next(iter(spaces.values()))
+    named = {"spaces": spaces} if len(spaces) > 1 else {"space": next(iter(spaces))}
+    noise = {**known.get("noise", {}), **facts.get("noise", {})}
+    return {**first, **named, **({"noise": noise} if noise else {})}
+
+
 def _facts(study: Study, space: str) -> dict[str, Any]:
     trials = study.spaces[space]
     found = {name: trials.info.get(name) for name in FACTS}

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neurodec.encoders.csbrain_backbone import CSBrainBackbone, Layer, RegionalTokenizer
-from neurodec.encoders.csbrain_regions import Montage, _tables
+from neurodec.encoders.csbrain_regions import Montage, published_tables
 
 SIZES = (("pretraining", 19, 30), ("physionet-mi", 64, 10))
 N_LAYERS, N_BATCH, N_STEPS = 4, 4, 3
@@ -85,7 +85,7 @@ def model_of(kind: str, montage: str, dropout: float) -> CSBrainBackbone:
     """Build one of the models, from the same seed."""
     torch.manual_seed(0)
     model = CSBrainBackbone(
-        Montage.of(_tables()[montage]["channels"], montage), n_layers=N_LAYERS, dropout=dropout
+        Montage.of(published_tables()[montage]["channels"], montage), n_layers=N_LAYERS, dropout=dropout
     )
     if kind != "ours":
         layers = {"plain": PlainLayer, "dense": DenseLayer}[kind]

@@ -19,10 +19,11 @@ from neurodec.encoders.csbrain_backbone import (
     TemporalTokenizer,
     load_backbone,
 )
-from neurodec.encoders.csbrain_heads import reconstruction_loss
-from neurodec.encoders.csbrain_regions import Montage, plain_name, published_montages, region_of
+from neurodec.encoders.csbrain_heads import hidden_errors
+from neurodec.encoders.csbrain_regions import Montage, published_tables
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
+from neurodec.preprocessing.electrodes import modern_name, plain_name, region_of
 from neurodec.training import ContrastiveClassifier, LightningSystem, TrainingData
 
 SMALL = {"patch_size": 50, "n_layers": 2, "n_heads": 2, "ffn_dim": 60}
@@ -60,9 +61,7 @@ def patches(n_chans=8, n_patches=7, n_batch=2, seed=1):
     ],
 )
 def test_published_montages_attend_as_counted(name, counts, share, keys):
-    from neurodec.encoders.csbrain_regions import _tables
-
-    channels = _tables()[name]["channels"]
+    channels = published_tables()[name]["channels"]
     found = Montage.of(channels, name)
     assert found.counts == counts
     mask = found.mask()
@@ -79,15 +78,20 @@ def test_published_montages_attend_as_counted(name, counts, share, keys):
 
 
 def test_the_pretraining_order_is_the_published_one():
-    from neurodec.encoders.csbrain_regions import _tables
-
-    found = Montage.of(_tables()["pretraining"]["channels"], "pretraining")
+    found = Montage.of(published_tables()["pretraining"]["channels"], "pretraining")
     assert found.order == (0, 10, 2, 16, 3, 11, 1, 6, 18, 7, 12, 14, 15, 13, 8, 9, 4, 17, 5)
-    pairs = Montage.of(_tables()["tuev"]["channels"], "tuev")
+    pairs = Montage.of(published_tables()["tuev"]["channels"], "tuev")
     assert pairs.order == (0, 8, 9, 1, 13, 5, 4, 12, 11, 15, 2, 3, 7, 6, 10, 14)
-    assert len(published_montages()) == 17
+    assert len(published_tables()) == 17
+    new = [
+        {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}.get(name, name)
+        for name in published_tables()["pretraining"]["channels"]
+    ]
+    assert (
+        Montage.of(new, "pretraining").order == found.order
+    )  # old names and new ones are the same electrodes
     # the release lists FT7 and FT8 in two regions, and cannot be built; here they are temporal
-    both = Montage.of(_tables()["physionet-mi"]["channels"], "physionet-mi")
+    both = Montage.of(published_tables()["physionet-mi"]["channels"], "physionet-mi")
     assert both.counts == [24, 9, 8, 9, 14]
 
 
@@ -96,6 +100,8 @@ def test_names_tell_regions_and_unknown_ones_are_refused():
     wanted |= {"Oz": 3, "Iz": 3, "C3": 4, "CP5": 4, "EEG FP1-REF": 0, "EEG T3-LE": 2, "F7-T7": 0}
     assert {name: region_of(name) for name in wanted} == wanted
     assert plain_name("EEG Fp1-REF") == "FP1"
+    assert modern_name("EEG T3-LE") == "T7"
+    assert modern_name("T5-O1") == "P7-O1"
     found = Montage.of(["O2", "F4", "Fz", "O1", "F3"])
     assert [found.names[place] for place in found.order] == ["F3", "Fz", "F4", "O1", "O2"]
     for names, sentence in (
@@ -171,9 +177,11 @@ def test_up_to_five_patches_are_one_window_whose_attention_is_the_values():
 def test_the_corrected_loss_is_zero_for_what_copies_its_input():
     x = patches()
     mask = torch.rand(2, 8, 7) < 0.5
-    assert reconstruction_loss(x, x, mask) == 0
+    squared, n_samples = hidden_errors(x, x, mask)
+    assert (squared == 0).all()
+    assert n_samples.tolist() == (50 * mask.sum(dim=(1, 2))).tolist()
     order = torch.tensor(montage().order)
-    assert reconstruction_loss(x, x, mask, order) > 0.01  # the release asks for other channels' samples
+    assert hidden_errors(x, x, mask, order)[0].min() > 1  # the release asks for other channels' samples
 
 
 def test_scaled_tokens_keep_their_size_through_twelve_layers():

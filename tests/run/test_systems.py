@@ -457,6 +457,8 @@ def test_candidate_sets_beside_any_retrieval(home, capsys, kind):
     if kind == "ridge":
         assert found["sets"][0]["mean_size"] < 15
         assert np.mean([line["found"] for line in found["sets"]]) > 0.6  # 0.9 and 0.5 are promised
+        three = run(home, "out", "--evaluation.sets.init_args.n_repetitions", "3")
+        assert three["further"]["sets"]["candidate_sets"][name]["n_repetitions"] == 3
     page = (home.parent / "out/report.html").read_text(encoding="utf-8")
     assert "How sure it is" in page
     assert "Promised 90 %" in page

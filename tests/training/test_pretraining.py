@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from neurodec.cli import main
 from neurodec.encoders import CSBrain, CSBrainPretraining
+from neurodec.encoders.csbrain_regions import published_tables
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.hidden_patches import filled
 
@@ -30,7 +31,10 @@ def recipe(path, epochs=2, **encoder):
         "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 2e-3}},
         "data": {"batch_size": 16, "validation_fraction": 0.2},
         "trainer": {"max_epochs": epochs, "accelerator": "cpu", "gradient_clip_val": 1.0},
-        "evaluation": {"class_path": "neurodec.evaluation.HiddenPatches", "init_args": {"n_bootstrap": 200}},
+        "evaluation": {
+            "class_path": "neurodec.evaluation.HiddenPatches",
+            "init_args": {"n_bootstrap": 200, "n_windows": 6},
+        },
     }
     path.write_text(yaml.safe_dump(content))
 
@@ -49,6 +53,7 @@ def test_new_people_are_filled_in_better_than_without_a_model(home):
     found = json.loads((home / "out/results.json").read_text())["hidden_patches"]
     errors = found["errors"]
     assert found["n_recordings"] == 1
+    assert found["n_windows"] == 6  # of twelve
     assert errors["system"]["mse"] < 0.9 * min(errors[name]["mse"] for name in errors if name != "system"), (
         errors
     )
@@ -106,6 +111,15 @@ def test_hidden_patches_are_not_looked_at():
     torch.testing.assert_close(found, again)  # validation hides the same patches every time
     model.train()
     assert not torch.equal(model(x, space="all")["_hidden"], model(x, space="all")["_hidden"])
+    names = published_tables()["pretraining"]["channels"]
+    pair = [
+        CSBrainPretraining({"all": names}, 1000, regions="pretraining", target=target, **SMALL)
+        for target in ("corrected", "published")
+    ]
+    pair[1].load_state_dict(pair[0].state_dict())
+    window = torch.randn(2, 19, 1000)
+    errors = [own.eval()(window, space="all")["_squared"] for own in pair]
+    assert (errors[0] - errors[1]).abs().min() > 1  # the release asks for other channels' samples
     with pytest.raises(NeurodecError, match="not on other"):
         model(x, space="other")
     with pytest.raises(NeurodecError, match="whole seconds"):

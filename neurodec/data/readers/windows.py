@@ -15,10 +15,10 @@ from neurodec.data.dataset import Dataset, Part
 from neurodec.data.patterns import all_fields, find_files
 from neurodec.data.readers.opening import load_samples, open_raw, source_files
 from neurodec.data.trials import Trials, with_defaults
-from neurodec.encoders.csbrain_regions import plain_name, region_of
 from neurodec.errors import NeurodecError
 from neurodec.files import key_of
 from neurodec.preprocessing.channels import standard_positions
+from neurodec.preprocessing.electrodes import modern_name, plain_name, region_of
 
 _SCALE = 1e4  # volts to 100 microvolts
 _MOST_PLAIN = 200.0  # microvolts; a typical size beyond, or below, is no EEG in volts
@@ -113,7 +113,7 @@ class EEGWindows(Dataset):
         values = raw.get_data()
         _require_volts(values, path)
         windows = self._windows(values, path, account)
-        names = [plain_name(name) for name in raw.ch_names]
+        names = [plain_name(name) for name in self.ch_names or raw.ch_names]  # a montage keeps its names
         table = with_defaults(
             pd.DataFrame({"stimulus": [part.name] * len(windows), "concept": part.subject}),
             subject=part.subject,
@@ -180,7 +180,7 @@ class EEGWindows(Dataset):
         by_name: dict[str, str] = {}
         unknown = []
         for name in raw.ch_names:
-            plain = plain_name(name)
+            plain = modern_name(name)
             try:
                 region_of(plain)
             except NeurodecError:
@@ -194,11 +194,10 @@ class EEGWindows(Dataset):
             chosen = list(by_name.values())
             account.leave_out_channels("no electrode by its name", unknown)
         else:
-            known = {_new_name(plain): name for plain, name in by_name.items()}
-            missing = [name for name in self.ch_names if _new_name(plain_name(name)) not in known]
+            missing = [name for name in self.ch_names if modern_name(name) not in by_name]
             if missing:
                 raise NeurodecError(f"{path} lacks the channel(s) {', '.join(missing)} of `ch_names`.")
-            chosen = [known[_new_name(plain_name(name))] for name in self.ch_names]
+            chosen = [by_name[modern_name(name)] for name in self.ch_names]
             account.leave_out_channels(
                 "not in `ch_names`", [one for one in raw.ch_names if one not in chosen]
             )
@@ -241,11 +240,6 @@ def _subject_of(path: Path, root: Path) -> str:
             "edf/*/{subject}/*/*.edf."
         )
     return named[1]
-
-
-def _new_name(name: str) -> str:
-    """Return the modern name of an electrode that has an old one."""
-    return {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}.get(name, name)
 
 
 def _require_volts(values: np.ndarray, path: Path) -> None:

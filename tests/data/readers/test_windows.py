@@ -86,7 +86,7 @@ def test_loud_flat_and_damaged_recordings_are_counted_and_listed(tmp_path):
 def test_a_montage_that_all_must_have(tmp_path):
     root = write_corpus(tmp_path / "data", 3, 2)
     study = prepared(tmp_path, root, ch_names=["O1", "T7", "C3"], held_out=["02"])
-    assert study.trials.ch_names == ["O1", "T3", "C3"]
+    assert study.trials.ch_names == ["O1", "T7", "C3"]
     assert set(study.subjects) == {"00", "01", "02"}  # the others lack O1 and T7
 
 

@@ -1,0 +1,47 @@
+"""Names of electrodes: what they are without a recorder's additions, and which region of the head they tell."""
+
+from __future__ import annotations
+
+import re
+
+from neurodec.errors import NeurodecError
+
+REGIONS = ("frontal", "parietal", "temporal", "occipital", "central")
+_RULE = {
+    "AFF": 0, "AFP": 0, "AF": 0, "FP": 0, "FC": 0, "FFC": 0, "F": 0, "N": 0,
+    "P": 1, "PPO": 1,
+    "FT": 2, "FFT": 2, "FTT": 2, "T": 2, "TTP": 2, "TP": 2, "TPP": 2,
+    "PO": 3, "POO": 3, "O": 3, "OI": 3, "I": 3, "CB": 3,
+    "FCC": 4, "C": 4, "CCP": 4, "CP": 4, "CPP": 4,
+}  # fmt: skip
+ELECTRODE = re.compile(r"([A-Z]+?)(Z|\d{1,2}H?)")
+_SIDE = re.compile(r"^EEG\s+|[-_ ]?(REF|LE|AR|AVG)$", re.IGNORECASE)
+_MODERN = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
+
+
+def plain_name(name: str) -> str:
+    """Return a channel's name without what recorders add, in capitals (``EEG Fp1-REF`` is ``FP1``)."""
+    text = _SIDE.sub("", _SIDE.sub("", name.strip())).strip().upper()
+    return re.sub(r"\s+", "", text)
+
+
+def region_of(name: str) -> int:
+    """Return the region of an electrode, or of the first one of a pair, by its name.
+
+    Raises
+    ------
+    NeurodecError
+        If the name follows no scheme that is known here.
+    """
+    found = ELECTRODE.fullmatch(plain_name(name).partition("-")[0])
+    if found is None or found[1] not in _RULE:
+        raise NeurodecError(
+            f"Channel {name} follows no naming of electrodes that is known (10-20, 10-10, 10-5), so its region is "
+            "unknown; leave the channel out, rename it, or give a table of regions."
+        )
+    return _RULE[found[1]]
+
+
+def modern_name(name: str) -> str:
+    """Return the plain name of an electrode, of those that have an old and a new one (T3, T7) the new one."""
+    return "-".join(_MODERN.get(part, part) for part in plain_name(name).split("-"))
