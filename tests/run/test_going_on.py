@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -102,14 +103,17 @@ def test_a_schedule_that_follows_from_the_end_is_not_extended(home, capsys):
 def test_control_c_says_how_to_go_on(home):
     write_recipe(home.parent / "recipe.yaml", **LEARNT | {"trainer": {"max_epochs": 5000}})
     command = [sys.executable, "-m", "neurodec", *arguments("run", home)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A shell's background job ignores Ctrl-C, and what it starts inherits that: not so here.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, preexec_fn=heard, **pipes)
     last = home.parent / "out/checkpoints/sub-anna/last.ckpt"
     for _ in range(600):
         if last.exists() or process.poll() is not None:
             break
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=300)
+    _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
     assert told == "interrupted; what is done is kept, and the same command goes on from here\n"
     assert last.exists()
