@@ -6,6 +6,26 @@ from neurodec.data.readers.arrays import ArrayFile
 from neurodec.data.readers.bids_fmri import BidsFMRI
 from neurodec.data.readers.bids_meeg import BidsEEG
 from neurodec.data.readers.epochs_files import EpochsFiles
+from neurodec.data.readers.labelled import (
+    BCIC2020,
+    CHBMIT,
+    FACED,
+    HMC,
+    ISRUC,
+    SEEDV,
+    SEEDVIG,
+    SHUMI,
+    TUAB,
+    TUEV,
+    TUSL,
+    AnnotatedWindows,
+    BCICIV2a,
+    LabelledEEG,
+    MentalArithmetic,
+    Mumtaz2016,
+    PhysioNetMI,
+    Siena,
+)
 from neurodec.data.readers.muse import MuseCSV
 from neurodec.data.readers.nsd import NSD
 from neurodec.data.readers.recordings import Recording, Recordings
@@ -18,18 +38,36 @@ from neurodec.data.study import Study, load_stimuli
 from neurodec.data.trials import Trials, with_defaults
 
 __all__ = [
+    "BCIC2020",
+    "CHBMIT",
+    "FACED",
+    "HMC",
+    "ISRUC",
     "NSD",
+    "SEEDV",
+    "SEEDVIG",
+    "SHUMI",
+    "TUAB",
+    "TUEV",
+    "TUSL",
     "Account",
+    "AnnotatedWindows",
     "ArrayFile",
+    "BCICIV2a",
     "BidsEEG",
     "BidsFMRI",
     "Dataset",
     "EEGWindows",
     "EpochsFiles",
+    "LabelledEEG",
+    "MentalArithmetic",
+    "Mumtaz2016",
     "MuseCSV",
     "Part",
+    "PhysioNetMI",
     "Recording",
     "Recordings",
+    "Siena",
     "Study",
     "ThingsEEG2",
     "ThingsMEG",

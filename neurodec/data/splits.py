@@ -9,6 +9,8 @@ import pandas as pd
 
 from neurodec.errors import NeurodecError
 
+TRAINING = ("train", "validation")
+"""Splits that a training may see: trials to learn from, and those that an epoch is chosen by."""
 Level = Literal["concept", "stimulus", "recording", "none"]
 _SHARED = {"concept": ("stimulus", "concept"), "stimulus": ("stimulus",), "recording": (), "none": ()}
 
@@ -29,7 +31,7 @@ def check_leakage(table: pd.DataFrame, level: Level = "concept") -> None:
     NeurodecError
         Naming what is shared and the first rows of it.
     """
-    train, test = (table[table["split"] == name] for name in ("train", "test"))
+    train, test = (table[table["split"].isin(names)] for names in (TRAINING, ("test",)))
     if level == "recording":
         runs = table[["subject", "session", "run"]].astype(str).agg("/".join, axis=1)
         both = sorted(set(runs[train.index]) & set(runs[test.index]))
@@ -54,7 +56,7 @@ def check_leakage(table: pd.DataFrame, level: Level = "concept") -> None:
 
 
 def validation_concepts(concepts: pd.Series | np.ndarray, fraction: float, seed: int) -> set[str]:
-    """Draw the concepts that are held out of training for model selection.
+    """Draw the concepts (or people) that are held out of training for model selection.
 
     Parameters
     ----------

@@ -78,14 +78,15 @@ class Study:
         """What was found and left out, of every part of every space."""
         return [entry for trials in self.spaces.values() for entry in trials.info.get("account", [])]
 
-    def part(self, split: str | None = None, subjects: Iterable[str] | None = None) -> Study:
-        """Return a view of the trials of a split and of some subjects; spaces without any are left out."""
+    def part(self, split: str | Sequence[str] | None = None, subjects: Iterable[str] | None = None) -> Study:
+        """Return a view of the trials of some splits and subjects; spaces without any are left out."""
+        splits = (split,) if isinstance(split, str) else split
         wanted = None if subjects is None else set(subjects)
         rows = {}
         for name, trials in self.spaces.items():
             keep = np.ones(len(trials), dtype=bool)
-            if split is not None:
-                keep &= (trials.table["split"] == split).to_numpy()
+            if splits is not None:
+                keep &= trials.table["split"].isin(splits).to_numpy()
             if wanted is not None:
                 keep &= trials.table["subject"].isin(wanted).to_numpy()
             rows[name] = np.flatnonzero(keep)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import mne
     import nibabel
 
-SPLITS = ("train", "test", "cv")
+SPLITS = ("train", "validation", "test", "cv")
 _GALLERY = "gallery"  # pictures that nobody was shown
 _SLOWEST = 10.0  # Hz; no EEG or MEG is sampled more slowly, so a rate below is in another unit
 _SAME_RATE = 1e-5  # relative; FIF and EDF keep a rate in fewer digits than it was given
@@ -39,7 +39,8 @@ class Trials:
         are in `info["units"]`: SI as read, "a.u." after whitening.
     table : DataFrame, one row per trial
         Columns `stimulus, concept, split, subject, session, run` (text) and `repetition` (int, from 0),
-        plus any others. `split` is "train", "test", or "cv" where folds are made at evaluation.
+        plus any others. `split` is "train", "validation" (of training, to choose an epoch by), "test", or "cv" where
+        folds are made at evaluation.
     info : dict
         `modality` ("eeg", "meg", "fmri"), `units`, `provenance`; for EEG and MEG `sfreq` (Hz), `tmin` (s),
         `ch_names`, `ch_pos` (metres, head frame, or None); for fMRI `mask_shape`, `voxel_indices` (flat, C order),
@@ -369,7 +370,7 @@ def require_splits(splits: pd.Series, where: str, *, gallery: bool = False) -> N
     wrong = sorted(set(splits.astype(str)) - {*SPLITS, *([_GALLERY] if gallery else [])})
     if wrong:
         raise NeurodecError(
-            f"{where} has the split {wrong[0]!r}; use train, test, or cv for cross-validation."
+            f"{where} has the split {wrong[0]!r}; use train, validation, test, or cv for cross-validation."
         )
 
 

@@ -24,6 +24,7 @@ from neurodec.encoders.csbrain_regions import Montage
 from neurodec.encoders.published import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, read_json, write_json
+from neurodec.preprocessing.channels import HUNDRED_MICROVOLTS
 
 Head = Literal["pooled", "attention", "flatten"]
 Fill = Literal["stretch", "pad"]
@@ -50,9 +51,12 @@ class CSBrain(nn.Module):
         The published one flattens all tokens, and is often larger than the backbone.
     fill : {"stretch", "pad"}
         What makes windows whole numbers of seconds: resampling to the nearest, or zeros at the end.
-    scale : float
-        What responses are multiplied with. Weights were pre-trained on microvolts / 100, of size 0.1 or so; responses
-        come here whitened or otherwise of size 1.
+    scale : float, optional
+        What responses are multiplied with. Weights were pre-trained on microvolts / 100, of size 0.1 or so: by default
+        responses in that unit are taken as they are, and others, which come whitened or otherwise of size 1, are
+        divided by 10.
+    units : str, optional
+        Of the responses; ``100 uV`` are microvolts / 100.
     start : str, optional
         A published checkpoint, or a folder that `save_pretrained` wrote, whose backbone is taken; a published one needs
         ``temporal_layout: published``.
@@ -76,7 +80,8 @@ class CSBrain(nn.Module):
         regions: dict[str, list[str]] | str | None = None,
         head: Head = "pooled",
         fill: Fill = "stretch",
-        scale: float = 0.1,
+        scale: float | None = None,
+        units: str | None = None,
         start: str | None = None,
         patch_size: int = 200,
         n_layers: int = 12,
@@ -91,11 +96,13 @@ class CSBrain(nn.Module):
         montage = Montage.of(names, regions)
         self.config: dict[str, Any] = {
             "n_chans": n_chans, "n_times": n_times, "n_outputs": n_outputs, "sfreq": sfreq, "ch_names": names,
-            "regions": regions, "head": head, "fill": fill, "scale": scale, "patch_size": patch_size,
+            "regions": regions, "head": head, "fill": fill, "scale": scale, "units": units, "patch_size": patch_size,
             "n_layers": n_layers, "n_heads": n_heads, "ffn_dim": ffn_dim, "dropout": dropout,
             "temporal_layout": temporal_layout, "initialisation": initialisation,
         }  # fmt: skip
-        self.scale, self.patch_size = scale, patch_size
+        self.own_scale = units == HUNDRED_MICROVOLTS
+        self.scale = scale if scale is not None else 1.0 if self.own_scale else 0.1
+        self.patch_size = patch_size
         self.backbone = CSBrainBackbone(
             montage, patch_size, n_layers, n_heads, ffn_dim, dropout, temporal_layout, initialisation
         )

@@ -119,7 +119,7 @@ class Grouped:
                 areas[draws] += class_pairs(scores[picked], self.labels[picked], self.n_classes)
                 tally[draws] += _tally(right[picked], self.labels[picked], self.n_classes)
         over_trials = Measures(counts / len(right), _balanced(tally), mean_auc(areas))
-        return Measures(*(_wider(a, b) for a, b in zip(over_groups, over_trials, strict=True)))
+        return Measures(*(wider(a, b) for a, b in zip(over_groups, over_trials, strict=True)))
 
     def exchanged(self, scores: np.ndarray, labels: np.ndarray) -> list[Measures]:
         """Measure the same scores under other labels, shape (n_labellings, n_trials)."""
@@ -226,8 +226,9 @@ def _won_pairs(ranks: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndar
     return np.stack([won, n_positive * (labels.shape[-1] - n_positive)], axis=-1).astype(float)
 
 
-def _wider(first: np.ndarray, second: np.ndarray) -> list[float]:
-    found = [np.nanquantile(draws, [0.025, 0.975]) for draws in (first, second) if np.isfinite(draws).any()]
+def wider(*bootstraps: np.ndarray) -> list[float]:
+    """Return the wider of the 95 % intervals of several bootstraps, each (n_draws,)."""
+    found = [np.nanquantile(draws, [0.025, 0.975]) for draws in bootstraps if np.isfinite(draws).any()]
     return max(found, key=np.ptp).tolist() if found else [0.0, 1.0]
 
 

@@ -2,6 +2,7 @@
 
 from neurodec.features.clip import OpenClip, embed_captions, embed_pictures
 from neurodec.features.extractor import Extractor
+from neurodec.features.labels import ClassLabels, Numbers
 from neurodec.features.latents import AutoencoderLatents
 from neurodec.features.precomputed import FeatureFiles
 from neurodec.features.table import Features
@@ -10,9 +11,11 @@ from neurodec.features.weights import load_clip, load_tokenizer, weights_hash
 
 __all__ = [
     "AutoencoderLatents",
+    "ClassLabels",
     "Extractor",
     "FeatureFiles",
     "Features",
+    "Numbers",
     "OpenClip",
     "embed_captions",
     "embed_pictures",

@@ -2,6 +2,13 @@
 
 from neurodec.linear.classifier import Classifier, RidgeClassifier
 from neurodec.linear.ridge import Ridge
-from neurodec.linear.spectral import SpectralClassifier
+from neurodec.linear.spectral import SpectralClassifier, SpectralFeatures, SpectralRegressor
 
-__all__ = ["Classifier", "Ridge", "RidgeClassifier", "SpectralClassifier"]
+__all__ = [
+    "Classifier",
+    "Ridge",
+    "RidgeClassifier",
+    "SpectralClassifier",
+    "SpectralFeatures",
+    "SpectralRegressor",
+]

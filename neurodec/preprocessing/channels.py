@@ -12,6 +12,8 @@ from mne.io.constants import FIFF
 from neurodec.errors import NeurodecError
 
 Kind = Literal["eeg", "meg", "mag", "grad", "ecog", "seeg"]
+HUNDRED_MICROVOLTS = "100 uV"
+"""Unit of recordings that EEG foundation models read."""
 UNITS = {"eeg": "V", "meg": "T", "mag": "T", "grad": "T/m", "ecog": "V", "seeg": "V"}
 # Standard deviation of a channel in SI units: beyond these no unit is right.
 PLAUSIBLE = {

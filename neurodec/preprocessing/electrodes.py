@@ -20,8 +20,8 @@ _MODERN = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
 
 
 def plain_name(name: str) -> str:
-    """Return a channel's name without what recorders add, in capitals (``EEG Fp1-REF`` is ``FP1``)."""
-    text = _SIDE.sub("", _SIDE.sub("", name.strip())).strip().upper()
+    """Return a channel's name without what recorders add, in capitals (``EEG Fp1-REF`` and ``Fp1.`` are ``FP1``)."""
+    text = _SIDE.sub("", _SIDE.sub("", name.strip())).strip(" .").upper()
     return re.sub(r"\s+", "", text)
 
 

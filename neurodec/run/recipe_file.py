@@ -85,6 +85,11 @@ def load_recipe(
             ) from error
         check_sections(sections_of(recipe), path.parent, allowed)
     recipe = _plain(recipe)
+    for stage in recipe.get("stages") or []:
+        if stage.recipe is not None and recipe_path(stage.recipe) == Path(
+            stage.recipe
+        ):  # none that comes along
+            stage.recipe = str((path.parent / stage.recipe).resolve())
     recipe.seeds = recipe.seeds or [recipe.seed]
     check_together(recipe, path, allowed)
     return parser, recipe

@@ -48,6 +48,7 @@ _SIZES = {
     "ch_names",
     "montages",
     "chs_info",
+    "units",
 }
 PRIORS = DiffusionPrior | LinearPrior | IdentityPrior
 _OPTIMIZER = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 3e-4}}

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+
+from neurodec.simulate import command_of
+from neurodec.training.trainer import hardware
+
+if TYPE_CHECKING:
+    from neurodec.run.stages import Run
 
 _HEADLINES = {
     "retrieval": ("top1", "top5", "median_rank"),
@@ -37,3 +45,38 @@ def over_seeds(found: dict[int, dict[str, Any]]) -> dict[str, Any]:
                 sd = float(np.std(values, ddof=1))
                 spread[f"{section}.{name}"] = {"mean": float(np.mean(values)), "sd": sd, "values": values}
     return {**first, "over_seeds": {"seeds": list(found), **spread}}
+
+
+def header_of(run: Run) -> dict[str, Any]:
+    """Return what `results.json` tells of a run: data, subjects, system, protocol."""
+    recipe, command = run.recipe, command_of(run.root)
+    named = recipe.get("encoder") or recipe.get("system")
+    system = {} if named is None else {"system": named.class_path.rpartition(".")[2]}
+    trained = {"selection": recipe.selection, "protocol": recipe.protocol, "seeds": recipe.seeds}
+    groups = run.study.table.groupby("split", sort=False)["stimulus"]
+    return {
+        "schema": 2,
+        "recipe": recipe.name,
+        "dataset": recipe.dataset.class_path.rpartition(".")[2],
+        "subjects": run.study.subjects,
+        "simulated": command is not None,
+        "simulation": command,
+        "counts": {name: {"trials": len(rows), "stimuli": rows.nunique()} for name, rows in groups},
+        **system,
+        **(trained if run.trains else {}),
+    }
+
+
+def speed_of(run: Run) -> dict[str, Any]:
+    """Return how long a run took, on what, and how large its system is."""
+    speed: dict[str, Any] = {
+        "seconds": run.stamps.seconds,
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+        "hardware": hardware(),
+    }
+    if run.trains:
+        speed["n_parameters"] = run.system(run.folds[0]).n_parameters
+    if (run.out / "metrics.csv").exists():
+        history = pd.read_csv(run.out / "metrics.csv")
+        speed["train_samples_per_s"] = float(history["samples_per_s"].median())
+    return speed

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from neurodec.data import Study, prepare, summary
 from neurodec.data.predictions import Predictions
+from neurodec.data.splits import TRAINING
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Retrieval
 from neurodec.evaluation.scored import Scored
@@ -26,18 +27,17 @@ from neurodec.run.processes import Processes, alone_in
 from neurodec.run.recipe_file import load_recipe
 from neurodec.run.recipe_objects import built_objects, system_of
 from neurodec.run.recipe_parser import sections_of
-from neurodec.run.results import merged, over_seeds
+from neurodec.run.results import header_of, merged, over_seeds, speed_of
 from neurodec.run.stamps import Stamps
-from neurodec.simulate import command_of
-from neurodec.training import LightningSystem, RidgeSystem, System, TrainingData, load_system
+from neurodec.training import LightningSystem, RidgeSystem, Stage, System, TrainingData, load_system
 from neurodec.training.history import NOTHING_LEARNT, training_summary
+from neurodec.training.staging import of_recipes
 from neurodec.training.trainer import (
     below_out,
     check_device,
     check_folders,
     check_hardware,
     check_packages,
-    hardware,
     telling,
 )
 
@@ -101,6 +101,7 @@ def run_recipe(
                 run.train(processes.n_started)
             return run.out
         run.check(wanted)
+        run.require_earlier(wanted, processes.n_started)
         with alone_in(run.out):
             run.work(wanted, processes)
     return run.out
@@ -130,9 +131,19 @@ class Run:
             if section and ("reconstruct" if name == "decoder" else "targets") in stages:
                 check_device((section.get("init_args") or {}).get("device"), f"{name}.device")
 
+    def require_earlier(self, stages: list[str], n_started: int) -> None:
+        """Refuse several processes where a recipe of a stage is still to be run, which one process does."""
+        open_ = [own for own in self._of_recipes if not (self._of_stage(own) / "results.json").exists()]
+        if n_started > 1 and open_ and "earlier" in stages:
+            raise NeurodecError(
+                f"The stage {open_[0].name} is the recipe {open_[0].recipe}, which one process runs; run that recipe "
+                "by itself and name its folder OUT/models/joint as `start`, or start one process."
+            )
+
     def stages(self) -> list[str]:
         """Name the stages that the recipe's sections ask for."""
-        trained = ["targets", "fit", "predict"] if self._trains else []
+        trained = ["targets", "fit", "predict"] if self.trains else []
+        trained = ["earlier", *trained] if self._of_recipes else trained
         retrieves = any(isinstance(evaluation, Retrieval) for evaluation in self.evaluations.values())
         trained += ["retrieve"] if trained and retrieves else []
         trained += ["reconstruct"] if "reconstruction" in self.recipe else []
@@ -169,7 +180,7 @@ class Run:
 
     def _check_trials(self) -> None:
         """Refuse trials that this recipe could train on and never score, or the reverse, before any training."""
-        if not self._trains:
+        if not self.trains:
             return
         for fold in self.folds:
             for split, subjects in (("train", fold.train), ("test", fold.test)):
@@ -178,7 +189,20 @@ class Run:
                         f"Subject(s) {', '.join(subjects)} have no trial with the split {split!r}; mark trials by a "
                         "column `split` (train or test) in the events or in the table of stimuli."
                     )
-            self._new_system(fold).check(self.study.part("train", fold.train))
+            self._new_system(fold).check(self.study.part(TRAINING, fold.train))
+
+    def earlier(self) -> None:
+        """Run the recipes that stages of training name, in ``OUT/stages/<name>``, on one device."""
+        for stage in self._of_recipes:
+            print(f"{stage.name}: {stage.recipe}", flush=True)
+            run_recipe(
+                stage.recipe,
+                self.root,
+                self._of_stage(stage),
+                overrides=["--trainer.devices", "1"],
+                allow=sorted(self.allow),
+                allow_outside=self.allow_outside,
+            )
 
     def targets(self) -> None:
         """Fill ``OUT/targets/<name>``."""
@@ -243,7 +267,7 @@ class Run:
             judged = (
                 self.study.part("test", fold.test) if self.recipe.selection == "published_protocol" else None
             )
-            train = self.study.part("train", fold.train)
+            train = self.study.part(TRAINING, fold.train)
             self._new_system(fold).fit(train, self.features, self.out, fold.name, new=fold.new, judged=judged)
 
     def predict(self) -> None:
@@ -294,12 +318,12 @@ class Run:
         self.stamps["evaluate"] = key
         if (self.out / "metrics.csv").exists():
             found["training"] = training_summary(pd.read_csv(self.out / "metrics.csv"))
-        write_json(self.out / "results.json", {**self._header(), **found, "speed": self._speed()})
+        write_json(self.out / "results.json", {**header_of(self), **found, "speed": speed_of(self)})
 
     def report(self) -> None:
         """Write ``OUT/report.html``."""
         results = read_json(self.out / "results.json")
-        write_json(self.out / "results.json", {**results, "speed": self._speed()})
+        write_json(self.out / "results.json", {**results, "speed": speed_of(self)})
         write_report(self.out)
 
     @cached_property
@@ -308,8 +332,16 @@ class Run:
         return Stamps(self.out)
 
     @property
-    def _trains(self) -> bool:
+    def trains(self) -> bool:
+        """Whether the recipe has a system of its own."""
         return "encoder" in self.recipe or "system" in self.recipe
+
+    @cached_property
+    def _of_recipes(self) -> list[Stage]:
+        return of_recipes([Stage(**stage) for stage in sections_of(self.recipe).get("stages") or []])
+
+    def _of_stage(self, stage: Stage) -> Path:
+        return self.out / "stages" / stage.name
 
     @cached_property
     def objects(self) -> Namespace:
@@ -319,7 +351,7 @@ class Run:
     @property
     def extractors(self) -> dict[str, Extractor]:
         """What gives the targets, by name."""
-        return self.objects.targets if self._trains else {}
+        return self.objects.targets if self.trains else {}
 
     @property
     def evaluations(self) -> dict[str, Evaluation]:
@@ -370,7 +402,7 @@ class Run:
 
     def _fitted(self, fold: Fold) -> Fitted:
         system = self.system(fold)
-        train = self.study.part("train", fold.train)
+        train = self.study.part(TRAINING, fold.train)
         named = self.recipe.get("encoder") or self.recipe.get("system")
         name = named.class_path.rpartition(".")[2]
         return Fitted(name, system, train, self.features, partial(self._baseline, fold))
@@ -380,7 +412,7 @@ class Run:
         if isinstance(self.system(fold), RidgeSystem):
             return None
         ridge = RidgeSystem(head=head, targets=[head], data=self.objects.data or TrainingData())
-        train = self.study.part("train", fold.train)
+        train = self.study.part(TRAINING, fold.train)
         ridge.fit(train, self.features, self.out, f"{fold.name}.ridge-{head}")
         return ridge
 
@@ -405,38 +437,3 @@ class Run:
                 self.stamps[stamp] = key
             runs.setdefault(fold.seed, []).append(evaluation.load(folder))
         return over_seeds({seed: evaluation.results(own) for seed, own in runs.items()})
-
-    def _header(self) -> dict[str, Any]:
-        recipe, command = self.recipe, command_of(self.root)
-        named = recipe.get("encoder") or recipe.get("system")
-        system = {} if named is None else {"system": named.class_path.rpartition(".")[2]}
-        trained = {"selection": recipe.selection, "protocol": recipe.protocol, "seeds": recipe.seeds}
-        return {
-            "schema": 2,
-            "recipe": recipe.name,
-            "dataset": recipe.dataset.class_path.rpartition(".")[2],
-            "subjects": self.study.subjects,
-            "simulated": command is not None,
-            "simulation": command,
-            "counts": self._counts(),
-            **system,
-            **(trained if self._trains else {}),
-        }
-
-    def _counts(self) -> dict[str, dict[str, int]]:
-        """Return trials and different stimuli of every split."""
-        groups = self.study.table.groupby("split", sort=False)["stimulus"]
-        return {name: {"trials": len(rows), "stimuli": rows.nunique()} for name, rows in groups}
-
-    def _speed(self) -> dict[str, Any]:
-        speed: dict[str, Any] = {
-            "seconds": self.stamps.seconds,
-            "date": time.strftime("%Y-%m-%d %H:%M"),
-            "hardware": hardware(),
-        }
-        if self._trains:
-            speed["n_parameters"] = self.system(self.folds[0]).n_parameters
-        if (self.out / "metrics.csv").exists():
-            history = pd.read_csv(self.out / "metrics.csv")
-            speed["train_samples_per_s"] = float(history["samples_per_s"].median())
-        return speed

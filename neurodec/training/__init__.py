@@ -7,6 +7,7 @@ from neurodec.training.classifier import ContrastiveClassifier
 from neurodec.training.in_context import InContextSystem
 from neurodec.training.in_context_classifier import InContextClassifier
 from neurodec.training.in_context_tasks import MetaStage
+from neurodec.training.label_objectives import LabelObjective, NumberObjective
 from neurodec.training.lightning_system import LightningSystem
 from neurodec.training.losses import info_nce, reconstruction_loss, retrieval_loss
 from neurodec.training.module import EncoderModule
@@ -21,6 +22,7 @@ from neurodec.training.objectives import (
 )
 from neurodec.training.pretrained import embed, load_pretrained, save_pretrained
 from neurodec.training.ridge_system import RidgeSystem
+from neurodec.training.schedules import CosineSchedule
 from neurodec.training.shared_space import SharedSpaceObjective
 from neurodec.training.staging import Stage
 from neurodec.training.system import System
@@ -31,14 +33,17 @@ __all__ = [
     "BridgeObjective",
     "ClassObjective",
     "ContrastiveClassifier",
+    "CosineSchedule",
     "DropChannels",
     "EncoderModule",
     "HiddenPatchesObjective",
     "InContextClassifier",
     "InContextSystem",
+    "LabelObjective",
     "LightningSystem",
     "MetaStage",
     "Noise",
+    "NumberObjective",
     "Objective",
     "ReconstructionObjective",
     "RetrievalObjective",

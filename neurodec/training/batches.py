@@ -36,7 +36,8 @@ class TrainingData:
         Trials per step, over all processes and spaces: with several processes each takes its share, and a contrastive
         loss still sees all of them. `trainer.accumulate_grad_batches` adds up the gradients of several such batches.
     validation_fraction : float
-        Share of the training concepts held out, so that selection judges unseen concepts; 0 trains on all.
+        Share of the training concepts held out, so that selection judges unseen concepts (of an objective of labels:
+        of the people); 0 trains on all. Trials whose split is "validation" are held out in their place.
     average_repetitions : bool
         Train on the mean over repetitions instead of single trials.
     ch_names : list of str, optional
@@ -90,6 +91,8 @@ class TrialBatches(L.LightningDataModule):
         Trials that epochs are judged on in place of held-out concepts: the averaged *test* trials of published code.
     scales : dict of float, optional
         What the responses of a space are divided by; 1 by default.
+    held_out_by : str
+        Column of the trial table whose values are held out: "concept", or "subject" (of a single one: runs).
 
     Notes
     -----
@@ -108,18 +111,22 @@ class TrialBatches(L.LightningDataModule):
         seed: int = 42,
         judged: Study | None = None,
         scales: Mapping[str, float] | None = None,
+        held_out_by: str = "concept",
     ) -> None:
         super().__init__()
+        self.held_out_by = held_out_by
         self.study, self.targets, self.settings = study, targets, settings
         self.subjects, self.seed, self.judged, self.scales = subjects, seed, judged, scales or {}
         self.spaces = list(study.spaces)
 
     def setup(self, stage: str) -> None:
-        """Split the training trials by concept and lay them out for gathering."""
-        held_out = self.held_out
+        """Split the training trials, and lay them out for gathering."""
         training, validation = {}, {}
         for name, trials in self.study.spaces.items():
-            out = trials.table["concept"].isin(held_out).to_numpy()
+            if self.marked:
+                out = (trials.table["split"] == "validation").to_numpy()
+            else:
+                out = groups_of(trials.table, self._column).isin(self.held_out).to_numpy()
             training[name], validation[name] = np.flatnonzero(~out), np.flatnonzero(out)
         average = self.settings.average_repetitions
         self.training = self._gathers(self.study.select(training), average)
@@ -137,9 +144,34 @@ class TrialBatches(L.LightningDataModule):
 
     @cached_property
     def held_out(self) -> set[str]:
-        """Concepts of the validation trials; none where the test judges."""
-        fraction = 0.0 if self.judged is not None else self.settings.validation_fraction
-        return validation_concepts(self.study.table["concept"], fraction, self.seed)
+        """Concepts (or people) of the validation trials; none where trials are marked, or the test judges."""
+        if self.judged is not None or self.marked or not self.settings.validation_fraction:
+            return set()
+        groups = groups_of(self.study.table, self._column)
+        return validation_concepts(groups, self.settings.validation_fraction, self.seed)
+
+    @cached_property
+    def marked(self) -> bool:
+        """Whether the data say which training trials are for validation."""
+        return bool((self.study.table["split"] == "validation").any())
+
+    @property
+    def validates(self) -> bool:
+        """Whether there are trials that an epoch is chosen by."""
+        return self.judged is not None or self.marked or self.settings.validation_fraction > 0
+
+    @cached_property
+    def _column(self) -> str:
+        """What is held out: the asked for, or where that is of one value the next finer."""
+        if self.held_out_by == "concept":
+            return "concept"
+        for column in ("subject", "session", "run"):
+            if len(groups_of(self.study.table, column).unique()) > 1:
+                return column
+        raise NeurodecError(
+            "All training trials are of one run of one subject, so none can be held out for validation; mark some by "
+            "the split validation, or set data.validation_fraction to 0."
+        )
 
     @property
     def share(self) -> int:
@@ -329,6 +361,12 @@ class Gather:
             whole[start:stop] = self.responses[self.places[start:stop]].to(device)
         chans = None if self.chans is None else self.chans.to(device)
         return Gather(whole, torch.arange(len(self), device=device), chans, rows, tables, self.scale)
+
+
+def groups_of(table: pd.DataFrame, column: str) -> pd.Series:
+    """Return a column of a trial table, sessions and runs together with whose they are."""
+    columns = {"session": ["subject", "session"], "run": ["subject", "session", "run"]}.get(column, [column])
+    return table[columns].agg("/".join, axis=1)
 
 
 def free_memory(device: torch.device) -> int:

@@ -66,8 +66,8 @@ def train(
     folder : Path
         Gets `last.ckpt` after every epoch, `best.ckpt` by validation, and `metrics.csv`.
     selection : {"validation", "last", "published_protocol"}
-        Which epoch is chosen: that of the lowest validation loss, the last, or that of the highest accuracy on the test
-        data.
+        Which epoch is chosen: that of the lowest validation loss (or the highest score, where the objective has one),
+        the last, or that of the highest accuracy on the test data.
 
     Returns
     -------
@@ -79,8 +79,8 @@ def train(
     -----
     A killed run goes on from `last.ckpt` and ends with the same weights as an unbroken one.
     """
-    validated = data.judged is not None or data.settings.validation_fraction > 0
-    monitor = ("val_top1" if selection == "published_protocol" else "val_loss") if validated else None
+    chosen_by = "val_score" if module.scores else "val_loss"
+    monitor = ("val_top1" if selection == "published_protocol" else chosen_by) if data.validates else None
     with warnings.catch_warnings():
         for message in _EXPECTED:
             warnings.filterwarnings("ignore", message=message)
@@ -197,7 +197,7 @@ def _checkpoints(folder: Path, monitor: str | None) -> list[ModelCheckpoint]:
     last = ModelCheckpoint(folder, filename="last", enable_version_counter=False, save_top_k=1, monitor=None)
     if monitor is None:
         return [last]
-    mode = "max" if monitor == "val_top1" else "min"
+    mode = "min" if monitor == "val_loss" else "max"
     return [
         ModelCheckpoint(folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False),
         last,

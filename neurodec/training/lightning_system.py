@@ -18,6 +18,7 @@ from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
 from neurodec.files import key_of, read_json
+from neurodec.training.adapters import adapt, merge
 from neurodec.training.batches import TrainingData, TrialBatches
 from neurodec.training.fit import Selection, chosen_weights, train
 from neurodec.training.module import EncoderModule, LRSchedulerCallable, OptimizerCallable
@@ -30,7 +31,16 @@ from neurodec.training.pretrained import (
     load_pretrained,
     save_pretrained,
 )
-from neurodec.training.staging import Stage, filled_in, freeze, start_from, subjects_of
+from neurodec.training.staging import (
+    Stage,
+    filled_in,
+    found_start,
+    freeze,
+    of_recipes,
+    require_alike,
+    start_from,
+    subjects_of,
+)
 from neurodec.training.system import System, as_trained, facts_of, parted, scales_of
 from neurodec.training.trainer import telling
 
@@ -94,13 +104,13 @@ class LightningSystem(System):
         """Train stage after stage; see `System.fit`. Finished stages are kept, a broken one goes on."""
         whole, key = self._data.cut(study), self._key(study, targets, new, judged)
         judged = None if judged is None else self._data.cut(judged)
-        stages = self._stages or [Stage("")]
+        others = of_recipes(self._stages)  # trained before
+        stages = [stage for stage in self._stages if stage not in others] or [Stage("")]
         last = stages[-1].name
         for stage in stages:
             folder = out / "models" / (name if stage.name == last else f"{name}.{stage.name}")
             if not self._done(stage, folder, key):
-                checkpoints = out / "checkpoints" / name / stage.name
-                self._run(stage, whole, targets, folder, checkpoints, name, list(new), judged, key)
+                self._run(stage, whole, targets, folder, out, name, list(new), judged, key)
         final = out / "models" / name
         if (final / "config.json").exists():  # rank 0 may still be writing it
             self._take(final, self._allow)
@@ -122,7 +132,7 @@ class LightningSystem(System):
         study: Study,
         targets: dict[str, Features],
         folder: Path,
-        checkpoints: Path,
+        out: Path,
         name: str,
         new: list[str],
         judged: Study | None,
@@ -148,33 +158,41 @@ class LightningSystem(System):
             self._data.hide_subject,
             list(study_of_stage.spaces),
             self._seed,
+            stage.rates,
         )
         spaces_of_new = [
             space for space, trials in study.spaces.items() if set(trials.table["subject"]) <= set(new)
         ]
         known_before: set[str] = set()  # concepts that an earlier stage learnt from these subjects
+        met_before: list[str] = []  # people whose recordings an earlier training saw
         if stage.start is not None:
-            earlier = folder.parent / f"{name}.{stage.start}"
-            start = earlier if (earlier / "config.json").exists() else Path(stage.start)
+            start = found_start(stage.start, folder.parent / f"{name}.{stage.start}", out)
             before = read_json(start / "config.json") if (start / "config.json").exists() else {}
+            met_before = [*before.get("subjects", []), *before.get("met_before", [])]
             if set(before.get("subjects", [])) & set(subjects):
                 known_before = set(study_of_stage.table["concept"]) - set(before.get("held_out", []))
+            require_alike(before.get("encoder", {}), encoder_config, start, stage.name, self._allow)
             start_from(module, start, filled_in(stage.fresh, spaces_of_new), stage.name)
-        freeze(module, filled_in(stage.trained, spaces_of_new), stage.name)
+        freeze(module, filled_in(stage.trained, spaces_of_new), stage.name, adapted=bool(stage.adapters))
+        adapt(module, stage.adapters, stage.name)
         facts = facts_of(study_of_stage)
         facts["own_scale"] = getattr(encoder, "own_scale", False)
         scales, told = scales_of(facts), rank_zero_only(print)
         for space, scale in scales.items():
             if scale != 1.0:
                 told(f"  {name}: inputs ({space}) are of size {scale:.2g}, and are divided by it", flush=True)
-        data = TrialBatches(study_of_stage, needed, self._data, subjects, self._seed, judged, scales)
+        data = TrialBatches(
+            study_of_stage, needed, self._data, subjects, self._seed, judged, scales, objective.held_out_by
+        )
         trainer_settings = dict(self._trainer)
         if stage.max_epochs is not None:
             trainer_settings["max_epochs"] = stage.max_epochs
+        checkpoints = out / "checkpoints" / name / stage.name
         trainer, chosen = train(module, data, trainer_settings, checkpoints, self._selection)
         if trainer.is_global_zero:
             state, epoch = chosen_weights(chosen)
             module.load_state_dict(state)
+            merge(module)
             config = {
                 "system": "neurodec.training.LightningSystem",
                 "encoder": encoder_config,
@@ -186,7 +204,13 @@ class LightningSystem(System):
                 "key": key,
                 "max_epochs": trainer_settings.get("max_epochs"),
                 "selection": self._selection if chosen.name != "last.ckpt" else "last",
-                "held_out": sorted(data.held_out - known_before),
+                "held_out": sorted(data.held_out - known_before)
+                if objective.held_out_by == "concept"
+                else [],
+                "met_before": sorted(set(met_before)),
+                "companions": [
+                    own.name for own in self._stages if own.companion and stage == self._stages[-1]
+                ],
             }
             save_pretrained(folder, module.encoder, module.objective, config)
         trainer.strategy.barrier()  # the next stage starts from this one
@@ -226,7 +250,7 @@ class LightningSystem(System):
     def _take(self, folder: str | Path, allow: frozenset[str] | set[str]) -> None:
         self.encoder, self.config = load_pretrained(folder, allow)
         self.objective = load_objective(folder, self.config, allow)
-        self.head = self.objective.head
+        self.head, self._folder = self.objective.head, Path(folder)
 
     @classmethod
     def of(
@@ -247,6 +271,18 @@ class LightningSystem(System):
         named = {"system": "neurodec.training.LightningSystem", "objective": own, "space": "all"}
         system.config, system.head = {**named, **config}, system.objective.head
         return system
+
+    def companions(self) -> dict[str, System]:
+        """Return the stages that were trained to be compared with this one; see `Stage`."""
+        folders = {
+            name: self._folder.with_name(f"{self._folder.name}.{name}")
+            for name in self.config.get("companions", [])
+        }
+        return {
+            name: LightningSystem.from_pretrained(folder, self._allow)
+            for name, folder in folders.items()
+            if (folder / "config.json").exists()
+        }
 
     def predict(self, study: Study) -> Predictions:
         """Predict every trial; see `System.predict`."""
@@ -309,7 +345,7 @@ class LightningSystem(System):
         NeurodecError
             If a file is missing or damaged, or names a class that is not allowed.
         """
-        system = cls({})
+        system = cls({}, allow=allow)
         system._take(folder, allow)
         return system
 
@@ -336,6 +372,7 @@ def sizes_of(
         "sfreq": first.info.get("sfreq"),
         "spaces": spaces,
         "heads": shapes,
+        "units": first.info.get("units"),
         **({} if None in names.values() else {"montages": names}),
         **(channels_of(first.info) if max(spaces.values()) == first.responses.shape[1] else {}),
     }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatch
 from typing import Any
 
 import lightning as L
@@ -13,6 +15,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from neurodec.errors import NeurodecError
 from neurodec.training.augmentations import Augmentation
 from neurodec.training.batches import Batch
 from neurodec.training.objectives import Heads, Objective
@@ -40,6 +43,8 @@ class EncoderModule(L.LightningModule):
         Share of the training rows whose subject the encoder is not told (-1).
     spaces : sequence of str
         Names of the spaces, in the order of their numbers in batches.
+    rates : dict of float
+        Patterns of parameters (``encoder.head.*``) to the factor on their learning rate; the first that fits counts.
     seed : int
         Chance in a step follows from (seed, step, process), so a run resumed at an epoch's end equals an unbroken one.
     """
@@ -54,9 +59,10 @@ class EncoderModule(L.LightningModule):
         hide_subject: float = 0.0,
         spaces: Sequence[str] = ("all",),
         seed: int = 42,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        self.encoder, self.objective = encoder, objective
+        self.encoder, self.objective, self.rates = encoder, objective, dict(rates or {})
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.augmentations = nn.ModuleList(augmentations)
         self.hide_subject, self.spaces, self.seed = hide_subject, list(spaces), seed
@@ -84,6 +90,11 @@ class EncoderModule(L.LightningModule):
         if alone or self._trainer is None or self.trainer.world_size == 1:
             return rows
         return self.all_gather(rows, sync_grads=True).flatten(0, 1)
+
+    @property
+    def scores(self) -> bool:
+        """Whether the objective scores validation trials by more than its loss."""
+        return type(self.objective).score is not Objective.score
 
     @property
     def _progress(self) -> float:
@@ -120,11 +131,14 @@ class EncoderModule(L.LightningModule):
             self._seen.append((found[head].float(), targets["stimulus"], wanted.float()))
 
     def on_validation_epoch_end(self) -> None:
-        """Log how often a held-out stimulus is found among all held-out ones."""
+        """Log the objective's score, or how often a held-out stimulus is found among all held-out ones."""
         if not self._seen:
             return
         brain, stimulus, target = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
         self._seen.clear()
+        if self.scores:
+            self.log("val_score", self.objective.score(brain, target), prog_bar=True)
+            return
         gallery, true = stimulus.unique(return_inverse=True)
         first = torch.zeros_like(gallery).scatter_(
             0, true.flip(0), torch.arange(len(true), device=true.device).flip(0)
@@ -166,8 +180,15 @@ class EncoderModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser of what is trained, and the schedule if there is one."""
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = self.optimizer(parameters)
+        named = [(name, one) for name, one in self.named_parameters() if one.requires_grad]
+        parameters = [one for _, one in named]
+        groups: dict[float, list[Any]] = {}
+        for name, one in named:
+            factor = next((rate for pattern, rate in self.rates.items() if fnmatch(name, pattern)), 1.0)
+            groups.setdefault(factor, []).append(one)
+        optimizer = self.optimizer([{"params": own} for own in groups.values()] if self.rates else parameters)
+        for factor, group in zip(groups, optimizer.param_groups, strict=True):
+            group["lr"] *= factor
         if any(parameter.dtype == torch.float16 for parameter in parameters):
             for (
                 group
@@ -176,6 +197,15 @@ class EncoderModule(L.LightningModule):
         if self.lr_scheduler is None:
             return optimizer
         scheduler = scheduled(self.lr_scheduler, optimizer, int(self.trainer.estimated_stepping_batches))
+        rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+        first = next(iter(groups))
+        if not all(
+            math.isclose(rate * first, rates[0] * factor) for factor, rate in zip(groups, rates, strict=True)
+        ):
+            raise NeurodecError(
+                f"{type(scheduler).__name__} gives all parameters one rate, so the factors `rates` would be lost; take "
+                "neurodec.training.CosineSchedule."
+            )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 

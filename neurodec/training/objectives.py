@@ -31,6 +31,8 @@ class Objective(nn.Module):
     """The head that is compared with a gallery."""
     needs: tuple[str, ...]
     """Names of the targets without which it cannot be computed."""
+    held_out_by = "concept"
+    """What validation trials must not share with those that are learnt from."""
 
     def project(self, name: str, targets: Tensor) -> Tensor:
         """Return targets (n, ...) of a name in the space in which they are compared with the head."""
@@ -38,6 +40,13 @@ class Objective(nn.Module):
 
     def guess(self, batch: Batch) -> Heads | None:
         """Return what a system that reads nothing predicts, or None where that is no question."""
+        return None
+
+    def score(self, found: Tensor, wanted: Tensor) -> Tensor | None:
+        """Return how good predictions (n, ...) of the validation trials are; the highest chooses the epoch.
+
+        None, as here, leaves that to the loss.
+        """
         return None
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor, nn
 
+from neurodec.class_paths import resolve_class
 from neurodec.data import Study
 from neurodec.encoders.published import read_checkpoint
 from neurodec.errors import NeurodecError
 from neurodec.training.module import EncoderModule
+
+_NOT_OF_WEIGHTS = {"regions", "head", "fill", "units", "initialisation", "start", "target"}
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,10 @@ class Stage:
     ----------
     name : str
         Later stages start from it by this name.
+    recipe : str, optional
+        Another recipe in the place of a training here: one of its own data, objective and encoder, such as a
+        pre-training (protocol: joint). A file beside this recipe, or the name of one that comes along; it runs first,
+        in ``OUT/stages/<name>`` and on the same data root.
     subjects : {"all", "others", "new"}
         Whose trials: of every subject, of those that the system is first trained on, or of the new ones.
     start : str, optional
@@ -33,6 +42,14 @@ class Stage:
         for every new subject's space.
     trained : list of str
         Patterns of parameters that are trained; all others are frozen. All are trained by default.
+    rates : dict of float
+        Patterns of parameters to the factor on their learning rate; the first that fits counts.
+    adapters : dict of int
+        Patterns of weight matrices to ranks: these stay as they are, and low-rank adapters are trained beside them,
+        which the finished weights contain. See `neurodec.training.adapters.adapt`.
+    companion : bool
+        The stage is no step towards the last one but stands beside it in evaluations, under its name: the same training
+        from random weights, or of the head alone.
     max_epochs : int, optional
         In place of the trainer's.
     n_trials : int, optional
@@ -46,6 +63,30 @@ class Stage:
     trained: list[str] = field(default_factory=lambda: ["*"])
     max_epochs: int | None = None
     n_trials: int | None = None
+    recipe: str | None = None
+    rates: dict[str, float] = field(default_factory=dict)
+    adapters: dict[str, int] = field(default_factory=dict)
+    companion: bool = False
+
+
+def of_recipes(stages: Sequence[Stage]) -> list[Stage]:
+    """Return the stages that other recipes train.
+
+    Raises
+    ------
+    NeurodecError
+        If the stages do not go together.
+    """
+    names = [stage.name for stage in stages]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise NeurodecError(f"Two stages are named {twice[0]}; give each a name of its own.")
+    if stages and (stages[-1].companion or stages[-1].recipe):
+        raise NeurodecError(
+            f"The last stage, {names[-1]}, is the one that is scored, so it can be neither a companion nor a recipe; "
+            "put it before the one that is to be scored."
+        )
+    return [stage for stage in stages if stage.recipe is not None]
 
 
 def subjects_of(stage: Stage, study: Study, new: list[str]) -> Study:
@@ -74,6 +115,59 @@ def filled_in(patterns: list[str], spaces: list[str]) -> list[str]:
     ]
 
 
+def found_start(start: str, earlier: Path, out: Path) -> Path:
+    """Return the folder of weights that a stage starts from: of an earlier stage, of a recipe's, or as it is named.
+
+    Parameters
+    ----------
+    start : str
+        Name of a stage, or a folder.
+    earlier : Path
+        Where a stage of that name is kept.
+    out : Path
+        Folder of the run; recipes of stages are below ``stages``.
+    """
+    of_recipe = out / "stages" / start / "models" / "joint"
+    return next((one for one in (earlier, of_recipe) if (one / "config.json").exists()), Path(start))
+
+
+def require_alike(
+    before: dict[str, Any], now: dict[str, Any], start: Path, stage: str, allow: frozenset[str] | set[str]
+) -> None:
+    """Refuse to start from an encoder whose weights mean something else than in this one, where that can be told.
+
+    Arguments that both constructors have and that are texts are compared, such as CSBrain's `temporal_layout`; numbers
+    show in the shapes of the weights.
+
+    Parameters
+    ----------
+    before, now : dict
+        `class_path` and `init_args` of both encoders.
+    start : Path
+    stage : str
+        For messages.
+    allow : set of str
+        Further packages whose classes may be named.
+    """
+    if "class_path" not in before:
+        return
+    other, own = (_arguments(one, allow) for one in (before, now))
+    for name in sorted((set(own) & set(other)) - _NOT_OF_WEIGHTS):
+        if isinstance(own[name], str) and own[name] != other[name]:
+            raise NeurodecError(
+                f"Stage {stage} starts from {start}, whose encoder has {name}: {other[name]}, and this one has "
+                f"{own[name]}; give both the same."
+            )
+
+
+def _arguments(config: dict[str, Any], allow: frozenset[str] | set[str]) -> dict[str, Any]:
+    """Return an encoder's arguments, those by default among them."""
+    kind = resolve_class(config["class_path"], nn.Module, allow, "encoder")
+    parameters = inspect.signature(kind.__init__).parameters.values()
+    usual = {one.name: one.default for one in parameters if one.default is not one.empty}
+    return {**usual, **(config.get("init_args") or {})}
+
+
 def start_from(module: EncoderModule, folder: Path, fresh: list[str], stage: str) -> None:
     """Take the weights of an earlier training; every one must fit, but for those that begin anew."""
     found: dict[str, Tensor] = {}
@@ -94,14 +188,17 @@ def start_from(module: EncoderModule, folder: Path, fresh: list[str], stage: str
     module.load_state_dict({name: found[name] for name in own if name not in anew}, strict=False)
 
 
-def freeze(module: nn.Module, trained: list[str], stage: str) -> None:
-    """Freeze all parameters that no pattern names; those that never train stay so."""
+def freeze(module: nn.Module, trained: list[str], stage: str, *, adapted: bool = False) -> None:
+    """Freeze all parameters that no pattern names; those that never train stay so.
+
+    Where weights are `adapted`, nothing else needs to train.
+    """
     n_trained = 0
     for name, parameter in module.named_parameters():
         if not any(fnmatch(name, pattern) for pattern in trained):
             parameter.requires_grad_(False)
         n_trained += parameter.requires_grad
-    if not n_trained:
+    if not n_trained and not adapted:
         names = [name for name, _ in module.named_parameters()][:3]
         raise NeurodecError(
             f"Stage {stage or 'one'} trains no parameter, since `trained` names none of {', '.join(names)}, ...; "

@@ -8,7 +8,7 @@ from neurodec.data import Trials
 from neurodec.data.trials import with_defaults
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Classification
-from neurodec.linear import RidgeClassifier, SpectralClassifier
+from neurodec.linear import RidgeClassifier, SpectralClassifier, SpectralFeatures
 
 SFREQ, N_TIMES, N_CHANS = 200.0, 400, 6
 
@@ -78,7 +78,7 @@ def test_power_is_that_of_the_band(rng):
     """A sine of amplitude a at a bin holds all its power in its band, four times as much at twice the amplitude."""
     times = np.arange(N_TIMES) / SFREQ
     wave = np.sin(2 * np.pi * 15 * times)
-    powers, _ = SpectralClassifier(bands=[(10, 20), (30, 40)], tangent=False, sfreq=SFREQ)._spectra(
+    powers, _ = SpectralFeatures(SFREQ, bands=[(10, 20), (30, 40)], tangent=False).spectra(
         np.stack([wave, 2 * wave])[:, None]
     )
     assert powers.shape == (2, 2, 1)
@@ -109,4 +109,4 @@ def test_no_rhythm_to_decode(rng, decoder, info, sentence):
 
 def test_a_rate_is_needed(rng):
     with pytest.raises(NeurodecError, match="sfreq"):
-        SpectralClassifier().scores(np.zeros((2, 3, 50)), np.zeros(2, int))
+        SpectralClassifier().fit(np.zeros((2, 3, 50)), np.zeros((1, 2), int), np.zeros(2), np.zeros(2, int))

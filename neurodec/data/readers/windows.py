@@ -17,7 +17,7 @@ from neurodec.data.readers.opening import load_samples, open_raw, source_files
 from neurodec.data.trials import Trials, with_defaults
 from neurodec.errors import NeurodecError
 from neurodec.files import key_of
-from neurodec.preprocessing.channels import standard_positions
+from neurodec.preprocessing.channels import HUNDRED_MICROVOLTS, standard_positions
 from neurodec.preprocessing.electrodes import modern_name, plain_name, region_of
 
 _SCALE = 1e4  # volts to 100 microvolts
@@ -122,7 +122,7 @@ class EEGWindows(Dataset):
         )
         info = {
             "modality": "eeg",
-            "units": "100 uV",
+            "units": HUNDRED_MICROVOLTS,
             "sfreq": self.sfreq,
             "tmin": 0.0,
             "ch_names": names,

@@ -1,0 +1,352 @@
+"""The `evaluation:` sections of systems that predict classes or numbers, beside linear decoders of rhythms."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from neurodec.data import Study
+from neurodec.data.predictions import Predictions
+from neurodec.data.splits import Level
+from neurodec.errors import NeurodecError
+from neurodec.evaluation.grouped import Grouped
+from neurodec.evaluation.label_measures import (
+    Measure,
+    class_measures,
+    intervals,
+    number_measures,
+    shifted,
+)
+from neurodec.evaluation.section import Evaluation, Fitted
+from neurodec.evaluation.statistics import paired_difference, permutation_p
+from neurodec.features.labels import BETWEEN
+from neurodec.files import read_own_table, write_table
+from neurodec.linear import Classifier, SpectralClassifier, SpectralRegressor
+
+_UNBALANCED = 1.25  # times its fair share: from there on the largest class makes plain accuracy misleading
+_TEXT = {"subject": str, "group": str, "label": str}
+
+
+@dataclass(frozen=True)
+class LabelEvaluation(Evaluation):
+    """What predicted classes and predicted numbers have in common: test trials, groups, baselines, controls.
+
+    Parameters
+    ----------
+    head : str, optional
+        The prediction that is scored; that of the objective by default.
+    groups : {"subject", "run"}
+        What the intervals resample, and what labels are turned around within for the p value. One subject's trials are
+        alike, so people are what to generalise over; runs where there is one person.
+    n_bootstrap, n_permutations : int
+        Draws behind intervals and p values.
+    seed : int
+        Of every draw here.
+    """
+
+    head: str | None = None
+    groups: str = "subject"
+    n_bootstrap: int = 1000
+    n_permutations: int = 2000
+    seed: int = 0
+
+    needs_system: ClassVar[bool] = True
+    section: ClassVar[str]
+
+    @property
+    def level(self) -> Level:
+        """Nothing: the split is the data set's, and what it shares is told."""
+        return "none"
+
+    def inputs(self, test: Study) -> dict[str, Study]:
+        """Return single test trials."""
+        return {"single": test}
+
+    def run(self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None) -> pd.DataFrame:
+        """Score the system, the stages that stand beside it, and linear decoders; see `Evaluation.run`.
+
+        Returns
+        -------
+        DataFrame
+            One row per test trial (of a sequence: per member) and way: `way`, `kind`, `subject`, `group`, `label`, and
+            what was predicted.
+        """
+        head = self.head or fitted.system.head
+        test = study.table
+        parts = [self._rows("decoder", "decoder", test, predictions["single"].of(head), fitted, head)]
+        for name, companion in fitted.system.companions().items():
+            found = companion.predict(study).of(head)
+            parts.append(self._rows(name, "control", test, found, fitted, head))
+        if predictions["single"].of(head).ndim == 2:  # linear decoders read single trials, not sequences
+            for name, found in self.linear(study, fitted, head).items():
+                parts.append(self._rows(name, "baseline", test, found, fitted, head))
+        met = set(getattr(fitted.system, "config", {}).get("met_before", []))
+        return pd.concat(parts, ignore_index=True).assign(met_before=len(met & set(test["subject"])))
+
+    @abstractmethod
+    def linear(self, study: Study, fitted: Fitted, head: str) -> dict[str, np.ndarray]:
+        """Return the predictions of linear decoders, by name."""
+
+    @abstractmethod
+    def _columns(self, found: np.ndarray, table: pd.DataFrame, fitted: Fitted, head: str) -> pd.DataFrame:
+        """Return `label` and the predictions of every row."""
+
+    @abstractmethod
+    def _measures(self, rows: pd.DataFrame) -> dict[str, Measure]:
+        """Return what scores the rows of one way."""
+
+    def _rows(
+        self, way: str, kind: str, table: pd.DataFrame, found: np.ndarray, fitted: Fitted, head: str
+    ) -> pd.DataFrame:
+        columns = self._columns(np.asarray(found), table, fitted, head)
+        each = np.repeat(np.arange(len(table)), len(columns) // len(table))
+        names = {"subject": ["subject"], "run": ["subject", "session", "run"]}
+        if self.groups not in names:
+            raise NeurodecError(f"`groups` is {self.groups!r}; use subject or run.")
+        groups = table[names[self.groups]].agg("/".join, axis=1)
+        return columns.assign(
+            way=way,
+            kind=kind,
+            subject=table["subject"].to_numpy()[each],
+            group=groups.to_numpy()[each],
+        )
+
+    def _of_way(self, rows: pd.DataFrame) -> dict[str, Any]:
+        codes = np.unique(rows["group"], return_inverse=True)[1]
+        measures = self._measures(rows)
+        ones = np.ones(len(rows))
+        bounds = intervals(measures, codes, self.n_bootstrap, self.seed)
+        values = {name: measure(ones) for name, measure in measures.items()}
+        return values | {
+            "ci95" if name == "accuracy" else f"ci95_{name}": own for name, own in bounds.items()
+        }
+
+    def results(self, runs: Sequence[pd.DataFrame]) -> dict[str, Any]:
+        """Return the section `classification` or `regression`, with `baselines` and `controls`."""
+        table = pd.concat(runs, ignore_index=True)
+        ways = {way: rows.reset_index(drop=True) for way, rows in table.groupby("way", sort=False)}
+        own = ways.pop("decoder")
+        found = {**self._of_way(own), **self._more(own), "scheme": "split of the data set"}
+        n_met, n_people = int(own["met_before"].iloc[0]), own["subject"].nunique()
+        if n_met:
+            found["note"] = (
+                f"{n_met} of the {n_people} tested people are in the recordings that the encoder was pre-trained on, "
+                "without labels."
+            )
+        sections: dict[str, Any] = {self.section: found, "baselines": {}, "controls": {}}
+        for way, rows in ways.items():
+            part = {**self._of_way(rows), "difference_to_decoder": self._difference(own, rows)}
+            sections["baselines" if rows["kind"].iloc[0] == "baseline" else "controls"][way] = part
+        return sections
+
+    @abstractmethod
+    def _more(self, rows: pd.DataFrame) -> dict[str, Any]:
+        """Return chance, p values and details."""
+
+    @abstractmethod
+    def _difference(self, own: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
+        """Return the paired comparison of the decoder with another way."""
+
+    def save(self, run: pd.DataFrame, folder: Path) -> None:
+        """Write ``labels.csv``."""
+        write_table(folder / "labels.csv", run)
+
+    def load(self, folder: Path) -> pd.DataFrame:
+        """Read it."""
+        return read_own_table(folder / "labels.csv", dtype=_TEXT)
+
+
+@dataclass(frozen=True)
+class PredictedClasses(LabelEvaluation):
+    """Score predicted classes: balanced accuracy, Cohen's kappa, weighted F1, AUROC, of two classes AUC-PR.
+
+    Beside the system stand the stages of its recipe that are `companion`s, such as the same training from random
+    weights, and linear decoders: band power and tangent space unless the recipe says otherwise.
+
+    Parameters
+    ----------
+    baselines : dict of Classifier, optional
+        By name.
+    head, groups, n_bootstrap, n_permutations, seed
+        See `LabelEvaluation`.
+
+    Notes
+    -----
+    p counts turned-around labels whose balanced accuracy is as high. Linear decoders get validation trials too, since
+    they tune by cross-validation.
+    """
+
+    baselines: dict[str, Classifier] | None = None
+
+    section: ClassVar[str] = "classification"
+
+    def linear(self, study: Study, fitted: Fitted, head: str) -> dict[str, np.ndarray]:
+        """Fit linear decoders to the training trials of every space, and score its test trials."""
+        classes = fitted.targets[head].info["classes"]
+        given = {"spectral": SpectralClassifier()} if self.baselines is None else self.baselines
+        found = {}
+        for name, decoder in given.items():
+            parts = []
+            for space, test in study.spaces.items():
+                train = fitted.train.spaces.get(space)
+                if train is None:
+                    raise NeurodecError(
+                        f"No training trial is of the space {space}, so the linear decoder {name} has nothing to learn "
+                        "for its test trials; leave it out, or correct the split."
+                    )
+                labels = np.array([classes.index(concept) for concept in train.table["concept"]])
+                people = {who: code for code, who in enumerate(train.table["subject"].unique())}
+                codes = train.table["subject"].map(people).to_numpy()
+                runs = train.table[["subject", "session", "run"]].agg("/".join, axis=1)
+                groups = train.table["subject"] if len(people) > 1 else runs
+                told = decoder.for_trials(train.info)
+                told.fit(train.responses, labels[None], groups.to_numpy(dtype=str), codes)
+                tested = test.table["subject"].map(people).fillna(-1).to_numpy(dtype=int)
+                scores = told.scores(test.responses, tested)[0]
+                whole = np.full((len(test), len(classes)), -np.inf)
+                whole[:, : scores.shape[1]] = scores
+                parts.append(whole)
+            found[name] = np.concatenate(parts)
+        return found
+
+    def _columns(self, found: np.ndarray, table: pd.DataFrame, fitted: Fitted, head: str) -> pd.DataFrame:
+        classes = fitted.targets[head].info["classes"]
+        labels = [name for concept in table["concept"] for name in concept.split(BETWEEN)]
+        scores = found.reshape(-1, len(classes))
+        lowest = scores[np.isfinite(scores)].min() - 1  # a class that no training trial shows
+        scores = np.where(np.isfinite(scores), scores, lowest)
+        return pd.DataFrame(scores, columns=[f"score {name}" for name in classes]).assign(label=labels)
+
+    def _measures(self, rows: pd.DataFrame) -> dict[str, Measure]:
+        return class_measures(*_scores_and_labels(rows))
+
+    def _more(self, rows: pd.DataFrame) -> dict[str, Any]:
+        scores, labels = _scores_and_labels(rows)
+        classes, n_classes = _classes_of(rows), scores.shape[1]
+        codes = np.unique(rows["group"], return_inverse=True)[1]
+        grouped = Grouped(labels, rows["group"].to_numpy(dtype=str), n_classes)
+        details = grouped.details(scores)
+        drawn = shifted(labels, codes, self.n_permutations, self.seed)
+        observed = grouped.measure(scores)
+        nulls = {"accuracy": [], "balanced_accuracy": []}
+        named = scores.argmax(axis=1)
+        shown = np.bincount(labels, minlength=n_classes)
+        for row in drawn:
+            hits = np.bincount(row[named == row], minlength=n_classes)
+            nulls["accuracy"].append(hits.sum() / len(row))
+            nulls["balanced_accuracy"].append((hits[shown > 0] / shown[shown > 0]).mean())
+        return {
+            "chance": 1 / n_classes,
+            "classes": classes,
+            **details,
+            "unbalanced": details["majority"] > _UNBALANCED / n_classes,
+            "p_value": permutation_p(observed.accuracy, np.array(nulls["accuracy"])),
+            "p_value_balanced_accuracy": permutation_p(
+                observed.balanced_accuracy, np.array(nulls["balanced_accuracy"])
+            ),
+            "p_floor": 1 / (1 + self.n_permutations),
+            "p_method": f"{self.n_permutations} rotations of the labels within each {self.groups}",
+            "per_subject": {
+                who: {
+                    **Grouped(labels[own], rows["group"].to_numpy(dtype=str)[own], n_classes)
+                    .measure(scores[own])
+                    ._asdict(),
+                    "n_trials": int(own.sum()),
+                }
+                for who in dict.fromkeys(rows["subject"])
+                for own in [(rows["subject"] == who).to_numpy()]
+            },
+        }
+
+    def _difference(self, own: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
+        (scores, labels), (others, _) = _scores_and_labels(own), _scores_and_labels(other)
+        # Weighted so that the mean over trials is the balanced accuracy.
+        counts = np.bincount(labels, minlength=scores.shape[1])
+        weights = len(labels) / ((counts > 0).sum() * counts[labels])
+        right, also = ((found.argmax(axis=1) == labels) * weights for found in (scores, others))
+        return {
+            **paired_difference(right, also, own["group"].to_numpy(), self.n_bootstrap, self.seed),
+            "of": "balanced accuracy",
+        }
+
+
+@dataclass(frozen=True)
+class PredictedNumbers(LabelEvaluation):
+    """Score predicted numbers: Pearson's r, R², root mean squared error; beside band power and ridge.
+
+    Parameters
+    ----------
+    head, groups, n_bootstrap, n_permutations, seed
+        See `LabelEvaluation`.
+
+    Notes
+    -----
+    p counts turned-around numbers with which r is as high.
+    """
+
+    section: ClassVar[str] = "regression"
+
+    def linear(self, study: Study, fitted: Fitted, head: str) -> dict[str, np.ndarray]:
+        """Fit band power by ridge to the training trials of every space."""
+        parts = []
+        for space, test in study.spaces.items():
+            train = fitted.train.spaces[space]
+            wanted = fitted.targets[head].of(train.table["stimulus"])
+            model = SpectralRegressor(float(train.info["sfreq"])).fit(train.responses, wanted[:, 0])
+            parts.append(model.predict(test.responses)[:, None])
+        return {"spectral": np.concatenate(parts)}
+
+    def _columns(self, found: np.ndarray, table: pd.DataFrame, fitted: Fitted, head: str) -> pd.DataFrame:
+        return pd.DataFrame({"label": table["stimulus"].astype(str), "found": found[:, 0]})
+
+    def _measures(self, rows: pd.DataFrame) -> dict[str, Measure]:
+        return number_measures(*_numbers(rows))
+
+    def _more(self, rows: pd.DataFrame) -> dict[str, Any]:
+        found, true = _numbers(rows)
+        codes = np.unique(rows["group"], return_inverse=True)[1]
+        drawn = shifted(true, codes, self.n_permutations, self.seed)
+        ones = np.ones(len(true))
+        nulls = np.array([number_measures(found, row)["pearson_r"](ones) for row in drawn])
+        r = number_measures(found, true)["pearson_r"]
+        return {
+            "n_trials": len(true),
+            "p_value": permutation_p(r(ones), nulls),
+            "p_floor": 1 / (1 + self.n_permutations),
+            "p_method": f"{self.n_permutations} rotations of the numbers within each {self.groups}",
+            "per_subject": {
+                who: {
+                    name: measure(np.ones(len(own)))
+                    for name, measure in number_measures(*_numbers(own)).items()
+                }
+                for who, own in rows.groupby("subject", sort=False)
+            },
+        }
+
+    def _difference(self, own: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
+        errors = [-np.square(found - true) for found, true in (_numbers(own), _numbers(other))]
+        groups = own["group"].to_numpy()
+        return {
+            **paired_difference(*errors, groups, self.n_bootstrap, self.seed),
+            "of": "squared error, less is positive",
+        }
+
+
+def _classes_of(rows: pd.DataFrame) -> list[str]:
+    return [name.removeprefix("score ") for name in rows if name.startswith("score ")]
+
+
+def _scores_and_labels(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    classes = _classes_of(rows)
+    labels = np.array([classes.index(name) for name in rows["label"]])
+    return rows[[f"score {name}" for name in classes]].to_numpy(), labels
+
+
+def _numbers(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return rows["found"].to_numpy(dtype=float), rows["label"].to_numpy(dtype=float)
