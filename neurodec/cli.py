@@ -36,12 +36,17 @@ SIMULATED_SIZES = (
     "gallery_per_concept",
     "train_repetitions",
     "test_repetitions",
+    "n_unlabelled",
+    "minutes",
+    "n_labelled",
+    "n_stretches",
 )
 
 SYSTEMS = {
     "eeg": ("atm", "nice", "neurobridge"),
     "meg": ("atm", "nice", "neurobridge"),
     "fmri": ("mindbridge", "brain_diffuser"),
+    "states": ("csbrain",),
 }
 
 EXAMPLES = """examples:
@@ -172,11 +177,13 @@ def _add_simulate(verbs: argparse._SubParsersAction) -> None:
     example = """examples:
   neurodec simulate eeg --data-root sim-eeg
   neurodec simulate fmri --data-root sim-fmri --seed 1 --n_subjects 2 --n_train_concepts 60
+  neurodec simulate states --data-root sim-states
 
 Sizes that can be changed: --n_subjects, --n_train_concepts, --images_per_concept, --n_test_concepts,
---gallery_per_concept, --train_repetitions, --test_repetitions."""
+--gallery_per_concept, --train_repetitions, --test_repetitions; of states (continuous EEG of people in four
+states, without and with labels): --n_unlabelled, --minutes, --n_labelled, --n_stretches."""
     parser = _verb(verbs, "simulate", summary, _simulate, example)
-    parser.add_argument("modality", choices=["eeg", "meg", "fmri"])
+    parser.add_argument("modality", choices=["eeg", "meg", "fmri", "states"])
     parser.add_argument("--data-root", type=Path, required=True, help="empty folder to write")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bits")
     for name in SIMULATED_SIZES:

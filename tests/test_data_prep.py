@@ -14,6 +14,7 @@ from PIL import Image
 
 from neurodec.cli import main
 from neurodec.data import NSD, Study
+from neurodec.data.readers.labelled.splits import tables
 
 FOLDER = Path(__file__).resolve().parents[1] / "data_prep"
 
@@ -78,3 +79,18 @@ def test_bold5000_tables(tmp_path, capsys):
     assert "give one on their grid" in refused(capsys, [*command[:-1], str(tmp_path / "other")])
     pd.Series(["scene01.png"]).to_csv(root / "CSI2_imgnames.txt", index=False, header=False)
     assert "names 1 trials" in script("bold5000", "--data-root", root, code=2).stderr
+
+
+def test_sets_of_eeg_with_classes(tmp_path):
+    for person in range(36):
+        for part in (1, 2):
+            (tmp_path / f"Subject{person:02d}_{part}.edf").touch()
+    told = script("eeg_classes", "MentalArithmetic", "--data-root", tmp_path).stdout
+    assert "72 recordings of 36 people: 56 train, 8 validation, 8 test" in told
+    (tmp_path / "Subject00_1.edf").unlink()
+    (tmp_path / "Subject00_2.edf").unlink()
+    error = script("eeg_classes", "MentalArithmetic", "--data-root", tmp_path, code=2).stderr
+    assert "is of 36 people, and there are 35" in error
+    script("eeg_classes", "MentalArithmetic", "--data-root", tmp_path, "--split", "by_people")
+    text = (FOLDER / "eeg_classes.py").read_text()
+    assert all(f'"{name}"' in text for name in tables() if name != "AnnotatedWindows")

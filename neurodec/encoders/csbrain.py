@@ -6,27 +6,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
-from scipy.signal import resample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from neurodec.encoders.csbrain_attention import region_attention
 from neurodec.encoders.csbrain_backbone import (
     CSBrainBackbone,
     Initialisation,
     TemporalLayout,
     load_backbone,
 )
-from neurodec.encoders.csbrain_heads import AttentionHead, FlattenHead, PooledHead
+from neurodec.encoders.csbrain_heads import AttentionHead, FlattenHead, PooledHead, SequenceHead
 from neurodec.encoders.csbrain_regions import Montage
 from neurodec.encoders.published import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, read_json, write_json
 from neurodec.preprocessing.channels import HUNDRED_MICROVOLTS
 
-Head = Literal["pooled", "attention", "flatten"]
+Head = Literal["pooled", "attention", "flatten", "sequence"]
 Fill = Literal["stretch", "pad"]
 
 
@@ -47,8 +46,9 @@ class CSBrain(nn.Module):
         As ``mne.Info["chs"]`` and braindecode have them, with `ch_name`.
     regions : dict or str, optional
         A table of regions, or the name of a published one; the rule of names by default. See `Montage.of`.
-    head : {"pooled", "attention", "flatten"}
-        The published one flattens all tokens, and is often larger than the backbone.
+    head : {"pooled", "attention", "flatten", "sequence"}
+        The published one flattens all tokens, and is often larger than the backbone; of sleep a sequence of epochs is
+        published, whose head gives the classes of each.
     fill : {"stretch", "pad"}
         What makes windows whole numbers of seconds: resampling to the nearest, or zeros at the end.
     scale : float, optional
@@ -60,6 +60,10 @@ class CSBrain(nn.Module):
     start : str, optional
         A published checkpoint, or a folder that `save_pretrained` wrote, whose backbone is taken; a published one needs
         ``temporal_layout: published``.
+    sequence : int
+        Epochs in a window, of the head "sequence"; `n_outputs` counts the classes of all.
+    head_dropout : float
+        Of the head; the backbone's is `dropout`.
     patch_size, n_layers, n_heads, ffn_dim, dropout, temporal_layout, initialisation
         See `CSBrainBackbone`.
 
@@ -83,6 +87,8 @@ class CSBrain(nn.Module):
         scale: float | None = None,
         units: str | None = None,
         start: str | None = None,
+        sequence: int = 1,
+        head_dropout: float = 0.1,
         patch_size: int = 200,
         n_layers: int = 12,
         n_heads: int = 8,
@@ -96,7 +102,8 @@ class CSBrain(nn.Module):
         montage = Montage.of(names, regions)
         self.config: dict[str, Any] = {
             "n_chans": n_chans, "n_times": n_times, "n_outputs": n_outputs, "sfreq": sfreq, "ch_names": names,
-            "regions": regions, "head": head, "fill": fill, "scale": scale, "units": units, "patch_size": patch_size,
+            "regions": regions, "head": head, "fill": fill, "scale": scale, "units": units, "sequence": sequence,
+            "head_dropout": head_dropout, "patch_size": patch_size,
             "n_layers": n_layers, "n_heads": n_heads, "ffn_dim": ffn_dim, "dropout": dropout,
             "temporal_layout": temporal_layout, "initialisation": initialisation,
         }  # fmt: skip
@@ -107,25 +114,54 @@ class CSBrain(nn.Module):
             montage, patch_size, n_layers, n_heads, ffn_dim, dropout, temporal_layout, initialisation
         )
         if start is not None:
-            _take_backbone(self.backbone, start, temporal_layout)
-        self.register_buffer("resampling", resampling(n_times, sfreq, patch_size, fill), persistent=False)
-        n_patches = -(-self.resampling.shape[1] // patch_size)
-        sizes = {"flatten": (n_chans, n_patches, patch_size)}.get(head, (patch_size,))
-        kinds = {"pooled": PooledHead, "attention": AttentionHead, "flatten": FlattenHead}
-        self.head = kinds[head](*sizes, n_outputs, dropout=dropout)
+            self.start_from(start)
+        self.n_samples = n_samples_of(n_times, sfreq, patch_size, fill)
+        n_patches, over = divmod(-(-self.n_samples // patch_size), sequence)
+        if over or n_outputs % sequence or (head == "sequence") != (sequence > 1):
+            raise NeurodecError(
+                f"A window of {self.n_samples / patch_size:g} s with {n_outputs} outputs does not divide into a "
+                f"`sequence` of {sequence} for the head {head}; set both, and cut windows of as many epochs."
+            )
+        self.sequence = sequence
+        sizes = (n_chans, n_patches, patch_size) if head in ("flatten", "sequence") else (patch_size,)
+        kinds = {
+            "pooled": PooledHead,
+            "attention": AttentionHead,
+            "flatten": FlattenHead,
+            "sequence": SequenceHead,
+        }
+        self.head = kinds[head](*sizes, n_outputs // sequence, dropout=head_dropout)
 
     def forward(self, response: Tensor) -> Tensor:
-        """Return (B, n_outputs) from responses (B, n_chans, n_times)."""
+        """Return (B, n_outputs), or of sequences (B, sequence, n_outputs / sequence), from (B, n_chans, n_times)."""
         return self.head(self.tokens(response))
 
     def tokens(self, response: Tensor) -> Tensor:
-        """Return tokens (B, n_chans, n_patches, patch_size), channels in the user's order."""
-        return self.backbone(self.patches(response))
+        """Return tokens ([B, sequence or] B, n_chans, n_patches, patch_size), channels in the user's order."""
+        x = self.patches(response)
+        if self.sequence == 1:
+            return self.backbone(x)
+        epochs = x.unflatten(2, (self.sequence, -1)).transpose(1, 2)  # (B, L, C, P, S)
+        return self.backbone(epochs.flatten(0, 1)).unflatten(0, (-1, self.sequence))
 
     def patches(self, response: Tensor) -> Tensor:
         """Return the responses at 200 Hz, scaled and cut to patches (B, n_chans, n_patches, patch_size)."""
-        x = self.scale * (response @ self.resampling.to(response.dtype))
+        x = self.scale * resampled(response, self.n_samples)
         return F.pad(x, (0, -x.shape[-1] % self.patch_size)).unflatten(-1, (-1, self.patch_size))
+
+    def region_attention(self, response: Tensor, space: str) -> tuple[Tensor, list[str]]:
+        """Return which regions attend which; see `neurodec.encoders.csbrain_attention.region_attention`."""
+        return region_attention(self.backbone, self.patches(response))
+
+    def start_from(self, start: str) -> None:
+        """Take the backbone of a published checkpoint, or of a folder that `save_pretrained` or a fit wrote.
+
+        Raises
+        ------
+        NeurodecError
+            If it does not fit, whole.
+        """
+        _take_backbone(self.backbone, start, self.config["temporal_layout"])
 
     def reset_head(self, n_outputs: int) -> None:
         """Put a new head of the same kind, for another number of outputs, on the backbone."""
@@ -172,7 +208,7 @@ class CSBrain(nn.Module):
             for name in (
                 "n_outputs",
                 "head",
-                *(["n_chans", "n_times"] if config["head"] == "flatten" else []),
+                *(["n_chans", "n_times"] if config["head"] in ("flatten", "sequence") else []),
             )
         )
         if keeps:
@@ -181,8 +217,8 @@ class CSBrain(nn.Module):
         return model.eval()
 
 
-def resampling(n_times: int, sfreq: float, patch_size: int, fill: Fill) -> Tensor:
-    """Return the matrix (n_times, n) that resamples a window by its Fourier series to whole patches.
+def n_samples_of(n_times: int, sfreq: float, patch_size: int, fill: Fill) -> int:
+    """Return the samples that a window has once a patch lasts a second.
 
     Parameters
     ----------
@@ -190,14 +226,26 @@ def resampling(n_times: int, sfreq: float, patch_size: int, fill: Fill) -> Tenso
     sfreq : float
         Hz.
     patch_size : int
-        Samples of a patch, which lasts a second.
+        Samples of a patch.
     fill : {"stretch", "pad"}
-        With "stretch" `n` is a multiple of `patch_size`, and time runs a little faster or slower; with "pad" it is what
-        the duration gives, and zeros follow later.
+        With "stretch" they are a multiple of `patch_size`, and time runs a little faster or slower; with "pad" what the
+        duration gives, and zeros follow later.
     """
     n_exact = max(1, round(n_times * patch_size / sfreq))
-    n = max(1, round(n_exact / patch_size)) * patch_size if fill == "stretch" else n_exact
-    return torch.from_numpy(resample(np.eye(n_times), n, axis=1)).float()
+    return max(1, round(n_exact / patch_size)) * patch_size if fill == "stretch" else n_exact
+
+
+def resampled(x: Tensor, n: int) -> Tensor:
+    """Resample the last axis to `n` samples by its Fourier series, as `scipy.signal.resample` does."""
+    n_times = x.shape[-1]
+    if n == n_times:
+        return x
+    with torch.autocast(x.device.type, enabled=False):
+        spectrum = torch.fft.rfft(x.float())
+        kept = spectrum[..., : min(n, n_times) // 2 + 1].clone()
+        if min(n, n_times) % 2 == 0:  # the last frequency stands for both its signs
+            kept[..., -1] *= 2.0 if n < n_times else 0.5
+        return (torch.fft.irfft(kept, n) * (n / n_times)).to(x.dtype)
 
 
 def _names(

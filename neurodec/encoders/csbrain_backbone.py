@@ -168,11 +168,11 @@ class Layer(nn.Module):
         mask : Tensor of bool, shape (C, C)
             Which electrodes attend each other.
         """
-        h = h + self._drop(self._between_windows(self.norm1(h)))
+        h = h + self._drop(self.between_windows(self.norm1(h)))
         h = h + self._drop(self._between_regions(self.norm2(h), averaging, region, mask))
         return h + self._drop(self.linear2(self._drop(F.gelu(self.linear1(self.norm3(h))))))
 
-    def _between_windows(self, z: Tensor) -> Tensor:
+    def between_windows(self, z: Tensor) -> Tensor:
         """Attend over the windows at every place within a window; padded windows count, as published."""
         n_batch, n_chans, n_patches, width = z.shape
         if n_patches <= WINDOW:  # a single window: attention is the identity on values
@@ -193,19 +193,27 @@ class Layer(nn.Module):
         return attention.out_proj(values)
 
     def _between_regions(self, z: Tensor, averaging: Tensor, region: Tensor, mask: Tensor) -> Tensor:
-        z = z.transpose(1, 2)  # (B, P, C, D)
-        means = self.global_fc(averaging.to(z.dtype) @ z)
-        z = z + means.index_select(2, region)
+        z = self.with_means(z, averaging, region)
         return self._attend(self.inter_region_attn, z, mask).transpose(1, 2)
+
+    def with_means(self, z: Tensor, averaging: Tensor, region: Tensor) -> Tensor:
+        """Return tokens (B, P, C, D) with what their region's mean adds to them, from (B, C, P, D)."""
+        z = z.transpose(1, 2)
+        return z + self.global_fc(averaging.to(z.dtype) @ z).index_select(2, region)
 
     def _attend(self, attention: nn.MultiheadAttention, z: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend along the last but one axis."""
-        projected = F.linear(z, attention.in_proj_weight, attention.in_proj_bias)
-        q, k, v = projected.unflatten(-1, (3, self.n_heads, -1)).movedim(-3, 0).transpose(-2, -3)
-        q, k, v = (part.flatten(0, -4) for part in (q, k, v))  # (rows, heads, length, D / heads)
+        q, k, v = (
+            part.flatten(0, -4) for part in self.projected(attention, z)
+        )  # (rows, heads, length, D / heads)
         dropout = self.dropout if self.training else 0.0
         found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         return attention.out_proj(found.transpose(1, 2).reshape(z.shape))
+
+    def projected(self, attention: nn.MultiheadAttention, z: Tensor) -> Tensor:
+        """Return queries, keys and values (3, ..., heads, length, D / heads) of (..., length, D)."""
+        found = F.linear(z, attention.in_proj_weight, attention.in_proj_bias)
+        return found.unflatten(-1, (3, self.n_heads, -1)).movedim(-3, 0).transpose(-2, -3)
 
     def _drop(self, values: Tensor) -> Tensor:
         return F.dropout(values, self.dropout, self.training)

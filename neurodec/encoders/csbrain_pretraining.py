@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from neurodec.encoders.csbrain_attention import region_attention
 from neurodec.encoders.csbrain_backbone import CSBrainBackbone, Initialisation, Layout, TemporalLayout
 from neurodec.encoders.csbrain_heads import hidden_errors
 from neurodec.encoders.csbrain_regions import Montage
@@ -74,7 +75,12 @@ class CSBrainPretraining(nn.Module):
         self.backbone = CSBrainBackbone(
             first, patch_size, n_layers, n_heads, ffn_dim, dropout, temporal_layout, initialisation
         )
+        # As published the first errors are of the size of the tokens; a sane start begins with the mean.
+        self.norm = nn.LayerNorm(patch_size) if initialisation == "scaled" else nn.Identity()
         self.out = nn.Linear(patch_size, patch_size)
+        if initialisation == "scaled":
+            nn.init.zeros_(self.out.weight)
+            nn.init.zeros_(self.out.bias)
 
     def forward(self, response: Tensor, *, space: str) -> dict[str, Tensor]:
         """Hide patches, and return for every window the squared error over them and their number of samples."""
@@ -88,7 +94,12 @@ class CSBrainPretraining(nn.Module):
     def restore(self, response: Tensor, hidden: Tensor, space: str) -> Tensor:
         """Return all samples (B, C, T) as the model gives them; `hidden` (B, C, P) is True where it may not look."""
         x = response.unflatten(-1, (-1, self.patch_size))
-        return self.out(self.backbone(x, hidden, self._layout(space))).flatten(-2)
+        return self.out(self.norm(self.backbone(x, hidden, self._layout(space)))).flatten(-2)
+
+    def region_attention(self, response: Tensor, space: str) -> tuple[Tensor, list[str]]:
+        """Return which regions attend which; see `neurodec.encoders.csbrain_attention.region_attention`."""
+        x = response.unflatten(-1, (-1, self.patch_size))
+        return region_attention(self.backbone, x, self._layout(space))
 
     def _layout(self, space: str) -> Layout:
         if space not in self.spaces:

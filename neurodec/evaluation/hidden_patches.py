@@ -12,11 +12,12 @@ import pandas as pd
 
 from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 from neurodec.evaluation.section import Evaluation, Fitted
 from neurodec.evaluation.statistics import interval
-from neurodec.files import read_own_table, track, write_table
+from neurodec.files import atomic_path, read_json, read_own_table, track, write_json, write_table
 
+EXAMPLE = "example.npz"
 _AT_ONCE = 32  # windows
 _NAMES = {
     "mean": "the channel's mean",
@@ -24,6 +25,29 @@ _NAMES = {
     "in_time": "a line in time",
     "other_channels": "the mean of visible channels",
 }
+
+
+@dataclass(frozen=True)
+class HiddenPatchesRun:
+    """What one fold gave.
+
+    Parameters
+    ----------
+    table : DataFrame
+        `subject, stimulus`, and the error of the model (`system`) and of every simpler way, one row per window.
+    example : dict of ndarray
+        Of the first window `x` and `found` (n_chans, n_patches, n_samples), `hidden` (n_chans, n_patches) and the
+        `names` of its channels.
+    attention : dict
+        `regions` and `values` (rows attend columns), where the encoder tells.
+    n_left_out : int
+        Test windows of montages that no training window has.
+    """
+
+    table: pd.DataFrame
+    example: dict[str, np.ndarray]
+    attention: dict[str, Any]
+    n_left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,26 +82,36 @@ class HiddenPatches(Evaluation):
         if not 0 < self.share < 1:
             raise NeurodecError(f"`share` is {self.share:g}; give a share between 0 and 1.")
 
-    def run(self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None) -> pd.DataFrame:
-        """Hide and fill in; see `Evaluation.run`.
-
-        Returns
-        -------
-        DataFrame
-            `subject, stimulus`, and the error of the model (`system`) and of every simpler way, one row per window.
-        """
-        tables = []
-        for space, trials in study.spaces.items():
+    def run(
+        self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None
+    ) -> HiddenPatchesRun:
+        """Hide and fill in; see `Evaluation.run`."""
+        tables: list[pd.DataFrame] = []
+        example: dict[str, np.ndarray] = {}
+        known = {space: trials for space, trials in study.spaces.items() if space in fitted.train.spaces}
+        if not known:
+            raise NeurodecError(
+                f"All test windows are of montages that no training window has ({', '.join(study.spaces)}), so "
+                "there is nothing to score; choose other people to test (`held_out`)."
+            )
+        n_left_out = sum(len(trials) for space, trials in study.spaces.items() if space not in known)
+        for space, trials in known.items():
             rng = np.random.default_rng(self.seed)
             if self.n_windows is not None and self.n_windows < len(trials):
                 trials = trials.select(np.sort(rng.choice(len(trials), self.n_windows, replace=False)))
             starts = range(0, len(trials), _AT_ONCE)
             for start in track(starts, "hidden patches", total=len(starts)):
                 block = trials.select(slice(start, start + _AT_ONCE))
-                tables.append(self._errors(block, space, fitted, rng))
-        return pd.concat(tables, ignore_index=True)
+                table, first = self._errors(block, space, fitted, rng)
+                tables.append(table)
+                example = example or {**first, "names": np.array(trials.ch_names)}
+        first_space, trials = next(iter(known.items()))
+        attention = fitted.system.region_attention(trials.select(slice(0, _AT_ONCE)), first_space)
+        return HiddenPatchesRun(pd.concat(tables, ignore_index=True), example, attention, n_left_out)
 
-    def _errors(self, trials: Trials, space: str, fitted: Fitted, rng: np.random.Generator) -> pd.DataFrame:
+    def _errors(
+        self, trials: Trials, space: str, fitted: Fitted, rng: np.random.Generator
+    ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
         values = np.asarray(trials.responses, dtype=np.float32)
         n_patches = round(values.shape[-1] / trials.info["sfreq"])
         x = values.reshape(*values.shape[:2], n_patches, -1)
@@ -91,11 +125,12 @@ class HiddenPatches(Evaluation):
             name: (np.square(own - x).mean(axis=-1) * hidden).sum(axis=(1, 2)) / weight
             for name, own in found.items()
         }
-        return trials.table[["subject", "stimulus"]].reset_index(drop=True).assign(**errors)
+        table = trials.table[["subject", "stimulus"]].reset_index(drop=True).assign(**errors)
+        return table, {"x": x[0], "found": found["system"][0], "hidden": hidden[0]}
 
-    def results(self, runs: Sequence[pd.DataFrame]) -> dict[str, Any]:
-        """Return the section `hidden_patches`: errors with intervals, and the share of the mean's that is taken off."""
-        table = pd.concat(runs, ignore_index=True)
+    def results(self, runs: Sequence[HiddenPatchesRun]) -> dict[str, Any]:
+        """Return `hidden_patches` (errors with intervals, and the share of the mean's taken off) and `attention`."""
+        table = pd.concat([run.table for run in runs], ignore_index=True)
         clusters, found = table["stimulus"].to_numpy(), {}
         reference = float(table["mean"].mean())
         for name in ("system", *_NAMES):
@@ -115,17 +150,29 @@ class HiddenPatches(Evaluation):
         about = {
             "share": self.share,
             "n_windows": len(table),
+            "n_left_out": sum(run.n_left_out for run in runs),
             "n_recordings": int(table["stimulus"].nunique()),
         }
-        return {"hidden_patches": {**about, "errors": found}}
+        attention = {"attention": runs[0].attention} if runs[0].attention else {}
+        return {"hidden_patches": {**about, "errors": found}, **attention}
 
-    def save(self, run: pd.DataFrame, folder: Path) -> None:
-        """Write ``hidden_patches.csv``."""
-        write_table(folder / "hidden_patches.csv", run)
+    def save(self, run: HiddenPatchesRun, folder: Path) -> None:
+        """Write ``hidden_patches.csv``, ``example.npz`` and ``about.json``, the folder appearing at once."""
+        with atomic_path(folder) as partial:
+            partial.mkdir()
+            np.savez(partial / EXAMPLE, **run.example)
+            write_json(partial / "about.json", {"attention": run.attention, "n_left_out": run.n_left_out})
+            write_table(partial / "hidden_patches.csv", run.table)
 
-    def load(self, folder: Path) -> pd.DataFrame:
-        """Read it."""
-        return read_own_table(folder / "hidden_patches.csv", dtype={"subject": str, "stimulus": str})
+    def load(self, folder: Path) -> HiddenPatchesRun:
+        """Read them."""
+        with (
+            reading(folder, "an evaluation", "it is damaged, so delete it and run again"),
+            np.load(folder / EXAMPLE) as file,
+        ):
+            example = dict(file)
+        table = read_own_table(folder / "hidden_patches.csv", dtype={"subject": str, "stimulus": str})
+        return HiddenPatchesRun(table, example, **read_json(folder / "about.json"))
 
 
 def filled(x: np.ndarray, hidden: np.ndarray) -> dict[str, np.ndarray]:

@@ -26,11 +26,32 @@ from neurodec.evaluation.label_measures import (
 from neurodec.evaluation.section import Evaluation, Fitted
 from neurodec.evaluation.statistics import paired_difference, permutation_p
 from neurodec.features.labels import BETWEEN
-from neurodec.files import read_own_table, write_table
+from neurodec.files import atomic_path, read_json, read_own_table, write_json, write_table
 from neurodec.linear import Classifier, SpectralClassifier, SpectralRegressor
 
 _UNBALANCED = 1.25  # times its fair share: from there on the largest class makes plain accuracy misleading
+_FOR_ATTENTION = 32  # trials
 _TEXT = {"subject": str, "group": str, "label": str}
+
+
+@dataclass(frozen=True)
+class LabelRun:
+    """What one fold gave.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per test trial (of a sequence: per member) and way: `way`, `kind`, `subject`, `group`, `label`, and what
+        was predicted.
+    n_met : int
+        Tested people whose recordings an earlier training saw, without labels.
+    attention : dict
+        See `neurodec.training.System.region_attention`.
+    """
+
+    table: pd.DataFrame
+    n_met: int
+    attention: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -68,15 +89,8 @@ class LabelEvaluation(Evaluation):
         """Return single test trials."""
         return {"single": test}
 
-    def run(self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None) -> pd.DataFrame:
-        """Score the system, the stages that stand beside it, and linear decoders; see `Evaluation.run`.
-
-        Returns
-        -------
-        DataFrame
-            One row per test trial (of a sequence: per member) and way: `way`, `kind`, `subject`, `group`, `label`, and
-            what was predicted.
-        """
+    def run(self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None) -> LabelRun:
+        """Predict with the system, the stages that stand beside it, and linear decoders; see `Evaluation.run`."""
         head = self.head or fitted.system.head
         test = study.table
         parts = [self._rows("decoder", "decoder", test, predictions["single"].of(head), fitted, head)]
@@ -86,8 +100,10 @@ class LabelEvaluation(Evaluation):
         if predictions["single"].of(head).ndim == 2:  # linear decoders read single trials, not sequences
             for name, found in self.linear(study, fitted, head).items():
                 parts.append(self._rows(name, "baseline", test, found, fitted, head))
+        first, own = next(iter(study.spaces.items()))
+        attention = fitted.system.region_attention(own.select(slice(0, _FOR_ATTENTION)), first)
         met = set(getattr(fitted.system, "config", {}).get("met_before", []))
-        return pd.concat(parts, ignore_index=True).assign(met_before=len(met & set(test["subject"])))
+        return LabelRun(pd.concat(parts, ignore_index=True), len(met & set(test["subject"])), attention)
 
     @abstractmethod
     def linear(self, study: Study, fitted: Fitted, head: str) -> dict[str, np.ndarray]:
@@ -127,19 +143,21 @@ class LabelEvaluation(Evaluation):
             "ci95" if name == "accuracy" else f"ci95_{name}": own for name, own in bounds.items()
         }
 
-    def results(self, runs: Sequence[pd.DataFrame]) -> dict[str, Any]:
-        """Return the section `classification` or `regression`, with `baselines` and `controls`."""
-        table = pd.concat(runs, ignore_index=True)
+    def results(self, runs: Sequence[LabelRun]) -> dict[str, Any]:
+        """Return the section `classification` or `regression`, with `baselines`, `controls` and `attention`."""
+        table = pd.concat([run.table for run in runs], ignore_index=True)
         ways = {way: rows.reset_index(drop=True) for way, rows in table.groupby("way", sort=False)}
         own = ways.pop("decoder")
         found = {**self._of_way(own), **self._more(own), "scheme": "split of the data set"}
-        n_met, n_people = int(own["met_before"].iloc[0]), own["subject"].nunique()
+        n_met = sum(run.n_met for run in runs)
         if n_met:
             found["note"] = (
-                f"{n_met} of the {n_people} tested people are in the recordings that the encoder was pre-trained on, "
-                "without labels."
+                f"{n_met} of the {own['subject'].nunique()} tested people are in the recordings that the encoder "
+                "was pre-trained on, without labels."
             )
         sections: dict[str, Any] = {self.section: found, "baselines": {}, "controls": {}}
+        if runs[0].attention:
+            sections["attention"] = runs[0].attention
         for way, rows in ways.items():
             part = {**self._of_way(rows), "difference_to_decoder": self._difference(own, rows)}
             sections["baselines" if rows["kind"].iloc[0] == "baseline" else "controls"][way] = part
@@ -153,13 +171,18 @@ class LabelEvaluation(Evaluation):
     def _difference(self, own: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
         """Return the paired comparison of the decoder with another way."""
 
-    def save(self, run: pd.DataFrame, folder: Path) -> None:
-        """Write ``labels.csv``."""
-        write_table(folder / "labels.csv", run)
+    def save(self, run: LabelRun, folder: Path) -> None:
+        """Write ``labels.csv`` and ``about.json``, the folder appearing at once."""
+        with atomic_path(folder) as partial:
+            partial.mkdir()
+            write_json(partial / "about.json", {"n_met": run.n_met, "attention": run.attention})
+            write_table(partial / "labels.csv", run.table)
 
-    def load(self, folder: Path) -> pd.DataFrame:
-        """Read it."""
-        return read_own_table(folder / "labels.csv", dtype=_TEXT)
+    def load(self, folder: Path) -> LabelRun:
+        """Read them."""
+        return LabelRun(
+            read_own_table(folder / "labels.csv", dtype=_TEXT), **read_json(folder / "about.json")
+        )
 
 
 @dataclass(frozen=True)

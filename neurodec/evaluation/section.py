@@ -52,6 +52,10 @@ class Predictor(Protocol):
         """Return responses as the system gives them where patches are hidden from it."""
         ...
 
+    def region_attention(self, trials: Trials, space: str) -> dict[str, Any]:
+        """Return `regions` and `values`, or nothing where the system does not attend regions."""
+        ...
+
     def companions(self) -> dict[str, Predictor]:
         """Return other ways to the same predictions, by name."""
         ...

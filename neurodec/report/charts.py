@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from neurodec.data import Trials
 from neurodec.data.study import MARK
 from neurodec.files import atomic_path, read_json, read_own_table
-from neurodec.report import plots
+from neurodec.report import plots, reading_plots
 from neurodec.report.grids import data_url
 from neurodec.report.rows import leading, section_of, words
 
@@ -161,16 +161,17 @@ def all_charts(
     yield from _retrieval(results, folds, chance)
     yield from _adaptation(results)
     yield from _encoding(section_of(results, "encoding"))
+    yield from _patches(out, section_of(results, "attention"))
     yield from _maps(out, folds)
     if (out / "metrics.csv").exists():
         peeked = results.get("selection") == "published_protocol"
-        held_out = "test trials" if peeked else "held-out concepts"
+        held_out = "test trials" if peeked else "held-out trials"
         caption = (
             "Loss after every epoch, on training trials and on the test trials that the epoch is chosen by, as "
             "published."
             if peeked
-            else "Loss after every epoch, on training trials and on trials of concepts held out of training, and the "
-            "accuracy on the latter. Test data play no part here."
+            else "Loss after every epoch, on training trials and on trials held out of training (other concepts, or "
+            "of labels other people), and the accuracy on the latter. Test data play no part here."
         )
         figure = plots.training(pd.read_csv(out / "metrics.csv"), held_out)
         yield Chart("training", "Training", caption, figure)
@@ -254,6 +255,24 @@ def _encoding(found: dict[str, Any]) -> Iterator[Chart]:
         "lies in no region is left out. Mean over subjects."
     )
     yield Chart("encoding", "Regions of the brain", caption, plots.by_region(panels))
+
+
+def _patches(out: Path, attention: dict[str, Any]) -> Iterator[Chart]:
+    for file in sorted((out / "evaluation").glob("**/example.npz"))[:1]:
+        with np.load(file) as example:
+            figure = reading_plots.hidden_patches(**example)
+        caption = (
+            "A window of a person who was not learnt from. Grey stretches were hidden from the model; there the "
+            "coloured line is what it filled in, and the black one what was recorded."
+        )
+        yield Chart("hidden-patches", "Hidden patches", caption, figure)
+    if attention:
+        figure = reading_plots.attention(np.array(attention["values"]), attention["regions"])
+        caption = (
+            "How the attention of the electrodes of a region (rows) is shared among regions (columns), mean over "
+            "trials, seconds, layers and heads. The mask of allowed pairs alone makes large regions draw more of it."
+        )
+        yield Chart("attention", "Attention between regions", caption, figure, lines=False)
 
 
 def _maps(out: Path, folds: Folds) -> Iterator[Chart]:

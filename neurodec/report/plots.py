@@ -15,7 +15,7 @@ from matplotlib.ticker import PercentFormatter
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#707070"
 _LINES = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_STYLE = mpl.rc_context(
+styled = mpl.rc_context(
     {
         "font.size": 11,
         "axes.spines.top": False,
@@ -34,7 +34,8 @@ _MOST_NAMES = 24  # classes whose names and counts still fit beside a matrix
 _SLICES = 6
 
 
-def _figure(width: float, height: float, n_columns: int = 1) -> tuple[Figure, Any]:
+def figure_of(width: float, height: float, n_columns: int = 1) -> tuple[Figure, Any]:
+    """Return a figure (inches) and its axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(1, n_columns)
 
@@ -45,7 +46,7 @@ def _mark_chance(axes: Axes, chance: float, *, vertical: bool = False) -> None:
     )
 
 
-@_STYLE
+@styled
 def intervals(rows: Sequence[dict[str, Any]], chance: float, label: str) -> Figure:
     """Draw one dot, and an interval where there is one, per row.
 
@@ -60,7 +61,7 @@ def intervals(rows: Sequence[dict[str, Any]], chance: float, label: str) -> Figu
         Of the x axis.
     """
     colors = {"decoder": BLUE, "baseline": ORANGE, "control": GREY, "subject": GREEN}
-    figure, axes = _figure(7.2, 1.1 + 0.42 * len(rows))
+    figure, axes = figure_of(7.2, 1.1 + 0.42 * len(rows))
     for place, row in enumerate(reversed(rows)):
         color, value = colors[row["kind"]], row["value"]
         if row["ci95"]:
@@ -103,7 +104,7 @@ def _lines(axes: Axes, points: pd.DataFrame, x: str) -> None:
     axes.set_ylim(bottom=0)
 
 
-@_STYLE
+@styled
 def repetitions(points: pd.DataFrame, chance: float) -> Figure:
     """Draw top-1 against the number of averaged repetitions.
 
@@ -113,7 +114,7 @@ def repetitions(points: pd.DataFrame, chance: float) -> Figure:
         Columns `fold, decoder, n, top1, ci95`.
     chance : float
     """
-    figure, axes = _figure(6.8, 3.8)
+    figure, axes = figure_of(6.8, 3.8)
     _lines(axes, points, "n")
     _mark_chance(axes, chance)
     axes.set(xlabel="averaged repetitions per stimulus", ylabel="top-1 accuracy")
@@ -121,7 +122,7 @@ def repetitions(points: pd.DataFrame, chance: float) -> Figure:
     return figure
 
 
-@_STYLE
+@styled
 def adaptation(points: pd.DataFrame, kind: str) -> Figure:
     """Draw top-1 against the size of the context, for the system and its companions.
 
@@ -131,7 +132,7 @@ def adaptation(points: pd.DataFrame, kind: str) -> Figure:
         Columns `decoder, size, top1, ci95, chance_top1`.
     kind : {"pictures", "voxels"}
     """
-    figure, axes = _figure(6.8, 4.2)
+    figure, axes = figure_of(6.8, 4.2)
     _lines(axes, points.assign(fold=""), "size")
     _mark_chance(axes, points["chance_top1"].iloc[0])
     label = "pictures of the new person's context" if kind == "pictures" else "voxels, drawn at random"
@@ -144,7 +145,7 @@ def adaptation(points: pd.DataFrame, kind: str) -> Figure:
     return figure
 
 
-@_STYLE
+@styled
 def by_region(panels: dict[str, pd.DataFrame]) -> Figure:
     """Draw one bar per region and name, one panel per label of the y axis.
 
@@ -153,7 +154,7 @@ def by_region(panels: dict[str, pd.DataFrame]) -> Figure:
     panels : dict of DataFrame
         Columns `region, name, value`; several rows of a region and name are averaged.
     """
-    figure, grid = _figure(4.8 * len(panels), 3.8, len(panels))
+    figure, grid = figure_of(4.8 * len(panels), 3.8, len(panels))
     for axes, (label, points) in zip(np.atleast_1d(grid), panels.items(), strict=True):
         means = points.pivot_table("value", "name", "region", sort=False)
         width = 0.8 / len(means)
@@ -166,7 +167,7 @@ def by_region(panels: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-@_STYLE
+@styled
 def windows(points: pd.DataFrame, chance: float) -> Figure:
     """Draw top-1 for growing and for sliding time windows.
 
@@ -177,7 +178,7 @@ def windows(points: pd.DataFrame, chance: float) -> Figure:
     chance : float
     """
     kinds = list(dict.fromkeys(points["kind"]))
-    figure, grid = _figure(4.6 * max(len(kinds), 1.4), 3.8, len(kinds))
+    figure, grid = figure_of(4.6 * max(len(kinds), 1.4), 3.8, len(kinds))
     for axes, kind in zip(np.atleast_1d(grid), kinds, strict=True):
         part = points[points["kind"] == kind]
         growing = kind == "growing"
@@ -191,7 +192,7 @@ def windows(points: pd.DataFrame, chance: float) -> Figure:
     return figure
 
 
-@_STYLE
+@styled
 def k_way(points: pd.DataFrame) -> Figure:
     """Draw top-1 against the number of candidates, beside chance.
 
@@ -200,7 +201,7 @@ def k_way(points: pd.DataFrame) -> Figure:
     points : DataFrame
         Columns `k, top1, ci95_top1, chance_top1`, and `decoder` where there are several.
     """
-    figure, axes = _figure(6.8, 3.8)
+    figure, axes = figure_of(6.8, 3.8)
     for color, (name, line) in zip((BLUE, ORANGE), points.groupby("decoder", sort=False), strict=False):
         low, high = np.array(line["ci95_top1"].tolist()).T
         axes.plot(line["k"], line["top1"], "o-", color=color, markersize=4, label=str(name))
@@ -215,7 +216,7 @@ def k_way(points: pd.DataFrame) -> Figure:
     return figure
 
 
-@_STYLE
+@styled
 def regions(panels: dict[str, pd.DataFrame], chance: float) -> Figure:
     """Draw top-1 by region, one panel per title.
 
@@ -228,7 +229,7 @@ def regions(panels: dict[str, pd.DataFrame], chance: float) -> Figure:
     """
     names = list(dict.fromkeys(name for points in panels.values() for name in points["region"]))
     places = {name: len(names) - 1 - place for place, name in enumerate(names)}
-    figure, grid = _figure(4.6 * max(len(panels), 1.4), 1.6 + 0.42 * len(names), len(panels))
+    figure, grid = figure_of(4.6 * max(len(panels), 1.4), 1.6 + 0.42 * len(names), len(panels))
     farthest = max(high for points in panels.values() for _, high in points["ci95"])
     for axes, (title, points) in zip(np.atleast_1d(grid), panels.items(), strict=True):
         shown = points.groupby("decoder", sort=False)
@@ -252,7 +253,7 @@ def regions(panels: dict[str, pd.DataFrame], chance: float) -> Figure:
     return figure
 
 
-@_STYLE
+@styled
 def training(history: pd.DataFrame, held_out: str = "held-out concepts") -> Figure:
     """Draw the losses and, where there is one, the validation accuracy by epoch.
 
@@ -264,7 +265,7 @@ def training(history: pd.DataFrame, held_out: str = "held-out concepts") -> Figu
         What the epochs were judged on.
     """
     scored = "val_top1" in history and history["val_top1"].notna().any()
-    figure, grid = _figure(9.2 if scored else 6.8, 3.8, 1 + scored)
+    figure, grid = figure_of(9.2 if scored else 6.8, 3.8, 1 + scored)
     grid = np.atleast_1d(grid)
     named = {"train_loss": ("training", GREY), "val_loss": (held_out, BLUE)}
     for place, (_, fold) in enumerate(history.groupby("fold", sort=False)):
@@ -289,7 +290,7 @@ def training(history: pd.DataFrame, held_out: str = "held-out concepts") -> Figu
     return figure
 
 
-@_STYLE
+@styled
 def similarity(values: np.ndarray, rows: Sequence[str], names: Sequence[str]) -> Figure:
     """Draw the similarity of what was decoded for every concept (rows) with every candidate (columns).
 
@@ -299,7 +300,7 @@ def similarity(values: np.ndarray, rows: Sequence[str], names: Sequence[str]) ->
     rows, names : sequence of str
         Concepts of rows and columns, written where they fit.
     """
-    figure, axes = _figure(6.0, 5.0)
+    figure, axes = figure_of(6.0, 5.0)
     image = axes.imshow(values, cmap="viridis", interpolation="nearest", aspect="auto")
     axes.set(xlabel="candidates, by concept", ylabel="concepts that were seen")
     if len(names) <= _MOST_NAMES and len(names) == values.shape[1]:
@@ -310,7 +311,7 @@ def similarity(values: np.ndarray, rows: Sequence[str], names: Sequence[str]) ->
     return figure
 
 
-@_STYLE
+@styled
 def confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
     """Draw what was decoded for what was shown.
 
@@ -324,7 +325,7 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     few = len(names) <= _MOST_NAMES
     size = min(4.2 + 0.28 * len(names), 9.0)
-    figure, axes = _figure(size + 1, size)
+    figure, axes = figure_of(size + 1, size)
     image = axes.imshow(shares, cmap="Blues", vmin=0, interpolation="nearest")
     axes.set(xlabel="decoded", ylabel="shown")
     if few:
@@ -338,11 +339,11 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
     return figure
 
 
-@_STYLE
+@styled
 def per_fold(found: Sequence[dict[str, Any]], chance: float) -> Figure:
     """Draw the accuracy of every left-out group (`group`, `accuracy`), best first."""
     found = sorted(found, key=lambda fold: fold["accuracy"])
-    figure, axes = _figure(6.8, 1.2 + min(0.2 * len(found), 8))
+    figure, axes = figure_of(6.8, 1.2 + min(0.2 * len(found), 8))
     places = np.arange(len(found))
     axes.hlines(places, chance, [fold["accuracy"] for fold in found], color=BLUE, alpha=0.3)
     axes.plot([fold["accuracy"] for fold in found], places, "o", color=BLUE, markersize=5)
@@ -356,7 +357,7 @@ def per_fold(found: Sequence[dict[str, Any]], chance: float) -> Figure:
     return figure
 
 
-@_STYLE
+@styled
 def topography(importance: dict[str, float], positions: dict[str, list[float] | None]) -> Figure | None:
     """Draw channel values on the head, or return None when too few channels have positions.
 
@@ -376,7 +377,7 @@ def topography(importance: dict[str, float], positions: dict[str, list[float] | 
     info = mne.create_info(names, 1.0, "eeg", verbose="ERROR").set_montage(montage)
     values = np.array([importance[name] for name in names])
     most = float(np.abs(values).max()) or 1.0
-    figure, axes = _figure(5.0, 4.2)
+    figure, axes = figure_of(5.0, 4.2)
     limits = (-most, most)
     image, _ = mne.viz.plot_topomap(
         values, info, axes=axes, show=False, cmap="RdBu_r", vlim=limits, contours=0, extrapolate="local"
@@ -385,12 +386,12 @@ def topography(importance: dict[str, float], positions: dict[str, list[float] | 
     return figure
 
 
-@_STYLE
+@styled
 def slices(volume: np.ndarray) -> Figure:
     """Draw the slices with most voxels, along the third axis, of a volume that is zero outside its mask."""
     counts = np.count_nonzero(volume, axis=(0, 1))
     chosen = np.sort(np.argsort(counts)[::-1][: min(_SLICES, np.count_nonzero(counts))])
-    figure, grid = _figure(1.6 * len(chosen) + 1, 2.4, len(chosen))
+    figure, grid = figure_of(1.6 * len(chosen) + 1, 2.4, len(chosen))
     for axes, place in zip(np.atleast_1d(grid), chosen, strict=True):
         seen = np.ma.masked_equal(volume[:, :, place].T, 0)
         image = axes.imshow(seen, origin="lower", cmap="viridis", vmin=0, vmax=volume.max())

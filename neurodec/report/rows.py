@@ -17,7 +17,7 @@ def score_rows(results: dict[str, Any], decoder: str) -> list[dict[str, Any]]:
     """Flatten decoder, baselines and controls to rows of one table."""
     score, bounds, second = leading(results)
     parts = [("decoder", decoder, results.get("retrieval") or results.get("classification"))]
-    linear = {"ridge": "ridge (linear)"}
+    linear = {"ridge": "ridge (linear)", "spectral": "band power, tangent space (linear)"}
     parts += [
         ("baseline", linear.get(name, name), part) for name, part in results.get("baselines", {}).items()
     ]
@@ -74,6 +74,37 @@ def further(results: dict[str, Any]) -> list[dict[str, Any]]:
                 | {"chance": chance, "n_candidates": found.get("n_candidates", len(found.get("classes", [])))}
             )
     return lines
+
+
+_LABEL_MEASURES = {
+    "balanced_accuracy": "Balanced accuracy",
+    "kappa": "Cohen's kappa",
+    "weighted_f1": "Weighted F1",
+    "auc": "AUROC",
+    "auc_pr": "AUC-PR",
+    "pearson_r": "Pearson's r",
+    "r2": "R²",
+    "rmse": "Root mean squared error",
+}
+
+
+def label_rows(results: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the table of predicted classes or numbers: `columns`, and `lines` of all ways; None without any."""
+    own = section_of(results, "regression") or section_of(results, "classification")
+    if "kappa" not in own and "r2" not in own:
+        return None
+    sections = next(one for one in (results, *results.get("further", {}).values()) if own in one.values())
+    parts = {"the model": own, **sections["controls"], **sections["baselines"]}
+    columns = {name: title for name, title in _LABEL_MEASURES.items() if name in own}
+    lines = [
+        {
+            "name": {"spectral": "band power and tangent space (linear)"}.get(name, words(name)),
+            "values": [(part[column], part[f"ci95_{column}"]) for column in columns],
+            "difference": part.get("difference_to_decoder"),
+        }
+        for name, part in parts.items()
+    ]
+    return {"columns": list(columns.values()), "lines": lines, "own": own}
 
 
 def section_of(results: dict[str, Any], name: str) -> dict[str, Any]:

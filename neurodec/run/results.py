@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _HEADLINES = {
     "retrieval": ("top1", "top5", "median_rank"),
-    "classification": ("accuracy", "balanced_accuracy", "auc"),
+    "classification": ("accuracy", "balanced_accuracy", "kappa", "weighted_f1", "auc", "auc_pr"),
+    "regression": ("pearson_r", "r2", "rmse"),
 }
 
 

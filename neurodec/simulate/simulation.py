@@ -9,7 +9,7 @@ from typing import Literal
 import neurodec
 from neurodec.errors import NeurodecError
 from neurodec.files import read_json, remove_partials, track, write_json
-from neurodec.simulate import fmri, meg
+from neurodec.simulate import fmri, meg, states
 from neurodec.simulate.eeg import EEGSession, session_files
 from neurodec.simulate.stimuli import Study, draw_study, write_images
 
@@ -47,25 +47,27 @@ SIZES = {
     "eeg": Size(1, 2000, 2, 200, 4, 2, 20),
     "meg": Size(2, 600, 2, 50, 4, 1, 8),
     "fmri": Size(3, 300, 2, 50, 4, 1, 4),
+    "states": states.StatesSize(),
 }
 """Sizes that `simulate` takes by default: those of the demo recipes."""
 
 
 def simulate(
-    root: str | Path, modality: Literal["eeg", "meg", "fmri"] = "eeg", seed: int = 0, **size: int
+    root: str | Path, modality: Literal["eeg", "meg", "fmri", "states"] = "eeg", seed: int = 0, **size: int
 ) -> Path:
-    """Simulate subjects who look at rendered scenes.
+    """Simulate subjects who look at rendered scenes, or people in several states.
 
     Parameters
     ----------
     root : str or Path
         Folder to write. Files that are there from a broken run of the same call are kept.
-    modality : {"eeg", "meg", "fmri"}
-        ``eeg``: the raw layout of THINGS-EEG2; ``meg``: epochs as in THINGS-MEG; ``fmri``: a BIDS folder.
+    modality : {"eeg", "meg", "fmri", "states"}
+        ``eeg``: the raw layout of THINGS-EEG2; ``meg``: epochs as in THINGS-MEG; ``fmri``: a BIDS folder; ``states``:
+        continuous EEG as EDF, without labels and with (see `neurodec.simulate.states`).
     seed : int
         Same seed, same bits.
     **size : int
-        Fields of `Size` that differ from ``SIZES[modality]``.
+        Fields of `Size` (or `StatesSize`) that differ from ``SIZES[modality]``.
 
     Returns
     -------
@@ -81,6 +83,11 @@ def simulate(
     -----
     Demo sizes take about a minute per EEG subject on two cores and 1 GB of disk; memory is that of one session.
     """
+    strange = sorted(set(size) - set(asdict(SIZES[modality])))
+    if strange:
+        raise NeurodecError(
+            f"{strange[0]} is no size of a simulation of {modality}; it has {', '.join(asdict(SIZES[modality]))}."
+        )
     root, chosen = Path(root), replace(SIZES[modality], **size)
     _require_fitting(modality, chosen)
     stamp = {
@@ -95,6 +102,11 @@ def simulate(
         return root
     for folder in {root, *(file.parent for file in recordings)}:
         remove_partials(folder)
+    if isinstance(chosen, states.StatesSize):
+        for number, file in track(list(enumerate(recordings)), "recording EEG"):
+            if not file.exists():
+                states.write(file, number, chosen, seed)
+        return root
     counts = (
         chosen.n_train_concepts,
         chosen.images_per_concept,
@@ -140,12 +152,14 @@ def _claim(root: Path, stamp: dict[str, object]) -> bool:
     return False
 
 
-def _require_fitting(modality: str, size: Size) -> None:
+def _require_fitting(modality: str, size: Size | states.StatesSize) -> None:
     low = [
         name for name, count in asdict(size).items() if count < (0 if name == "gallery_per_concept" else 1)
     ]
     if low:
         raise NeurodecError(f"A simulation needs at least one of {', '.join(low)}; raise it.")
+    if isinstance(size, states.StatesSize):
+        return
     sessions = size.train_repetitions
     if modality == "eeg" and (sessions % 2 or size.test_repetitions % sessions):
         raise NeurodecError(
@@ -159,8 +173,10 @@ def _require_fitting(modality: str, size: Size) -> None:
         )
 
 
-def _recordings(root: Path, modality: str, size: Size) -> list[Path]:
+def _recordings(root: Path, modality: str, size: Size | states.StatesSize) -> list[Path]:
     """List the files that a finished simulation has."""
+    if isinstance(size, states.StatesSize):
+        return states.files(root, size)
     subjects = range(1, size.n_subjects + 1)
     if modality == "eeg":
         sessions = range(1, size.train_repetitions + 1)

@@ -123,9 +123,10 @@ class TrialBatches(L.LightningDataModule):
         """Split the training trials, and lay them out for gathering."""
         training, validation = {}, {}
         for name, trials in self.study.spaces.items():
-            if self.marked:
+            out = np.zeros(len(trials), dtype=bool)
+            if self.marked and self.judged is None:
                 out = (trials.table["split"] == "validation").to_numpy()
-            else:
+            elif self.held_out:
                 out = groups_of(trials.table, self._column).isin(self.held_out).to_numpy()
             training[name], validation[name] = np.flatnonzero(~out), np.flatnonzero(out)
         average = self.settings.average_repetitions

@@ -33,12 +33,11 @@ from neurodec.training.pretrained import (
 )
 from neurodec.training.staging import (
     Stage,
+    begin,
     filled_in,
     found_start,
     freeze,
     of_recipes,
-    require_alike,
-    start_from,
     subjects_of,
 )
 from neurodec.training.system import System, as_trained, facts_of, parted, scales_of
@@ -167,12 +166,10 @@ class LightningSystem(System):
         met_before: list[str] = []  # people whose recordings an earlier training saw
         if stage.start is not None:
             start = found_start(stage.start, folder.parent / f"{name}.{stage.start}", out)
-            before = read_json(start / "config.json") if (start / "config.json").exists() else {}
+            before = begin(module, stage, start, spaces_of_new, encoder_config, self._allow)
             met_before = [*before.get("subjects", []), *before.get("met_before", [])]
             if set(before.get("subjects", [])) & set(subjects):
                 known_before = set(study_of_stage.table["concept"]) - set(before.get("held_out", []))
-            require_alike(before.get("encoder", {}), encoder_config, start, stage.name, self._allow)
-            start_from(module, start, filled_in(stage.fresh, spaces_of_new), stage.name)
         freeze(module, filled_in(stage.trained, spaces_of_new), stage.name, adapted=bool(stage.adapters))
         adapt(module, stage.adapters, stage.name)
         facts = facts_of(study_of_stage)
@@ -315,13 +312,25 @@ class LightningSystem(System):
         """Return responses where patches are hidden from the encoder; see `System.restored`."""
         if not hasattr(self.encoder, "restore"):
             return super().restored(trials, hidden, space)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        scale = scales_of(self.config).get(space, 1.0)
-        responses = torch.from_numpy(np.asarray(trials.responses, dtype=np.float32) / np.float32(scale)).to(
-            device
-        )
-        found = self.encoder.to(device).eval().restore(responses, torch.from_numpy(hidden).to(device), space)
+        responses, scale = self._scaled(trials, space)
+        found = self.encoder.restore(responses, torch.from_numpy(hidden).to(responses.device), space)
         return found.float().cpu().numpy() * scale
+
+    @torch.no_grad()
+    def region_attention(self, trials: Trials, space: str) -> dict[str, Any]:
+        """Return which regions attend which, of encoders that tell; see `System.region_attention`."""
+        if not hasattr(self.encoder, "region_attention"):
+            return {}
+        values, names = self.encoder.region_attention(self._scaled(trials, space)[0], space)
+        return {"regions": names, "values": values.cpu().tolist()}
+
+    def _scaled(self, trials: Trials, space: str) -> tuple[torch.Tensor, float]:
+        """Return responses as the encoder reads them, which is made ready, and what they were divided by."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.encoder.to(device).eval()
+        scale = scales_of(self.config).get(space, 1.0)
+        values = np.asarray(trials.responses, dtype=np.float32) / np.float32(scale)
+        return torch.from_numpy(values).to(device), scale
 
     @torch.no_grad()
     def project(self, name: str, values: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from neurodec.class_paths import resolve_class
 from neurodec.data import Study
 from neurodec.encoders.published import read_checkpoint
 from neurodec.errors import NeurodecError
+from neurodec.files import read_json
 from neurodec.training.module import EncoderModule
 
 _NOT_OF_WEIGHTS = {"regions", "head", "fill", "units", "initialisation", "start", "target"}
@@ -36,7 +37,7 @@ class Stage:
     subjects : {"all", "others", "new"}
         Whose trials: of every subject, of those that the system is first trained on, or of the new ones.
     start : str, optional
-        Name of an earlier stage, or a folder that a fit wrote.
+        Name of an earlier stage, a folder that a fit wrote, or a file that the encoder reads (`start_from`).
     fresh : list of str
         Patterns (``encoder.embedder.*``) of parameters that `start` need not have, or that begin anew. ``{new}`` stands
         for every new subject's space.
@@ -129,6 +130,48 @@ def found_start(start: str, earlier: Path, out: Path) -> Path:
     """
     of_recipe = out / "stages" / start / "models" / "joint"
     return next((one for one in (earlier, of_recipe) if (one / "config.json").exists()), Path(start))
+
+
+def begin(
+    module: EncoderModule,
+    stage: Stage,
+    start: Path,
+    new: list[str],
+    encoder: dict[str, Any],
+    allow: frozenset[str] | set[str],
+) -> dict[str, Any]:
+    """Take the weights that a stage starts from.
+
+    Parameters
+    ----------
+    module : EncoderModule
+    stage : Stage
+    start : Path
+        A folder that a fit wrote, or a file that the encoder's method `start_from` reads, such as authors' weights.
+    new : list of str
+        Spaces of new subjects.
+    encoder : dict
+        `class_path` and `init_args`.
+    allow : set of str
+        Further packages whose classes may be named.
+
+    Returns
+    -------
+    dict
+        The configuration of the earlier training; empty of a file.
+    """
+    if start.is_file():
+        if not hasattr(module.encoder, "start_from"):
+            raise NeurodecError(
+                f"Stage {stage.name} starts from the file {start}, which {type(module.encoder).__name__} cannot read; "
+                "give a folder that a fit wrote."
+            )
+        module.encoder.start_from(str(start))
+        return {}
+    before = read_json(start / "config.json") if (start / "config.json").exists() else {}
+    require_alike(before.get("encoder", {}), encoder, start, stage.name, allow)
+    start_from(module, start, filled_in(stage.fresh, new), stage.name)
+    return before
 
 
 def require_alike(

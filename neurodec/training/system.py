@@ -147,6 +147,16 @@ class System(ABC):
             "that does (neurodec.encoders.CSBrainPretraining)."
         )
 
+    def region_attention(self, trials: Trials, space: str) -> dict[str, Any]:
+        """Return how much regions of the head attend each other, or nothing where that is no question.
+
+        Returns
+        -------
+        dict
+            `regions`: names; `values`: one list per region that attends, of shares that add up to 1.
+        """
+        return {}
+
     def companions(self) -> dict[str, System]:
         """Return other ways to the same predictions, by name: simpler ones that stand beside it in an evaluation."""
         return {}

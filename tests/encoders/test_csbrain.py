@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from neurodec.data import Study, Trials
 from neurodec.data.trials import with_defaults
 from neurodec.encoders import CSBrain
-from neurodec.encoders.csbrain import resampling
+from neurodec.encoders.csbrain import n_samples_of, resampled
 from neurodec.encoders.csbrain_backbone import (
     CSBrainBackbone,
     RegionalTokenizer,
@@ -168,7 +168,7 @@ def test_regions_are_circles_of_their_own():
 def test_up_to_five_patches_are_one_window_whose_attention_is_the_values():
     layer = backbone().layers[0]
     z = torch.randn(2, 8, 5, 50)
-    found = layer._between_windows(z)
+    found = layer.between_windows(z)
     windows = z.reshape(2, 8, 1, 5, 50).transpose(2, 3)
     attended = layer._attend(layer.inter_window_attn, windows).transpose(2, 3).reshape(z.shape)
     torch.testing.assert_close(found, attended)
@@ -237,16 +237,50 @@ def test_published_checkpoints_load_whole_or_not_at_all(tmp_path):
 def test_windows_are_resampled_and_filled():
     times = np.arange(250) / 250
     wave = np.sin(2 * np.pi * 7 * times)
-    matrix = resampling(250, 250.0, 200, "stretch")
-    assert matrix.shape == (250, 200)
-    np.testing.assert_allclose(wave @ matrix.numpy(), resample(wave, 200), atol=1e-5)
-    np.testing.assert_allclose(wave @ matrix.numpy(), np.sin(2 * np.pi * 7 * np.arange(200) / 200), atol=1e-4)
-    assert resampling(70, 128.0, 200, "stretch").shape == (70, 200)  # 0.55 s become a second
-    assert resampling(70, 128.0, 200, "pad").shape == (70, 109)
+    found = resampled(torch.from_numpy(wave), 200).numpy()
+    np.testing.assert_allclose(found, np.sin(2 * np.pi * 7 * np.arange(200) / 200), atol=1e-4)
+    x = np.random.default_rng(0).normal(size=(3, 251))
+    for values in (x, x[:, :250]):
+        for n in (200, 201, 400, 333, values.shape[1]):
+            found = resampled(torch.from_numpy(values), n).numpy()
+            np.testing.assert_allclose(found, resample(values, n, axis=-1), atol=1e-5)
+    assert n_samples_of(70, 128.0, 200, "stretch") == 200  # 0.55 s become a second
+    assert n_samples_of(70, 128.0, 200, "pad") == 109
     model = CSBrain(8, 70, 3, 128.0, NAMES, fill="pad", **{**SMALL, "patch_size": 50})
     found = model.patches(torch.ones(1, 8, 70))
     assert found.shape == (1, 8, 1, 50)
     assert (found[..., 27:] == 0).all()
+
+
+def test_a_sequence_of_epochs_has_the_classes_of_each():
+    torch.manual_seed(0)
+    model = CSBrain(8, 600, 3 * 5, 50.0, NAMES, head="sequence", sequence=3, **SMALL).eval()
+    x = torch.randn(2, 8, 600)
+    assert model(x).shape == (2, 3, 5)
+    tokens = model.tokens(x)
+    alone = CSBrain(8, 200, 5, 50.0, NAMES, **SMALL).eval()
+    alone.backbone.load_state_dict(model.backbone.state_dict())
+    torch.testing.assert_close(tokens[:, 1], alone.tokens(x[..., 200:400]))
+    for changes in ({"sequence": 4}, {"head": "pooled"}):
+        with pytest.raises(NeurodecError, match="does not divide into a `sequence`"):
+            CSBrain(8, 600, 15, 50.0, NAMES, **{"head": "sequence", "sequence": 3, **SMALL, **changes})
+
+
+def test_attention_between_regions_adds_up_and_follows_the_mask():
+    torch.manual_seed(0)
+    names = published_tables()["pretraining"]["channels"]
+    model = CSBrain(19, 1000, 2, 200.0, names, regions="pretraining", **{**SMALL, "patch_size": 200}).eval()
+    x = torch.randn(2, 19, 1000)
+    values, regions = model.region_attention(x, "all")
+    assert regions == ["frontal", "parietal", "temporal", "occipital", "central"]
+    torch.testing.assert_close(values.sum(dim=1), torch.ones(5))
+    uniform = CSBrain(19, 1000, 2, 200.0, names, regions="pretraining", **{**SMALL, "patch_size": 200}).eval()
+    for layer in uniform.backbone.layers:
+        torch.nn.init.zeros_(layer.inter_region_attn.in_proj_weight)
+    layout = uniform.backbone.layout
+    allowed = layout.mask.float() / layout.mask.sum(dim=1, keepdim=True)
+    wanted = layout.averaging @ allowed @ (layout.averaging > 0).float().T
+    torch.testing.assert_close(uniform.region_attention(x, "all")[0], wanted)
 
 
 @pytest.mark.parametrize("head", ["pooled", "attention", "flatten"])
