@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -23,7 +25,9 @@ from neurodec.encoders.csbrain_regions import Montage
 from neurodec.encoders.published import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, read_json, write_json
-from neurodec.preprocessing.channels import HUNDRED_MICROVOLTS
+from neurodec.preprocessing.channels import HUNDRED_MICROVOLTS, standard_positions
+from neurodec.preprocessing.electrodes import modern_name
+from neurodec.preprocessing.splines import spline_matrix
 
 Head = Literal["pooled", "attention", "flatten", "sequence"]
 Fill = Literal["stretch", "pad"]
@@ -45,7 +49,11 @@ class CSBrain(nn.Module):
     chs_info : list of dict, optional
         As ``mne.Info["chs"]`` and braindecode have them, with `ch_name`.
     regions : dict or str, optional
-        A table of regions, or the name of a published one; the rule of names by default. See `Montage.of`.
+        A table of regions, or the name of a published one; the rule of names by default, and of places where `chs_info`
+        has them. See `Montage.of`.
+    interpolate_to : list of str, optional
+        Channels of another montage, such as that of the pre-training, to which the recording is brought by spherical
+        splines before it is read; `regions` are then of these.
     head : {"pooled", "attention", "flatten", "sequence"}
         The published one flattens all tokens, and is often larger than the backbone; of sleep a sequence of epochs is
         published, whose head gives the classes of each.
@@ -82,6 +90,7 @@ class CSBrain(nn.Module):
         ch_names: list[str] | None = None,
         chs_info: list[dict[str, Any]] | None = None,
         regions: dict[str, list[str]] | str | None = None,
+        interpolate_to: list[str] | None = None,
         head: Head = "pooled",
         fill: Fill = "stretch",
         scale: float | None = None,
@@ -98,15 +107,21 @@ class CSBrain(nn.Module):
         initialisation: Initialisation = "scaled",
     ) -> None:
         super().__init__()
-        names = _names(ch_names, chs_info, n_chans)
-        montage = Montage.of(names, regions)
+        names, places = _names(ch_names, chs_info, n_chans), _places(chs_info)
+        matrix = None
+        if interpolate_to is not None:
+            matrix, names, places = _interpolation(names, places, interpolate_to), list(interpolate_to), None
+        montage = Montage.of(names, regions, places)
         self.config: dict[str, Any] = {
-            "n_chans": n_chans, "n_times": n_times, "n_outputs": n_outputs, "sfreq": sfreq, "ch_names": names,
-            "regions": regions, "head": head, "fill": fill, "scale": scale, "units": units, "sequence": sequence,
+            "n_chans": n_chans, "n_times": n_times, "n_outputs": n_outputs, "sfreq": sfreq,
+            "ch_names": _names(ch_names, chs_info, n_chans), "chs_info": chs_info, "regions": regions,
+            "interpolate_to": interpolate_to, "head": head, "fill": fill, "scale": scale, "units": units,
+            "sequence": sequence,
             "head_dropout": head_dropout, "patch_size": patch_size,
             "n_layers": n_layers, "n_heads": n_heads, "ffn_dim": ffn_dim, "dropout": dropout,
             "temporal_layout": temporal_layout, "initialisation": initialisation,
         }  # fmt: skip
+        self.register_buffer("interpolation", matrix, persistent=False)
         self.own_scale = units == HUNDRED_MICROVOLTS
         self.scale = scale if scale is not None else 1.0 if self.own_scale else 0.1
         self.patch_size = patch_size
@@ -123,7 +138,7 @@ class CSBrain(nn.Module):
                 f"`sequence` of {sequence} for the head {head}; set both, and cut windows of as many epochs."
             )
         self.sequence = sequence
-        sizes = (n_chans, n_patches, patch_size) if head in ("flatten", "sequence") else (patch_size,)
+        sizes = (len(names), n_patches, patch_size) if head in ("flatten", "sequence") else (patch_size,)
         kinds = {
             "pooled": PooledHead,
             "attention": AttentionHead,
@@ -146,6 +161,8 @@ class CSBrain(nn.Module):
 
     def patches(self, response: Tensor) -> Tensor:
         """Return the responses at 200 Hz, scaled and cut to patches (B, n_chans, n_patches, patch_size)."""
+        if self.interpolation is not None:
+            response = self.interpolation.to(response.dtype) @ response
         x = self.scale * resampled(response, self.n_samples)
         return F.pad(x, (0, -x.shape[-1] % self.patch_size)).unflatten(-1, (-1, self.patch_size))
 
@@ -258,6 +275,26 @@ def _names(
             "pass `ch_names`, or braindecode's `chs_info`."
         )
     return names
+
+
+def _places(chs_info: Sequence[Mapping[str, Any]] | None) -> list[list[float]] | None:
+    """Return the places of channels, or None if one is unknown."""
+    places = [list(one.get("loc", [])[:3]) for one in chs_info or []]
+    known = [
+        len(place) == 3 and all(math.isfinite(value) for value in place) and any(place) for place in places
+    ]
+    return places if places and all(known) else None
+
+
+def _interpolation(names: list[str], places: list[list[float]] | None, wanted: Sequence[str]) -> Tensor:
+    """Return the matrix (n_wanted, n_chans) of spherical splines; standard places where those of a cap are unknown."""
+    known = places or standard_positions([modern_name(name) for name in names])
+    targets = standard_positions([modern_name(name) for name in wanted])
+    if known is None or targets is None:
+        raise NeurodecError(
+            "Interpolation needs the places of all channels; give `chs_info` with them, or names of the 10-05 system."
+        )
+    return torch.from_numpy(spline_matrix(np.array(known), np.array(targets))).float()
 
 
 def _of_backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from neurodec.errors import NeurodecError
-from neurodec.preprocessing.electrodes import ELECTRODE, REGIONS, modern_name, region_of
+from neurodec.preprocessing.electrodes import ELECTRODE, REGIONS, modern_name, placed_names, region_of
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,12 @@ class Montage:
             )
 
     @classmethod
-    def of(cls, ch_names: Sequence[str], tables: Mapping[str, Sequence[str]] | str | None = None) -> Montage:
+    def of(
+        cls,
+        ch_names: Sequence[str],
+        tables: Mapping[str, Sequence[str]] | str | None = None,
+        positions: Sequence[Sequence[float]] | None = None,
+    ) -> Montage:
         """Return the montage of named channels.
 
         Parameters
@@ -64,6 +69,10 @@ class Montage:
             Region to its channels in the order in which they are read, or the name of a published table
             (`published_tables`). Without, the rule of names: Fp, AF, F and FC frontal, P parietal, FT, T and TP
             temporal, PO, O and I occipital, C and CP central; from left to right.
+        positions : sequence of (x, y, z), optional
+            Places in the head frame (m). A channel of no known name is taken for the electrode of the 10-05 system that
+            is nearest to it; and so are all, if a named one lies elsewhere than its name says, as on caps that count
+            their electrodes (A1 ... D32).
 
         Raises
         ------
@@ -77,6 +86,7 @@ class Montage:
         if repeated:
             raise NeurodecError(f"Channel {repeated[0]} occurs twice in the montage; keep one.")
         if tables is None:
+            names = names if positions is None else placed_names(names, positions)
             regions = [region_of(name) for name in names]
             order = sorted(range(len(names)), key=lambda place: (regions[place], *_from_left(names[place])))
             return cls(tuple(regions), tuple(order), tuple(ch_names))

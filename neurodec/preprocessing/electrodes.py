@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from functools import cache
+
+import mne
+import numpy as np
 
 from neurodec.errors import NeurodecError
 
@@ -16,6 +21,8 @@ _RULE = {
 }  # fmt: skip
 ELECTRODE = re.compile(r"([A-Z]+?)(Z|\d{1,2}H?)")
 _SIDE = re.compile(r"^EEG\s+|[-_ ]?(REF|LE|AR|AVG)$", re.IGNORECASE)
+_CENTRE = np.array([0.0, 0.0, 0.04])  # of the head, in its frame (m)
+_FAR = np.cos(np.deg2rad(40))
 _MODERN = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
 
 
@@ -45,3 +52,47 @@ def region_of(name: str) -> int:
 def modern_name(name: str) -> str:
     """Return the plain name of an electrode, of those that have an old and a new one (T3, T7) the new one."""
     return "-".join(_MODERN.get(part, part) for part in plain_name(name).split("-"))
+
+
+@cache
+def _standard_places() -> tuple[list[str], np.ndarray]:
+    """Return the names of 10-05 electrodes that tell a region, and their directions from the centre of the head."""
+    name = "colin27_1005" if "colin27_1005" in mne.channels.get_builtin_montages() else "standard_1005"
+    montage = mne.channels.make_standard_montage(name)
+    known = [one for one in montage.ch_names if _tells(one)]
+    info = mne.create_info(known, 1.0, "eeg").set_montage(montage, match_case=False, verbose="error")
+    return [one.upper() for one in known], _directions(np.array([one["loc"][:3] for one in info["chs"]]))
+
+
+def placed_names(names: Sequence[str], positions: Sequence[Sequence[float]]) -> list[str]:
+    """Return names that tell a region, of the nearest 10-05 electrode where a channel's own does not.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Plain and modern.
+    positions : sequence of (x, y, z)
+        In the head frame (m). If a named electrode lies more than 40 degrees from where its name says, all names are
+        those of the nearest ones.
+    """
+    standard, directions = _standard_places()
+    own = _directions(np.asarray(positions, dtype=float))
+    nearest = [standard[place] for place in (own @ directions.T).argmax(axis=1)]
+    places = [standard.index(name) if name in standard else None for name in names]
+    off = [own[row] @ directions[place] < _FAR for row, place in enumerate(places) if place is not None]
+    if any(off):
+        return nearest
+    return [name if _tells(name) else stand_in for name, stand_in in zip(names, nearest, strict=True)]
+
+
+def _tells(name: str) -> bool:
+    try:
+        region_of(name)
+    except NeurodecError:
+        return False
+    return True
+
+
+def _directions(places: np.ndarray) -> np.ndarray:
+    from_centre = places - _CENTRE
+    return from_centre / np.linalg.norm(from_centre, axis=1, keepdims=True)

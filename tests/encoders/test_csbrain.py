@@ -2,6 +2,7 @@
 
 import shutil
 
+import mne
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,7 +24,9 @@ from neurodec.encoders.csbrain_heads import hidden_errors
 from neurodec.encoders.csbrain_regions import Montage, published_tables
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
+from neurodec.preprocessing.channels import standard_positions
 from neurodec.preprocessing.electrodes import modern_name, plain_name, region_of
+from neurodec.preprocessing.splines import spline_matrix
 from neurodec.training import ContrastiveClassifier, LightningSystem, TrainingData
 
 SMALL = {"patch_size": 50, "n_layers": 2, "n_heads": 2, "ffn_dim": 60}
@@ -389,3 +392,43 @@ def test_it_is_an_encoder_of_a_system_and_starts_from_weights_once(tmp_path):
     shutil.rmtree(tmp_path / "start")  # the trained one has its own weights
     again = LightningSystem.from_pretrained(tmp_path / "models/fold")
     np.testing.assert_allclose(again.predict(study).of("image"), system.predict(study).of("image"), atol=1e-5)
+
+
+def chs_info(names, places):
+    return [{"ch_name": name, "loc": [*place, *[0.0] * 9]} for name, place in zip(names, places, strict=True)]
+
+
+def test_places_stand_in_for_names_that_tell_nothing():
+    names = ["Fz", "C3", "P4", "O1", "T7"]
+    places = standard_positions(names)
+    plain = Montage.of(names)
+    assert Montage.of(["E1", "C3", "E3", "O1", "E5"], None, places).regions == plain.regions
+    assert Montage.of(names, None, places) == plain
+    with pytest.raises(NeurodecError, match="Channel E1 follows no naming"):
+        Montage.of(["E1", "C3"])
+    biosemi = mne.channels.make_standard_montage("biosemi128")
+    info = mne.create_info(biosemi.ch_names, 100.0, "eeg").set_montage(biosemi)
+    where = [channel["loc"][:3].tolist() for channel in info["chs"]]
+    counted = Montage.of(biosemi.ch_names, None, where)  # C1 is frontal on this cap, and A1 is the vertex
+    regions = dict(zip(biosemi.ch_names, counted.regions, strict=True))
+    assert regions["A1"] == 4
+    assert regions["C17"] == 0
+    assert regions["A23"] == 3
+    model = CSBrain(5, 200, 2, 100.0, chs_info=chs_info(["E1", "C3", "E3", "O1", "E5"], places), **SMALL)
+    assert model.backbone.layout.montage.regions == plain.regions
+
+
+def test_other_montages_are_brought_to_the_models_own(tmp_path):
+    torch.manual_seed(0)
+    wanted = ["F3", "F4", "C3", "C4", "O1", "O2"]
+    own = CSBrain(6, 200, 2, 100.0, wanted, **SMALL).eval()
+    names = ["AF3", "AF4", "FC3", "FC4", "CP3", "CP4", "PO3", "PO4"]
+    model = CSBrain(8, 200, 2, 100.0, names, interpolate_to=wanted, **SMALL).eval()
+    model.load_state_dict(own.state_dict())
+    x = torch.randn(2, 8, 200)
+    matrix = spline_matrix(np.array(standard_positions(names)), np.array(standard_positions(wanted)))
+    torch.testing.assert_close(model(x), own(torch.from_numpy(matrix).float() @ x))
+    model.save_pretrained(tmp_path / "kept")
+    torch.testing.assert_close(CSBrain.from_pretrained(tmp_path / "kept")(x), model(x))
+    with pytest.raises(NeurodecError, match="needs the places of all channels"):
+        CSBrain(3, 200, 2, 100.0, ["E1", "E2", "E3"], interpolate_to=wanted, **SMALL)
