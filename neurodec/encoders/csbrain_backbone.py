@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from neurodec.encoders.csbrain_mixing import mixed
 from neurodec.encoders.csbrain_regions import Montage
 from neurodec.encoders.published import take_exactly
 from neurodec.errors import NeurodecError
@@ -103,11 +104,10 @@ class TemporalTokenizer(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Return (B, C, P, D) from (B, C, P, D)."""
-        n_batch, n_chans, n_patches, width = h.shape
-        rows = h.reshape(n_batch * n_chans, n_patches, width)
-        rows = rows.reshape(-1, width, n_patches) if self.layout == "published" else rows.transpose(1, 2)
-        found = torch.cat([conv(rows) for conv in self.convs], dim=1)
-        return (found if self.layout == "published" else found.transpose(1, 2)).reshape(h.shape)
+        if self.layout == "transposed":
+            return mixed(h, self.convs, dim=2, circular=False)
+        rows = h.reshape(-1, h.shape[-1], h.shape[-2])
+        return torch.cat([conv(rows) for conv in self.convs], dim=1).reshape(h.shape)
 
 
 class RegionalTokenizer(nn.Module):
@@ -124,18 +124,11 @@ class RegionalTokenizer(nn.Module):
 
     def forward(self, h: Tensor, counts: Sequence[int]) -> Tensor:
         """Return (B, C, P, D) from (B, C, P, D); `counts` are the electrodes of every region."""
-        n_batch, _, n_patches, width = h.shape
-        parts = []
-        for convs, part in zip(self.regions, h.split(list(counts), dim=1), strict=True):
-            n_chans = part.shape[1]
-            if not n_chans:
-                continue
-            rows = part.permute(0, 2, 3, 1).reshape(-1, width, n_chans)
-            mode = "circular" if n_chans > 1 else "constant"
-            found = [conv(F.pad(rows, 2 * (conv.kernel_size[0] // 2,), mode=mode)) for conv in convs]
-            found = torch.cat(found, dim=1).reshape(n_batch, n_patches, width, n_chans)
-            parts.append(found.permute(0, 3, 1, 2))
-        return torch.cat(parts, dim=1)
+        parts = zip(self.regions, h.split(list(counts), dim=1), strict=True)
+        return torch.cat(
+            [mixed(own, convs, dim=1, circular=own.shape[1] > 1) for convs, own in parts if own.shape[1]],
+            dim=1,
+        )
 
 
 class Layer(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -56,6 +56,8 @@ class Classification(Evaluation):
         Refit on the samples before onset alone (all others set to zero), where the trials have 50 ms of them.
     baseline : Classifier, optional
         Linear decoder that runs beside a decoder that is none.
+    others : dict of Classifier
+        Further decoders to compare with, by name: the same network from random weights, or a decoder of rhythms.
     n_bootstrap, n_permutations : int
         Draws behind intervals, and behind p values without refits.
     seed : int
@@ -69,6 +71,7 @@ class Classification(Evaluation):
     n_shuffles: int | None = None
     prestimulus: bool = True
     baseline: Classifier | None = None
+    others: dict[str, Classifier] = field(default_factory=dict)
     n_bootstrap: int = 5000
     n_permutations: int = 5000
     seed: int = 0
@@ -87,8 +90,8 @@ class Classification(Evaluation):
         -------
         dict
             Sections of `results.json`: `classification` (accuracy, balanced_accuracy, auc, their ci95 and p_value,
-            chance, unbalanced, scheme, per_fold, per_subject, classes, confusion), `controls` (shuffled, prestimulus)
-            and, for a decoder that is not linear, `baselines` (ridge).
+            chance, unbalanced, scheme, per_fold, per_subject, classes, confusion), `controls` (shuffled, prestimulus,
+            others) and, for a decoder that is not linear, `baselines` (ridge).
 
         Raises
         ------
@@ -150,15 +153,18 @@ class Classification(Evaluation):
             again = decoded(decoder, early, labels[None], "before onset")
             controls["prestimulus"] = {**self._scored(grouped, again[0]), "tmax": 0.0}
         sections = {"classification": found, "controls": controls}
-        if not isinstance(decoder, RidgeClassifier):
-            baseline = (self.baseline or RidgeClassifier()).for_trials(trials.info)
-            linear = decoded(baseline, trials, labels[None], "linear baseline")[0]
+
+        def compared(by: Classifier, title: str) -> dict[str, Any]:
+            other = decoded(by.for_trials(trials.info), trials, labels[None], title)[0]
             difference = paired_difference(
-                grouped.right(scores[0]), grouped.right(linear), grouped.codes, self.n_bootstrap, self.seed
+                grouped.right(scores[0]), grouped.right(other), grouped.codes, self.n_bootstrap, self.seed
             )
-            sections["baselines"] = {
-                "ridge": {**self._scored(grouped, linear), "difference_to_decoder": difference}
-            }
+            return {**self._scored(grouped, other), "difference_to_decoder": difference}
+
+        for name, other in self.others.items():
+            controls[name] = compared(other, name)
+        if not isinstance(decoder, RidgeClassifier):
+            sections["baselines"] = {"ridge": compared(self.baseline or RidgeClassifier(), "linear baseline")}
         return sections
 
     @property

@@ -37,7 +37,8 @@ class Stage:
     subjects : {"all", "others", "new"}
         Whose trials: of every subject, of those that the system is first trained on, or of the new ones.
     start : str, optional
-        Name of an earlier stage, a folder that a fit wrote, or a file that the encoder reads (`start_from`).
+        Name of an earlier stage; a folder that a fit wrote, or the `save_pretrained` of a braindecode model; or a file
+        that the encoder reads (`start_from`).
     fresh : list of str
         Patterns (``encoder.embedder.*``) of parameters that `start` need not have, or that begin anew. ``{new}`` stands
         for every new subject's space.
@@ -215,7 +216,8 @@ def start_from(module: EncoderModule, folder: Path, fresh: list[str], stage: str
     """Take the weights of an earlier training; every one must fit, but for those that begin anew."""
     found: dict[str, Tensor] = {}
     for part, file in (("encoder", "model.safetensors"), ("objective", "objective.safetensors")):
-        found |= {f"{part}.{name}": value for name, value in read_checkpoint(folder / file).items()}
+        if part == "encoder" or (folder / file).exists():  # other libraries' folders hold no objective
+            found |= {f"{part}.{name}": value for name, value in read_checkpoint(folder / file).items()}
     own = module.state_dict()
     anew = {name for name in own if any(fnmatch(name, pattern) for pattern in fresh)}
     unfit = [

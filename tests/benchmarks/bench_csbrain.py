@@ -45,7 +45,7 @@ class PlainRegions(RegionalTokenizer):
 class PlainLayer(Layer):
     """As published: windows always attended, region means by slices, float masks made anew."""
 
-    def _between_windows(self, z: Tensor) -> Tensor:
+    def between_windows(self, z: Tensor) -> Tensor:
         n_batch, n_chans, n_patches, width = z.shape
         window = min(n_patches, 5)
         n_windows = -(-n_patches // window)
@@ -73,7 +73,7 @@ class PlainLayer(Layer):
 class DenseLayer(PlainLayer):
     """Attention of every token to every token, in place of both."""
 
-    def _between_windows(self, z: Tensor) -> Tensor:
+    def between_windows(self, z: Tensor) -> Tensor:
         return torch.zeros_like(z)
 
     def _between_regions(self, z: Tensor, averaging: Tensor, region: Tensor, mask: Tensor) -> Tensor:

@@ -257,3 +257,64 @@ def test_weights_that_mean_something_else_are_refused(tmp_path):
     again = LightningSystem(other, {"class_path": "neurodec.training.LabelObjective"}, stages=[stage])
     with pytest.raises(NeurodecError, match="has temporal_layout: transposed, and this one has published"):
         again.fit(training(of), targets_of(of), tmp_path / "two", "x")
+
+
+def test_a_foundation_model_of_braindecode_takes_the_same_stages(tmp_path):
+    models = pytest.importorskip("braindecode.models", reason="braindecode brings the models")
+    sizes = {"n_layer": 1, "nhead": 2, "dim_feedforward": 50}
+    torch.manual_seed(0)
+    pretrained = models.CBraMod(n_outputs=3, n_chans=5, n_times=400, sfreq=200, **sizes)
+    pretrained.save_pretrained(tmp_path / "hub")
+    encoder = {"class_path": "braindecode.models.CBraMod", "init_args": sizes}
+    fresh = [f"encoder.{name}" for name in pretrained.state_dict() if name.startswith("final_layer")]
+    assert fresh
+    stages = [
+        Stage("random", companion=True, max_epochs=1),
+        Stage("tuned", start=str(tmp_path / "hub"), fresh=fresh, trained=fresh, max_epochs=1),
+    ]
+    trials = study().trials
+    four = np.repeat(np.asarray(trials.responses), 4, axis=-1)
+    of = Study.of(Trials(four, trials.table, {**trials.info, "sfreq": 200.0}))
+    fitted = LightningSystem(
+        encoder,
+        {"class_path": "neurodec.training.LabelObjective"},
+        data=TrainingData(16),
+        trainer={"accelerator": "cpu"},
+        stages=stages,
+    )
+    fitted.fit(training(of), targets_of(of), tmp_path, "x")
+    assert fitted.predict(of.part("test")).of("label").shape == (16, 2)
+    assert list(fitted.companions()) == ["random"]
+    own, theirs = fitted.encoder.state_dict(), pretrained.state_dict()
+    assert all(torch.equal(own[name], theirs[name]) for name in own if f"encoder.{name}" not in fresh)
+
+
+def test_csbrain_is_an_estimator_of_skorch():
+    skorch = pytest.importorskip("skorch", reason="skorch wraps networks as estimators")
+    pipeline = pytest.importorskip("sklearn.pipeline")
+    preprocessing = pytest.importorskip("sklearn.preprocessing")
+    trials = study().trials
+    x = np.asarray(trials.responses)
+    y = (trials.table["concept"] == "right").to_numpy(dtype=np.int64)
+    net = skorch.NeuralNetClassifier(
+        CSBrain,
+        module__n_chans=5,
+        module__n_times=100,
+        module__n_outputs=2,
+        module__sfreq=50.0,
+        module__ch_names=NAMES,
+        module__units="100 uV",
+        **{f"module__{name}": value for name, value in ENCODER["init_args"].items()},
+        criterion=nn.CrossEntropyLoss,
+        optimizer=torch.optim.AdamW,
+        lr=3e-3,
+        max_epochs=12,
+        batch_size=16,
+        verbose=0,
+    )
+    scaled = preprocessing.FunctionTransformer(lambda values: values.astype(np.float32))
+    torch.manual_seed(0)
+    estimator = pipeline.Pipeline([("single", scaled), ("net", net)]).fit(x[:80], y[:80])
+    assert estimator.predict(x[80:]).shape == (16,)
+    assert estimator.predict_proba(x[80:]).shape == (16, 2)
+    assert estimator.score(x[:80], y[:80]) > 0.6
