@@ -19,6 +19,7 @@ from neurodec.shipped import shipped
 
 STAGES = {
     "prepare": "read the raw recording into the prepared store",
+    "earlier": "run the recipes that stages of training name, such as a pre-training",
     "targets": "compute (or find in the cache) what the system learns of the stimuli",
     "fit": "fit the system; goes on from the last checkpoint",
     "predict": "predict the targets of the test trials",

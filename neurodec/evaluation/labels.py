@@ -45,12 +45,15 @@ class LabelRun:
         was predicted.
     n_met : int
         Tested people whose recordings an earlier training saw, without labels.
+    n_shared : int
+        Tested people whose other trials were learnt from.
     attention : dict
         See `neurodec.training.System.region_attention`.
     """
 
     table: pd.DataFrame
     n_met: int
+    n_shared: int
     attention: dict[str, Any]
 
 
@@ -103,7 +106,9 @@ class LabelEvaluation(Evaluation):
         first, own = next(iter(study.spaces.items()))
         attention = fitted.system.region_attention(own.select(slice(0, _FOR_ATTENTION)), first)
         met = set(getattr(fitted.system, "config", {}).get("met_before", []))
-        return LabelRun(pd.concat(parts, ignore_index=True), len(met & set(test["subject"])), attention)
+        people = set(test["subject"])
+        shared = people & set(fitted.train.table["subject"])
+        return LabelRun(pd.concat(parts, ignore_index=True), len(met & people), len(shared), attention)
 
     @abstractmethod
     def linear(self, study: Study, fitted: Fitted, head: str) -> dict[str, np.ndarray]:
@@ -149,12 +154,15 @@ class LabelEvaluation(Evaluation):
         ways = {way: rows.reset_index(drop=True) for way, rows in table.groupby("way", sort=False)}
         own = ways.pop("decoder")
         found = {**self._of_way(own), **self._more(own), "scheme": "split of the data set"}
-        n_met = sum(run.n_met for run in runs)
-        if n_met:
-            found["note"] = (
-                f"{n_met} of the {own['subject'].nunique()} tested people are in the recordings that the encoder "
-                "was pre-trained on, without labels."
+        n_people, notes = own["subject"].nunique(), []
+        if n_shared := sum(run.n_shared for run in runs):
+            notes.append(f"Of {n_shared} of the {n_people} tested people other trials were learnt from.")
+        if n_met := sum(run.n_met for run in runs):
+            notes.append(
+                f"{n_met} of the {n_people} tested people are in the recordings that the encoder was pre-trained on, "
+                "without labels."
             )
+        found |= {"note": " ".join(notes)} if notes else {}
         sections: dict[str, Any] = {self.section: found, "baselines": {}, "controls": {}}
         if runs[0].attention:
             sections["attention"] = runs[0].attention
@@ -186,7 +194,8 @@ class LabelEvaluation(Evaluation):
         """Write ``labels.csv`` and ``about.json``, the folder appearing at once."""
         with atomic_path(folder) as partial:
             partial.mkdir()
-            write_json(partial / "about.json", {"n_met": run.n_met, "attention": run.attention})
+            about = {"n_met": run.n_met, "n_shared": run.n_shared, "attention": run.attention}
+            write_json(partial / "about.json", about)
             write_table(partial / "labels.csv", run.table)
 
     def load(self, folder: Path) -> LabelRun:

@@ -254,3 +254,11 @@ def test_shuffles_are_what_the_decoder_can_afford(rng):
     assert linear["controls"]["shuffled"]["n_refits"] == 199
     assert found["controls"]["shuffled"]["n_refits"] == 2
     assert found["classification"]["p_method"].endswith("exchanges of test labels within groups")
+
+
+def test_further_decoders_stand_beside_it(rng):
+    others = {"the same": RidgeClassifier()}
+    same = Classification(n_shuffles=0, n_bootstrap=50, others=others).of_trials(trials_of(rng))
+    own, other = same["classification"], same["controls"]["the same"]
+    assert other["accuracy"] == own["accuracy"]
+    assert other["difference_to_decoder"]["difference"] == 0

@@ -13,6 +13,7 @@ import pandas as pd
 from neurodec.data.account import Account
 from neurodec.data.dataset import Dataset, Part
 from neurodec.data.patterns import all_fields, find_files
+from neurodec.data.readers.labelled.windows import clean, require_microvolts, values_of
 from neurodec.data.readers.opening import load_samples, open_raw, source_files
 from neurodec.data.trials import Trials, with_defaults
 from neurodec.errors import NeurodecError
@@ -20,9 +21,6 @@ from neurodec.files import key_of
 from neurodec.preprocessing.channels import HUNDRED_MICROVOLTS, standard_positions
 from neurodec.preprocessing.electrodes import modern_name, plain_name, region_of
 
-_SCALE = 1e4  # volts to 100 microvolts
-_MOST_PLAIN = 200.0  # microvolts; a typical size beyond, or below, is no EEG in volts
-_LEAST_PLAIN = 0.5
 _SUBJECT = re.compile(r"(?:^|[^A-Za-z])(?:sub|subj|subject)[-_]?([A-Za-z0-9]+)", re.IGNORECASE)
 
 
@@ -96,22 +94,12 @@ class EEGWindows(Dataset):
         raw, _ = open_raw(path, account)
         account.channels = len(raw.ch_names)
         self._pick(raw, path, account)
-        if raw.info["sfreq"] < self.sfreq - 0.5:
-            raise NeurodecError(
-                f"{path} has {raw.info['sfreq']:g} Hz, less than the {self.sfreq:g} Hz that are read; leave it out, or "
-                "lower `sfreq`."
-            )
         if raw.times[-1] < self.least:
             raise NeurodecError(f"{path} lasts {raw.times[-1]:.0f} s, less than {self.least:g} s (`least`).")
         load_samples(raw, str(path))
-        with mne.utils.use_log_level("error"):
-            raw.resample(self.sfreq)
-            if self.l_freq is not None or self.h_freq is not None:
-                raw.filter(self.l_freq, self.h_freq)
-            if self.notch is not None:
-                raw.notch_filter(self.notch)
-        values = raw.get_data()
-        _require_volts(values, path)
+        clean(raw, self.l_freq, self.h_freq, self.notch, rate=self.sfreq, lowest=self.sfreq)
+        values = values_of(raw)
+        require_microvolts(values, path)
         windows = self._windows(values, path, account)
         names = [plain_name(name) for name in self.ch_names or raw.ch_names]  # a montage keeps its names
         table = with_defaults(
@@ -212,7 +200,7 @@ class EEGWindows(Dataset):
     def _windows(self, values: np.ndarray, path: Path, account: Account) -> np.ndarray:
         """Return the windows that are kept (n, n_chans, n_times) in 100 microvolts."""
         n_times, trim = round(self.seconds * self.sfreq), round(self.trim * self.sfreq)
-        inner = values[:, trim : values.shape[1] - trim] * _SCALE
+        inner = values[:, trim : values.shape[1] - trim]
         n_windows = inner.shape[1] // n_times
         if not n_windows:
             raise NeurodecError(f"{path} holds no window of {self.seconds:g} s between its ends (`trim`).")
@@ -240,13 +228,3 @@ def _subject_of(path: Path, root: Path) -> str:
             "edf/*/{subject}/*/*.edf."
         )
     return named[1]
-
-
-def _require_volts(values: np.ndarray, path: Path) -> None:
-    """Refuse a recording whose typical size is no EEG's: another unit, or nothing connected."""
-    size = float(np.median(np.abs(values))) * 1e6
-    if not _LEAST_PLAIN <= size <= _MOST_PLAIN:
-        raise NeurodecError(
-            f"{path}: the values are of typical size {size:.3g} microvolts, which is no EEG in volts as MNE has it (a "
-            "unit of the header may be wrong); correct the file, or leave it out."
-        )

@@ -107,6 +107,7 @@ class LabelledEEG(Dataset):
     def parts(self, root: Path) -> list[Part]:
         """List the recordings; each is one part."""
         found = self.sources(root)
+        object.__setattr__(self, "_listed", (root, {source.name: source for source in found}))
         if not found:
             raise NeurodecError(
                 f"Nothing below {root} is a recording of {type(self).__name__}, whose files are {self.layout}; correct "
@@ -119,7 +120,9 @@ class LabelledEEG(Dataset):
 
     def load(self, part: Part, root: Path) -> Trials:
         """Read one recording."""
-        source = next(one for one in self.sources(root) if one.name == part.name)
+        if getattr(self, "_listed", (None,))[0] != root:  # looking through thousands of files, once
+            self.parts(root)
+        source = self._listed[1][part.name]
         account = Account()
         found = self.windows(source, account)
         values = np.ascontiguousarray(found.values, dtype=np.float32)
