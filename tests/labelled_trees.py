@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+from zlib import crc32
 
 import h5py
 import numpy as np
@@ -56,7 +57,7 @@ def write_cnt(path, ch_names, values, sfreq):
 def bciciv2a(root, subject=1, session="T", n_runs=2, labels=(1, 2, 3, 4)):
     runs = []
     for run in range(n_runs + 1):  # the first holds no trial
-        values = noise(run, 25, 250 * 8 * len(labels)).T
+        values = noise(run + 10 * subject, 25, 250 * 8 * len(labels)).T
         onsets = np.zeros(0) if run == 0 else 1.0 + 250 * 8 * np.arange(len(labels))
         codes = np.zeros(0) if run == 0 else np.array(labels, dtype=float)
         marked = np.zeros(len(onsets))
@@ -102,7 +103,7 @@ def faced(root, person=0):
 
 
 def seedvig(root, name="1_20151124_noon_2", n_windows=5):
-    values = noise(3, 17, 1600 * n_windows).T
+    values = noise(crc32(name.encode()), 17, 1600 * n_windows).T
     struct_ = {"data": values, "sample_rate": 200.0, "node_number": 17.0}
     perclos = np.linspace(0, 1, n_windows)[:, None]
     for folder, content in (("Raw_Data", {"EEG": struct_}), ("perclos_labels", {"perclos": perclos})):
@@ -139,7 +140,7 @@ def bcic2020(root, names, n_train=6, n_test=4):
 
 def chbmit(root, pairs, person="chb01", number=3, seconds=60, seizures=((12, 33),), doubled=True):
     names = [*pairs, "FZ-CZ", "T8-P8", "-"] if doubled else list(pairs)
-    values = noise(number, len(names), 256 * seconds)
+    values = noise(crc32(person.encode()) + number, len(names), 256 * seconds)
     write_edf(root / f"{person}/{person}_{number:02d}.edf", names, values, 256)
     lines = [f"File Name: {person}_{number:02d}.edf", "File Start Time: 13:43:04", "File End Time: 14:43:04"]
     lines += [f"Number of Seizures in File: {len(seizures)}"]
@@ -155,7 +156,7 @@ def siena(root, names, person="PN06", number=1, seconds=60, listed=None, shift=0
     write_edf(
         root / f"{person}/{own}.edf",
         [f"EEG {name}" for name in names],
-        noise(number, len(names), 512 * seconds),
+        noise(crc32(person.encode()) + number, len(names), 512 * seconds),
         512,
     )
     lines = [
@@ -225,21 +226,26 @@ UNIPOLAR = [
 def tuab(root, part, kind, person, seconds=25):
     path = root / f"edf/{part}/{kind}/01_tcp_ar/{person}_s004_t000.edf"
     write_edf(
-        path, [*tuh_names(UNIPOLAR), "PHOTIC-REF"], noise(len(person), len(UNIPOLAR) + 1, 250 * seconds), 250
+        path,
+        [*tuh_names(UNIPOLAR), "PHOTIC-REF"],
+        noise(crc32(person.encode()), len(UNIPOLAR) + 1, 250 * seconds),
+        250,
     )
     return path
 
 
 def tuev(root, part, person, rows, seconds=20):
     path = root / f"edf/{part}/{person}/{person}_00000001.edf"
-    write_edf(path, tuh_names(UNIPOLAR), noise(7, len(UNIPOLAR), 250 * seconds), 250)
+    write_edf(path, tuh_names(UNIPOLAR), noise(crc32(person.encode()), len(UNIPOLAR), 250 * seconds), 250)
     path.with_suffix(".rec").write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
     return path
 
 
 def tusl(root, person, rows, seconds=40):
     path = root / f"edf/{person}/s005_2010/02_tcp_le/{person}_s005_t000.edf"
-    write_edf(path, tuh_names(UNIPOLAR, "LE"), noise(9, len(UNIPOLAR), 400 * seconds), 400)
+    write_edf(
+        path, tuh_names(UNIPOLAR, "LE"), noise(crc32(person.encode()), len(UNIPOLAR), 400 * seconds), 400
+    )
     lines = [
         "version = tse_v1.0.0",
         "",

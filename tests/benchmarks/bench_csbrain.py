@@ -3,11 +3,12 @@
 Plain: one slice per electrode written into a tensor of zeros, region by region, float masks, attention over windows
 also where there is a single one, dropout as written. Run: ``python tests/benchmarks/bench_csbrain.py``. Both sides have
 the same weights; outputs and gradients are compared without dropout, times are of training steps with it. Attention
-over all tokens at once stands beside them.
+over all tokens at once stands beside them; ``--plot FILE.png`` draws the cost of both over channels times seconds.
 """
 
 from __future__ import annotations
 
+import argparse
 import resource
 import sys
 import time
@@ -22,6 +23,7 @@ from neurodec.encoders.csbrain_regions import Montage, published_tables
 
 SIZES = (("pretraining", 19, 30), ("physionet-mi", 64, 10))
 N_LAYERS, N_BATCH, N_STEPS = 4, 4, 3
+LENGTHS = (2, 5, 10, 20)  # seconds
 
 
 class PlainRegions(RegionalTokenizer):
@@ -129,8 +131,34 @@ def alike(montage: str, n_chans: int, n_patches: int) -> tuple[float, float]:
     return tuple(float((one - two).abs().max() / two.abs().max()) for one, two in (found, grads))
 
 
+def plot(file: str) -> None:
+    """Draw seconds of a step against tokens, for the regions' attention and for that of all tokens."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for montage, n_chans, style in (("pretraining", 19, "-"), ("physionet-mi", 64, "--")):
+        for kind, color in (("ours", "#0072B2"), ("dense", "#D55E00")):
+            seconds = []
+            for n_patches in LENGTHS:
+                with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+                    seconds.append(pool.apply(measured, (kind, montage, n_chans, n_patches))[0])
+            tokens = [n_chans * n_patches for n_patches in LENGTHS]
+            label = f"{'windows and regions' if kind == 'ours' else 'all tokens'}, {n_chans} channels"
+            axes.plot(tokens, seconds, f"o{style}", color=color, label=label)
+            print(label, dict(zip(tokens, [round(own, 2) for own in seconds], strict=True)))
+    axes.set(xscale="log", yscale="log", xlabel="channels x seconds", ylabel="seconds of a training step")
+    axes.legend()
+    figure.savefig(file, dpi=144)
+
+
 def main() -> None:
     """Print both sizes; every measurement in a process of its own, since memory is counted as its peak."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plot", metavar="FILE")
+    if file := parser.parse_args().plot:
+        plot(file)
+        return
     for montage, n_chans, n_patches in SIZES:
         errors = alike(montage, n_chans, n_patches)
         with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import labelled_trees as trees
 import mne
 import nibabel
 import numpy as np
@@ -34,6 +35,7 @@ from neurodec.training.fit import read_own_checkpoint
 RATE = 250.0
 ONSETS = np.arange(1, 7, 0.75)
 NAMES = np.array(["cat", "dog"] * 4)
+LABELLED = ("CHBMIT", "Siena", "TUEV", "TUSL", "BCICIV2a", "SEEDVIG", "ISRUC", "HMC")
 ARRAYS = (".npz", ".npy", ".mat", ".h5", ".pt", ".safetensors")
 SETTINGS = EEGPreprocessing(tmax=0.3)
 
@@ -324,6 +326,37 @@ def _array(file):
     return data.ArrayFile(file, axes=["trial", "voxel"], table="t.csv", modality="fmri")
 
 
+def labelled(root, kind):
+    """Write three people of a data set of classes, in its official layout."""
+    names = getattr(data, kind).ch_names
+    if kind == "CHBMIT":
+        for person in ("chb01", "chb20", "chb23"):
+            trees.chbmit(root, names, person, 1, 20, ((5, 8),))
+    elif kind == "TUSL":
+        for person in ("aaaaaaju", "aaaaaaka", "aaaaaakb"):
+            trees.tusl(root, person, [(0.0, 10.0, "bckg")], 12)
+    elif kind == "TUEV":
+        for part, person in (("train", "aaaaaaar"), ("train", "aaaaaaas"), ("eval", "000")):
+            trees.tuev(root, part, person, [(3, 2.0, 3.0, 6)], 6)
+    elif kind == "Siena":
+        for person in ("PN00", "PN11", "PN13"):
+            trees.siena(root, names, person, 1, 40)
+    elif kind == "SEEDVIG":
+        for name in ("1_20151124_noon", "2_20151106_noon", "3_20151024_noon"):
+            trees.seedvig(root, name, 2)
+    else:
+        writers = {"BCICIV2a": trees.bciciv2a, "ISRUC": trees.isruc, "HMC": trees.hmc}
+        for person in (1, 2, 3):
+            few = {"BCICIV2a": {"n_runs": 1, "labels": (1, 2)}, "ISRUC": {"n_epochs": 2, "codes": (0, 2)}}
+            given = [] if kind == "BCICIV2a" else [names]
+            own = {"stages": ("W", "N2")} if kind == "HMC" else few[kind]
+            writers[kind](root, *given, person, **own)
+
+
+def _labelled(kind):
+    return Target(lambda root: labelled(root, kind), getattr(data, kind)(split="by_people"), leakage="none")
+
+
 @dataclass(frozen=True)
 class Target:
     """What to write, what reads it, and how often it is tried."""
@@ -332,12 +365,13 @@ class Target:
     reader: Any = None
     read: Any = None
     weight: int = 1
+    leakage: str = "concept"
 
     def run(self, root: Path, out: Path) -> None:
         if self.read is not None:
             self.read(root, out)
         else:
-            prepare(self.reader, root, out)
+            prepare(self.reader, root, out, self.leakage)
 
 
 def _recordings(file, events="a.csv", **more):
@@ -370,5 +404,6 @@ TARGETS = {
     "clip": Target(clip, read=read_clip),
     "things-meg": Target(things_meg, data.ThingsMEG(tmax=0.3)),
     "store": Target(store, read=read_store, weight=2),
+    **{kind: _labelled(kind) for kind in LABELLED},
     "model": Target(model, read=read_model, weight=2),
 }
