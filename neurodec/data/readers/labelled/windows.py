@@ -95,6 +95,8 @@ class LabelledEEG(Dataset):
     """Names of all classes; of data sets of numbers there are none."""
     ch_names = ()
     """Names and order of the channels."""
+    layout = ""
+    """Where the files lie below the data root, for messages and ``data_prep``."""
 
     @abstractmethod
     def sources(self, root: Path) -> list[Source]:
@@ -113,10 +115,13 @@ class LabelledEEG(Dataset):
                 f"Nothing below {root} is a recording of {type(self).__name__}, whose files are {self.layout}; correct "
                 "--data-root."
             )
+        missing = [file for source in found for file in source.files if not file.is_file()]
+        if missing:
+            raise NeurodecError(
+                f"{missing[0]} is missing ({len(missing)} file(s) in all), without which its recording has no labels; "
+                "fetch it, or leave the recording out."
+            )
         return [Part(source.name, source.subject, source.files) for source in found]
-
-    layout = ""
-    """Where the files lie below the data root, for messages and ``data_prep``."""
 
     def load(self, part: Part, root: Path) -> Trials:
         """Read one recording."""

@@ -77,7 +77,8 @@ def test_every_reader_has_a_split_file_and_a_table_of_regions():
 
 def test_bciciv2a(tmp_path):
     for person in range(1, 10):
-        runs = trees.bciciv2a(tmp_path, person, "T")
+        written = trees.bciciv2a(tmp_path, person, "T")
+        runs = written if person == 1 else runs
         touch(tmp_path, f"A{person:02d}E.mat")
     reader = BCICIV2a()
     assert splits(reader, tmp_path) == {"train": 10, "validation": 4, "test": 4}
@@ -289,8 +290,11 @@ def test_isruc(tmp_path):
 
 def test_hmc(tmp_path):
     trees.hmc(tmp_path, HMC.ch_names, 1)
-    touch(tmp_path, "recordings/SN002.edf", "recordings/SN003.edf")
+    touch(tmp_path, "recordings/SN002.edf", "recordings/SN003.edf", "recordings/SN002_sleepscoring.edf")
     reader = HMC(**BY_PEOPLE)
+    with pytest.raises(NeurodecError, match=r"SN003_sleepscoring.edf is missing \(1 file\(s\) in all\)"):
+        reader.parts(tmp_path)
+    touch(tmp_path, "recordings/SN003_sleepscoring.edf")
     trials = read(reader, tmp_path)
     assert trials.responses.shape == (5, 4, 6000)
     assert trials.table["concept"].tolist() == ["W", "N1", "N2", "N3", "R"]
