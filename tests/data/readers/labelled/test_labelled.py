@@ -76,10 +76,8 @@ def test_every_reader_has_a_split_file_and_a_table_of_regions():
 
 
 def test_bciciv2a(tmp_path):
-    for person in range(1, 10):
-        written = trees.bciciv2a(tmp_path, person, "T")
-        runs = written if person == 1 else runs
-        touch(tmp_path, f"A{person:02d}E.mat")
+    runs, *_ = [trees.bciciv2a(tmp_path, person, "T") for person in range(1, 10)]
+    touch(tmp_path, *(f"A{person:02d}E.mat" for person in range(1, 10)))
     reader = BCICIV2a()
     assert splits(reader, tmp_path) == {"train": 10, "validation": 4, "test": 4}
     trials = reader.load(reader.parts(tmp_path)[1], tmp_path)
