@@ -1,7 +1,8 @@
 """The sixteen sets of EEG with classes: where they are, what they weigh, and what a folder of one holds.
 
 Run: ``python data_prep/eeg_classes.py BCICIV2a``, and with ``--data-root DIR [--split by_people]`` to have the
-recordings of each split counted. Nothing is converted: the recipes ``csbrain/...`` read the folders as they are distributed.
+recordings of each split counted. Nothing is converted: the recipes ``csbrain/...`` read the folders as they are
+distributed.
 """
 
 from __future__ import annotations
