@@ -21,6 +21,7 @@ from neurodec.training.objectives import (
     SumObjective,
 )
 from neurodec.training.pretrained import embed, load_pretrained, save_pretrained
+from neurodec.training.probe import ProbeClassifier
 from neurodec.training.ridge_system import RidgeSystem
 from neurodec.training.schedules import CosineSchedule
 from neurodec.training.shared_space import SharedSpaceObjective
@@ -45,6 +46,7 @@ __all__ = [
     "Noise",
     "NumberObjective",
     "Objective",
+    "ProbeClassifier",
     "ReconstructionObjective",
     "RetrievalObjective",
     "RidgeSystem",

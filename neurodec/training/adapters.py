@@ -74,7 +74,8 @@ def adapt(module: nn.Module, adapters: Mapping[str, int], stage: str) -> None:
 
 
 def merge(module: nn.Module) -> None:
-    """Add all adapters to their weights, which are plain ones again."""
+    """Add all adapters to their weights, which are plain ones again; other parametrisations of a model stay."""
     for owner in [own for own in module.modules() if parametrize.is_parametrized(own)]:
-        for name in list(owner.parametrizations):
-            parametrize.remove_parametrizations(owner, name, leave_parametrized=True)
+        for name, own in list(owner.parametrizations.items()):
+            if all(isinstance(one, LowRank) for one in own):
+                parametrize.remove_parametrizations(owner, name, leave_parametrized=True)

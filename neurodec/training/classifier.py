@@ -86,14 +86,8 @@ class ContrastiveClassifier(Classifier):
 
     def for_trials(self, info: dict[str, Any]) -> Self:
         """Return the decoder with rate and channels told to an encoder that asks; see `Classifier.for_trials`."""
-        known = {"sfreq": info.get("sfreq"), **channels_of(info)}
-        asked = {
-            name: value
-            for name, value in known.items()
-            if value is not None and takes_argument(self.encoder, name)
-        }
         told = copy(self)
-        told.encoder_args = {**asked, **self.encoder_args}
+        told.encoder_args = {**asked_of(self.encoder, info), **self.encoder_args}
         return told
 
     def fit(
@@ -151,7 +145,7 @@ class ContrastiveClassifier(Classifier):
         }
         with torch.random.fork_rng(), quiet():
             torch.manual_seed(self.seed)
-            encoder = self._build(sizes)
+            encoder = built_encoder(self.encoder, self.encoder_args, sizes)
             steps = Steps(
                 {"all": gather}, min(self.batch_size, n_rows), self.seed, lambda: trainer.current_epoch
             )
@@ -168,9 +162,21 @@ class ContrastiveClassifier(Classifier):
                 trainer.fit(module, DataLoader(steps, batch_size=None))
         return module.encoder.eval().cpu()
 
-    def _build(self, sizes: dict[str, int]) -> nn.Module:
-        accepted = {name: value for name, value in sizes.items() if takes_argument(self.encoder, name)}
-        with reading(
-            f"The encoder {self.encoder.__name__}", "", "its arguments do not fit, so correct `encoder_args`"
-        ):
-            return self.encoder(**accepted, **named_classes(self.encoder, self.encoder_args))
+
+def asked_of(kind: type[nn.Module], info: dict[str, Any]) -> dict[str, Any]:
+    """Return what an encoder's constructor asks for of rate and channels of trials."""
+    known = {"sfreq": info.get("sfreq"), **channels_of(info)}
+    return {name: value for name, value in known.items() if value is not None and takes_argument(kind, name)}
+
+
+def built_encoder(kind: type[nn.Module], arguments: dict[str, Any], sizes: dict[str, int]) -> nn.Module:
+    """Build an encoder, telling it those sizes that it asks for.
+
+    Raises
+    ------
+    NeurodecError
+        If the arguments do not fit.
+    """
+    accepted = {name: value for name, value in sizes.items() if takes_argument(kind, name)}
+    with reading(f"The encoder {kind.__name__}", "", "its arguments do not fit, so correct `encoder_args`"):
+        return kind(**accepted, **named_classes(kind, arguments))

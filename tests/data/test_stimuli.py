@@ -54,7 +54,7 @@ def test_labels_on_which_trials_disagree_are_no_property_of_the_stimulus():
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("stimulus,split\na,training\n", r"p.csv has the split 'training'; use train, test"),
+        ("stimulus,split\na,training\n", r"p.csv has the split 'training'; use train, validation, test"),
         ("stimulus\na\na\n", "lists the stimulus a twice"),
         ("stimulus,image\na,\n,\nn/a,x\n", "names no stimulus at row 4"),
         ("stimulus,concept\na,x\nb,\n", "has no concept at row 3"),

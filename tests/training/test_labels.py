@@ -19,6 +19,7 @@ from neurodec.training import (
     LabelObjective,
     LightningSystem,
     NumberObjective,
+    ProbeClassifier,
     Stage,
     TrainingData,
     TrialBatches,
@@ -124,7 +125,7 @@ def test_validation_is_of_marked_trials_or_of_other_people():
 
 def test_labels_are_learnt_and_the_epoch_is_chosen_by_score(tmp_path):
     of = study()
-    fitted = system(epochs=40)
+    fitted = system(epochs=30)
     fitted.fit(training(of), targets_of(of), tmp_path, "x")
     test = of.part("test")
     found = fitted.predict(test).of("label").argmax(axis=1)
@@ -138,7 +139,7 @@ def test_labels_are_learnt_and_the_epoch_is_chosen_by_score(tmp_path):
 
 def test_numbers_are_learnt(tmp_path):
     of = study(numbers=True)
-    fitted = system(objective="NumberObjective", epochs=40)
+    fitted = system(objective="NumberObjective", epochs=30)
     fitted.fit(training(of), {"number": Numbers().extract(of.stimuli, ".")}, tmp_path, "x")
     test = of.part("test")
     found = fitted.predict(test).of("number")[:, 0]
@@ -318,3 +319,21 @@ def test_csbrain_is_an_estimator_of_skorch():
     assert estimator.predict(x[80:]).shape == (16,)
     assert estimator.predict_proba(x[80:]).shape == (16, 2)
     assert estimator.score(x[:80], y[:80]) > 0.6
+
+
+def test_a_probe_reads_frozen_tokens(tmp_path):
+    trials = study(n_each=32).trials
+    classes = (trials.table["concept"] == "right").to_numpy(dtype=int)
+    people = np.unique(trials.table["subject"], return_inverse=True)[1]
+    CSBrain(5, 100, 2, 50.0, NAMES, **ENCODER["init_args"]).save_pretrained(tmp_path / "kept")
+    probe = ProbeClassifier(encoder_args={**ENCODER["init_args"], "start": str(tmp_path / "kept")})
+    told = probe.for_trials(trials.info)
+    first = trials.responses[:128], classes[None, :128], people[:128].astype(str), people[:128]
+    found = told.fit(*first).scores(trials.responses[128:], people[128:])[0]
+    assert (found.argmax(axis=1) == classes[128:]).mean() > 0.8  # untrained tokens hold rhythms by channel
+    again = told.fit(*first).scores(trials.responses[128:], people[128:])[0]
+    np.testing.assert_array_equal(found, again)
+    whole = ProbeClassifier(encoder_args=ENCODER["init_args"], per_channel=False).for_trials(trials.info)
+    assert whole.fit(*first).scores(trials.responses[128:], people[128:]).shape == (1, 64, 2)
+    with pytest.raises(NeurodecError, match="ATM has no tokens"):
+        ProbeClassifier("neurodec.encoders.ATM")

@@ -153,7 +153,7 @@ def test_unit_scale_mends_a_wrong_header(tmp_path, signals):
             {"stimulus": ["horse", *NAMES[1:]]},
             r"shows horse \(event 1 of 24\), which the stimulus table does not",
         ),
-        ({"split": "validation"}, r"has the split 'validation'; use train, test"),
+        ({"split": "holdout"}, r"has the split 'holdout'; use train, validation, test"),
         ({"subject": "99"}, r"has no event"),
     ],
 )

@@ -29,6 +29,7 @@ PAIRS = names(
     "FP1-F7 F7-T3 T3-T5 T5-O1 FP2-F8 F8-T4 T4-T6 T6-O2 FP1-F3 F3-C3 C3-P3 P3-O1 FP2-F4 F4-C4 C4-P4 P4-O2"
 )
 """The double banana: differences of neighbours, from the front to the back."""
+_SEEN = "part of TUEG, on which the published weights of CSBrain and CBraMod were pre-trained, without labels"
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class TUAB(LabelledEEG):
 
     def windows(self, source: Source, account: Account) -> Windows:
         """Read one recording."""
+        account.note(_SEEN)
         raw = opened(source.files[0], {}, account, pairs=self.ch_names)
         parts = consecutive(values_of(clean(raw, 0.3, 75.0, 60.0)), 10.0, account)
         return Windows(parts, [source.run.split("/")[0]] * len(parts))
@@ -113,6 +115,7 @@ class TUEV(LabelledEEG):
 
     def windows(self, source: Source, account: Account) -> Windows:
         """Read one recording."""
+        account.note(_SEEN)
         path, listed = source.files
         events = _rows(listed, ",", 4)
         codes = events[:, 3].astype(int)
@@ -157,6 +160,7 @@ class TUSL(LabelledEEG):
 
     def windows(self, source: Source, account: Account) -> Windows:
         """Read one recording."""
+        account.note(_SEEN)
         path, listed = source.files
         lines = [line.split() for line in listed.read_text(encoding="utf-8").splitlines()]
         rows = [line for line in lines if len(line) >= 3 and line[0] != "version"]

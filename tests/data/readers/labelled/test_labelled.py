@@ -363,6 +363,7 @@ def test_tusl(tmp_path):
         path = trees.tusl(tmp_path, person, rows)
     assert splits(TUSL(), tmp_path) == {"train": 1, "validation": 1, "test": 1}
     trials = read(TUSL(), tmp_path)
+    assert any("part of TUEG" in note for note in account(trials)["notes"])
     assert trials.responses.shape == (3, 19, 2000)
     assert trials.table["concept"].tolist() == ["bckg", "slow", "seiz"]
     path.with_suffix(".tse_agg").write_text("version = tse_v1.0.0\n\n0 10 eyes 1.0\n")
