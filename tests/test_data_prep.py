@@ -14,7 +14,7 @@ from PIL import Image
 
 from neurodec.cli import main
 from neurodec.data import NSD, Study
-from neurodec.data.readers.labelled.splits import tables
+from neurodec.data.readers.labelled.published_splits import tables
 
 FOLDER = Path(__file__).resolve().parents[1] / "data_prep"
 

@@ -15,6 +15,21 @@ Level = Literal["concept", "stimulus", "recording", "none"]
 _SHARED = {"concept": ("stimulus", "concept"), "stimulus": ("stimulus",), "recording": (), "none": ()}
 
 
+def groups_of(table: pd.DataFrame, column: str) -> pd.Series:
+    """Return a column of a trial table as text, sessions and runs together with whose they are.
+
+    Parameters
+    ----------
+    table : DataFrame
+    column : str
+        Such as "concept", "subject", "session" or "run".
+    """
+    columns = {"session": ["session"], "run": ["session", "run"]}.get(column)
+    if columns is None:
+        return table[column].astype(str)
+    return table["subject"].str.cat([table[name] for name in columns], sep="/")
+
+
 def check_leakage(table: pd.DataFrame, level: Level = "concept") -> None:
     """Refuse a table whose training and test trials share what an evaluation generalises over.
 
@@ -33,7 +48,7 @@ def check_leakage(table: pd.DataFrame, level: Level = "concept") -> None:
     """
     train, test = (table[table["split"].isin(names)] for names in (TRAINING, ("test",)))
     if level == "recording":
-        runs = table[["subject", "session", "run"]].astype(str).agg("/".join, axis=1)
+        runs = groups_of(table.astype(dict.fromkeys(("subject", "session", "run"), str)), "run")
         both = sorted(set(runs[train.index]) & set(runs[test.index]))
         if both:
             raise NeurodecError(

@@ -5,7 +5,7 @@ from neurodec.evaluation.classification import Classification
 from neurodec.evaluation.conformal import CandidateSets
 from neurodec.evaluation.encoding import VoxelEncoding
 from neurodec.evaluation.hidden_patches import HiddenPatches
-from neurodec.evaluation.labels import PredictedClasses, PredictedNumbers
+from neurodec.evaluation.predicted_labels import PredictedClasses, PredictedNumbers
 from neurodec.evaluation.reconstruction_scores import ReconstructionScores, score_reconstructions
 from neurodec.evaluation.retrieval import Retrieval
 from neurodec.evaluation.scored import RetrievalRun

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy.integrate import trapezoid
@@ -28,11 +28,10 @@ def class_measures(scores: np.ndarray, labels: np.ndarray) -> dict[str, Measure]
         over classes of one against the rest), and of two classes `auc_pr` (of the second one: the trapezoid below the
         precision-recall curve, as published tables have it).
     """
-    n_classes = scores.shape[1]
-    cells = labels * n_classes + scores.argmax(axis=1)
+    n_classes, named = scores.shape[1], scores.argmax(axis=1)
 
     def confusion(weights: np.ndarray) -> np.ndarray:
-        return np.bincount(cells, weights, n_classes**2).reshape(n_classes, n_classes)
+        return confusion_of(labels, named, n_classes, weights)
 
     found: dict[str, Measure] = {
         "accuracy": lambda weights: accuracy(confusion(weights)),
@@ -64,6 +63,13 @@ def number_measures(found: np.ndarray, true: np.ndarray) -> dict[str, Measure]:
         "r2": r2,
         "rmse": lambda weights: float(np.sqrt(np.average((found - true) ** 2, weights=weights))),
     }
+
+
+def confusion_of(
+    labels: np.ndarray, named: np.ndarray, n_classes: int, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Return (n_classes, n_classes) counts, or sums of weights, of trials by their class (rows) and the named one."""
+    return np.bincount(labels * n_classes + named, weights, n_classes**2).reshape(n_classes, n_classes)
 
 
 def accuracy(confusion: np.ndarray) -> float:
@@ -165,8 +171,8 @@ def intervals(
     return {name: wider(*own) for name, own in draws.items()}
 
 
-def shifted(labels: np.ndarray, groups: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
-    """Return labels that say nothing of the trials, in the order that recordings have, shape (n_draws, n).
+def shifted(labels: np.ndarray, groups: np.ndarray, n_draws: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield labels (n,) that say nothing of the trials, in the order that recordings have.
 
     Trials that follow each other are alike, so exchanging single ones would promise too much: the labels of every group
     are turned around by a random number of places. Where each group has one label only, as people with a diagnosis,
@@ -174,11 +180,13 @@ def shifted(labels: np.ndarray, groups: np.ndarray, n_draws: int, seed: int) -> 
     """
     rng = np.random.default_rng(seed)
     members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
-    if all((labels[rows] == labels[rows[0]]).all() for rows in members):
-        own = np.array([labels[rows[0]] for rows in members])
-        return np.stack([rng.permutation(own)[groups] for _ in range(n_draws)])
-    drawn = np.tile(labels, (n_draws, 1))
-    for rows in members:
-        for draw, places in enumerate(rng.integers(len(rows), size=n_draws)):
-            drawn[draw, rows] = np.roll(labels[rows], places)
-    return drawn
+    of_groups = np.array([labels[rows[0]] for rows in members])
+    pure = all((labels[rows] == labels[rows[0]]).all() for rows in members)
+    for _ in range(n_draws):
+        if pure:
+            yield rng.permutation(of_groups)[groups]
+            continue
+        drawn = labels.copy()
+        for rows in members:
+            drawn[rows] = np.roll(labels[rows], int(rng.integers(len(rows))))
+        yield drawn

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupKFold, StratifiedKFold
 
+from neurodec.data.splits import groups_of
 from neurodec.errors import NeurodecError
 
 Scheme = Literal[
@@ -21,9 +22,9 @@ Scheme = Literal[
 ]
 Folds = list[tuple[np.ndarray, np.ndarray]]
 _LEFT_OUT = {
-    "leave_one_run_out": ["subject", "session", "run"],
-    "leave_one_session_out": ["subject", "session"],
-    "leave_one_subject_out": ["subject"],
+    "leave_one_run_out": "run",
+    "leave_one_session_out": "session",
+    "leave_one_subject_out": "subject",
 }
 SINGLE_TRIALS = ("stratified_k_fold", "repeated_k_fold")
 """Schemes whose folds cut through runs."""
@@ -68,8 +69,8 @@ def split(
     return by.get(scheme, lambda: _grouped(table, _LEFT_OUT[scheme], n_folds))()
 
 
-def _grouped(table: pd.DataFrame, columns: list[str], n_folds: int | None) -> tuple[np.ndarray, Folds]:
-    groups = _joined(table, columns)
+def _grouped(table: pd.DataFrame, column: str, n_folds: int | None) -> tuple[np.ndarray, Folds]:
+    groups = groups_of(table, column).to_numpy(dtype=str)
     n_groups = len(np.unique(groups))
     if n_groups < 2:
         raise NeurodecError(
@@ -99,9 +100,5 @@ def _fixed(table: pd.DataFrame) -> tuple[np.ndarray, Folds]:
             f"`fixed_split` needs training and test trials, and there are {len(train)} and {tested.sum()}; give the "
             "table of stimuli a column `split`, or choose another `scheme`."
         )
-    groups = np.where(tested, "test", _joined(table, _LEFT_OUT["leave_one_run_out"]))
+    groups = np.where(tested, "test", groups_of(table, "run").to_numpy(dtype=str))
     return groups, [(train, np.flatnonzero(tested))]
-
-
-def _joined(table: pd.DataFrame, columns: list[str]) -> np.ndarray:
-    return table[columns].agg("/".join, axis=1).to_numpy(dtype=str)

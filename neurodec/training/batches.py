@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from neurodec.data import Study, Trials, validation_concepts
 from neurodec.data.responses import Selection, View
+from neurodec.data.splits import groups_of
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
 from neurodec.training.augmentations import Augmentation
@@ -362,12 +363,6 @@ class Gather:
             whole[start:stop] = self.responses[self.places[start:stop]].to(device)
         chans = None if self.chans is None else self.chans.to(device)
         return Gather(whole, torch.arange(len(self), device=device), chans, rows, tables, self.scale)
-
-
-def groups_of(table: pd.DataFrame, column: str) -> pd.Series:
-    """Return a column of a trial table, sessions and runs together with whose they are."""
-    columns = {"session": ["subject", "session"], "run": ["subject", "session", "run"]}.get(column, [column])
-    return table[columns].agg("/".join, axis=1)
 
 
 def free_memory(device: torch.device) -> int:

@@ -75,7 +75,7 @@ def test_intervals_cover_and_respect_groups(rng):
 def test_turned_labels_keep_their_order_and_people_with_a_diagnosis_exchange_it():
     labels = np.array([0, 0, 1, 1, 2, 0, 1, 2])
     groups = np.array([0, 0, 0, 0, 0, 1, 1, 1])
-    drawn = shifted(labels, groups, 50, 0)
+    drawn = list(shifted(labels, groups, 50, 0))
     assert all(np.array_equal(np.sort(row[:5]), np.sort(labels[:5])) for row in drawn)
     doubled = np.concatenate([labels[:5], labels[:5]])
     assert all(any(np.array_equal(row[:5], doubled[k : k + 5]) for k in range(5)) for row in drawn)

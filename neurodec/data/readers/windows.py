@@ -13,7 +13,7 @@ import pandas as pd
 from neurodec.data.account import Account
 from neurodec.data.dataset import Dataset, Part
 from neurodec.data.patterns import all_fields, find_files
-from neurodec.data.readers.labelled.windows import clean, require_microvolts, values_of
+from neurodec.data.readers.labelled.labelled_eeg import clean, require_microvolts, values_of
 from neurodec.data.readers.opening import load_samples, open_raw, source_files
 from neurodec.data.trials import Trials, with_defaults
 from neurodec.errors import NeurodecError

@@ -3,12 +3,12 @@
 from neurodec.data.readers.labelled.annotated import AnnotatedWindows
 from neurodec.data.readers.labelled.emotion import FACED, SEEDV
 from neurodec.data.readers.labelled.imagined_speech import BCIC2020
+from neurodec.data.readers.labelled.labelled_eeg import LabelledEEG
 from neurodec.data.readers.labelled.mental_state import SEEDVIG, MentalArithmetic, Mumtaz2016
 from neurodec.data.readers.labelled.motor_imagery import SHUMI, BCICIV2a, PhysioNetMI
 from neurodec.data.readers.labelled.seizures import CHBMIT, Siena
 from neurodec.data.readers.labelled.sleep import HMC, ISRUC
 from neurodec.data.readers.labelled.tuh import TUAB, TUEV, TUSL
-from neurodec.data.readers.labelled.windows import LabelledEEG
 
 __all__ = [
     "BCIC2020",

@@ -10,8 +10,7 @@ import pandas as pd
 
 from neurodec.data.account import Account
 from neurodec.data.patterns import all_fields, find_files
-from neurodec.data.readers.labelled.splits import split_of
-from neurodec.data.readers.labelled.windows import (
+from neurodec.data.readers.labelled.labelled_eeg import (
     LabelledEEG,
     Source,
     Windows,
@@ -22,6 +21,7 @@ from neurodec.data.readers.labelled.windows import (
     spellings,
     values_of,
 )
+from neurodec.data.readers.labelled.published_splits import split_of
 from neurodec.data.readers.opening import source_files
 from neurodec.errors import NeurodecError
 

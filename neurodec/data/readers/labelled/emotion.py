@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from neurodec.data.account import Account
-from neurodec.data.readers.labelled.matlab_structs import numbers
-from neurodec.data.readers.labelled.splits import split_of, tables
-from neurodec.data.readers.labelled.windows import (
+from neurodec.data.readers.labelled.labelled_eeg import (
     SFREQ,
     LabelledEEG,
     Source,
@@ -24,6 +22,8 @@ from neurodec.data.readers.labelled.windows import (
     spellings,
     values_of,
 )
+from neurodec.data.readers.labelled.matlab_structs import numbers
+from neurodec.data.readers.labelled.published_splits import split_of, tables
 from neurodec.data.unpickle import load_pickled
 from neurodec.errors import NeurodecError
 

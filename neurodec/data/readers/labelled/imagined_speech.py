@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from neurodec.data.account import Account
+from neurodec.data.readers.labelled.labelled_eeg import LabelledEEG, Source, Windows, names, resampled
 from neurodec.data.readers.labelled.matlab_structs import field, numbers, read_struct
-from neurodec.data.readers.labelled.splits import SPLITS, split_of
-from neurodec.data.readers.labelled.windows import LabelledEEG, Source, Windows, names, resampled
+from neurodec.data.readers.labelled.published_splits import SPLITS, split_of
 from neurodec.errors import NeurodecError, reading
 
 _FOLDERS = {"Training set": "epo_train", "Validation set": "epo_validation", "Test set": "epo_test"}

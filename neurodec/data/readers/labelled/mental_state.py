@@ -10,9 +10,7 @@ import numpy as np
 import pandas as pd
 
 from neurodec.data.account import Account
-from neurodec.data.readers.labelled.matlab_structs import field, numbers, read_struct
-from neurodec.data.readers.labelled.splits import in_order, split_of, tables
-from neurodec.data.readers.labelled.windows import (
+from neurodec.data.readers.labelled.labelled_eeg import (
     SFREQ,
     LabelledEEG,
     Source,
@@ -25,6 +23,8 @@ from neurodec.data.readers.labelled.windows import (
     spellings,
     values_of,
 )
+from neurodec.data.readers.labelled.matlab_structs import field, numbers, read_struct
+from neurodec.data.readers.labelled.published_splits import in_order, split_of, tables
 from neurodec.errors import NeurodecError
 
 _DIGITS = 6  # of the measure of vigilance

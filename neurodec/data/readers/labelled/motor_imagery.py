@@ -12,9 +12,7 @@ from scipy.signal import butter, lfilter
 
 from neurodec.data.account import Account
 from neurodec.data.patterns import find_files
-from neurodec.data.readers.labelled.matlab_structs import field, numbers, read_struct
-from neurodec.data.readers.labelled.splits import split_of
-from neurodec.data.readers.labelled.windows import (
+from neurodec.data.readers.labelled.labelled_eeg import (
     LabelledEEG,
     Source,
     Windows,
@@ -26,6 +24,8 @@ from neurodec.data.readers.labelled.windows import (
     spellings,
     values_of,
 )
+from neurodec.data.readers.labelled.matlab_structs import field, numbers, read_struct
+from neurodec.data.readers.labelled.published_splits import split_of
 from neurodec.errors import NeurodecError
 
 

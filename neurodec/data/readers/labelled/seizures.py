@@ -12,8 +12,7 @@ from typing import Literal
 import numpy as np
 
 from neurodec.data.account import Account
-from neurodec.data.readers.labelled.splits import split_of
-from neurodec.data.readers.labelled.windows import (
+from neurodec.data.readers.labelled.labelled_eeg import (
     SFREQ,
     LabelledEEG,
     Source,
@@ -25,6 +24,7 @@ from neurodec.data.readers.labelled.windows import (
     spellings,
     values_of,
 )
+from neurodec.data.readers.labelled.published_splits import split_of
 from neurodec.errors import NeurodecError
 
 SECONDS = 10.0

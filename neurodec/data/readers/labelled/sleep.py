@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from neurodec.data.account import Account
-from neurodec.data.readers.labelled.splits import split_of
-from neurodec.data.readers.labelled.windows import (
+from neurodec.data.readers.labelled.labelled_eeg import (
     SFREQ,
     LabelledEEG,
     Source,
@@ -28,6 +27,7 @@ from neurodec.data.readers.labelled.windows import (
     spellings,
     values_of,
 )
+from neurodec.data.readers.labelled.published_splits import split_of
 from neurodec.errors import NeurodecError, reading
 from neurodec.features.labels import BETWEEN
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from neurodec.data.account import Account
-from neurodec.data.readers.labelled.splits import split_of
-from neurodec.data.readers.labelled.windows import (
+from neurodec.data.readers.labelled.labelled_eeg import (
     SFREQ,
     LabelledEEG,
     Source,
@@ -23,6 +22,7 @@ from neurodec.data.readers.labelled.windows import (
     spellings,
     values_of,
 )
+from neurodec.data.readers.labelled.published_splits import split_of
 from neurodec.errors import NeurodecError
 
 PAIRS = names(

@@ -31,7 +31,7 @@ from neurodec.data.readers.labelled import (
     PhysioNetMI,
     Siena,
 )
-from neurodec.data.readers.labelled.splits import SPLITS, split_of, tables
+from neurodec.data.readers.labelled.published_splits import SPLITS, split_of, tables
 from neurodec.encoders.csbrain_regions import Montage, published_tables
 from neurodec.errors import NeurodecError
 

@@ -1,4 +1,4 @@
-"""Who is trained on, who chooses an epoch and who is tested, of every data set of classes: ``splits.json``."""
+"""Training, validation and test parts of every data set of classes, read from ``published_splits.json``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPLITS = ("train", "validation", "test")
 @cache
 def tables() -> dict[str, dict[str, Any]]:
     """Return the file of splits: name of the reader to the ways of splitting it."""
-    return json.loads(Path(__file__).with_name("splits.json").read_text(encoding="utf-8"))
+    return json.loads(Path(__file__).with_name("published_splits.json").read_text(encoding="utf-8"))
 
 
 def split_of(dataset: str, split: Split, names: Sequence[str]) -> dict[str, str]:

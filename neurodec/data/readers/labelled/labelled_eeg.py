@@ -16,7 +16,7 @@ from scipy.signal import resample
 
 from neurodec.data.account import Account
 from neurodec.data.dataset import Dataset, Part
-from neurodec.data.readers.labelled.splits import Split
+from neurodec.data.readers.labelled.published_splits import Split
 from neurodec.data.readers.opening import load_samples, open_raw
 from neurodec.data.trials import Trials, with_defaults
 from neurodec.errors import NeurodecError

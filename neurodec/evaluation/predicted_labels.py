@@ -6,19 +6,22 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
-from neurodec.data import Study
+from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
-from neurodec.data.splits import Level
+from neurodec.data.splits import Level, groups_of
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.grouped import Grouped
 from neurodec.evaluation.label_measures import (
     Measure,
+    accuracy,
+    balanced_accuracy,
     class_measures,
+    confusion_of,
     intervals,
     number_measures,
     shifted,
@@ -31,6 +34,7 @@ from neurodec.linear import Classifier, SpectralClassifier, SpectralRegressor
 
 _UNBALANCED = 1.25  # times its fair share: from there on the largest class makes plain accuracy misleading
 _FOR_ATTENTION = 32  # trials
+_P_METHOD = "{} rotations of the labels within each {}, or exchanges between them where each has one label"
 _TEXT = {"subject": str, "group": str, "label": str}
 
 
@@ -63,8 +67,6 @@ class LabelEvaluation(Evaluation):
 
     Parameters
     ----------
-    head : str, optional
-        The prediction that is scored; that of the objective by default.
     groups : {"subject", "run"}
         What the intervals resample, and what labels are turned around within for the p value. One subject's trials are
         alike, so people are what to generalise over; runs where there is one person.
@@ -74,8 +76,7 @@ class LabelEvaluation(Evaluation):
         Of every draw here.
     """
 
-    head: str | None = None
-    groups: str = "subject"
+    groups: Literal["subject", "run"] = "subject"
     n_bootstrap: int = 1000
     n_permutations: int = 2000
     seed: int = 0
@@ -94,7 +95,7 @@ class LabelEvaluation(Evaluation):
 
     def run(self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None) -> LabelRun:
         """Predict with the system, the stages that stand beside it, and linear decoders; see `Evaluation.run`."""
-        head = self.head or fitted.system.head
+        head = fitted.system.head
         test = study.table
         parts = [self._rows("decoder", "decoder", test, predictions["single"].of(head), fitted, head)]
         for name, companion in fitted.system.companions().items():
@@ -127,15 +128,11 @@ class LabelEvaluation(Evaluation):
     ) -> pd.DataFrame:
         columns = self._columns(np.asarray(found), table, fitted, head)
         each = np.repeat(np.arange(len(table)), len(columns) // len(table))
-        names = {"subject": ["subject"], "run": ["subject", "session", "run"]}
-        if self.groups not in names:
-            raise NeurodecError(f"`groups` is {self.groups!r}; use subject or run.")
-        groups = table[names[self.groups]].agg("/".join, axis=1)
         return columns.assign(
             way=way,
             kind=kind,
             subject=table["subject"].to_numpy()[each],
-            group=groups.to_numpy()[each],
+            group=groups_of(table, self.groups).to_numpy()[each],
         )
 
     def _of_way(self, rows: pd.DataFrame) -> dict[str, Any]:
@@ -216,7 +213,7 @@ class PredictedClasses(LabelEvaluation):
     ----------
     baselines : dict of Classifier, optional
         By name.
-    head, groups, n_bootstrap, n_permutations, seed
+    groups, n_bootstrap, n_permutations, seed
         See `LabelEvaluation`.
 
     Notes
@@ -237,17 +234,11 @@ class PredictedClasses(LabelEvaluation):
         for name, decoder in given.items():
             parts = []
             for space, test in study.spaces.items():
-                train = fitted.train.spaces.get(space)
-                if train is None:
-                    raise NeurodecError(
-                        f"No training trial is of the space {space}, so the linear decoder {name} has nothing to learn "
-                        "for its test trials; leave it out, or correct the split."
-                    )
+                train = _training_of(fitted, space)
                 labels = np.array([classes.index(concept) for concept in train.table["concept"]])
                 people = {who: code for code, who in enumerate(train.table["subject"].unique())}
                 codes = train.table["subject"].map(people).to_numpy()
-                runs = train.table[["subject", "session", "run"]].agg("/".join, axis=1)
-                groups = train.table["subject"] if len(people) > 1 else runs
+                groups = groups_of(train.table, "subject" if len(people) > 1 else "run")
                 told = decoder.for_trials(train.info)
                 told.fit(train.responses, labels[None], groups.to_numpy(dtype=str), codes)
                 tested = test.table["subject"].map(people).fillna(-1).to_numpy(dtype=int)
@@ -273,37 +264,29 @@ class PredictedClasses(LabelEvaluation):
         scores, labels = _scores_and_labels(rows)
         classes, n_classes = _classes_of(rows), scores.shape[1]
         codes = np.unique(rows["group"], return_inverse=True)[1]
-        grouped = Grouped(labels, rows["group"].to_numpy(dtype=str), n_classes)
-        details = grouped.details(scores)
-        drawn = shifted(labels, codes, self.n_permutations, self.seed)
-        observed = grouped.measure(scores)
-        nulls = {"accuracy": [], "balanced_accuracy": []}
-        named = scores.argmax(axis=1)
-        shown = np.bincount(labels, minlength=n_classes)
-        for row in drawn:
-            hits = np.bincount(row[named == row], minlength=n_classes)
-            nulls["accuracy"].append(hits.sum() / len(row))
-            nulls["balanced_accuracy"].append((hits[shown > 0] / shown[shown > 0]).mean())
+        groups, named = rows["group"].to_numpy(dtype=str), scores.argmax(axis=1)
+        details = Grouped(labels, groups, n_classes).details(scores)
+        del details["per_fold"]  # the groups are people, who are told one by one below
+        own, nulls = confusion_of(labels, named, n_classes), []
+        for row in shifted(labels, codes, self.n_permutations, self.seed):
+            confusion = confusion_of(row, named, n_classes)
+            nulls.append((accuracy(confusion), balanced_accuracy(confusion)))
+        null, balanced_null = np.array(nulls).T
         return {
             "chance": 1 / n_classes,
             "classes": classes,
             **details,
             "unbalanced": details["majority"] > _UNBALANCED / n_classes,
-            "p_value": permutation_p(observed.accuracy, np.array(nulls["accuracy"])),
-            "p_value_balanced_accuracy": permutation_p(
-                observed.balanced_accuracy, np.array(nulls["balanced_accuracy"])
-            ),
+            "p_value": permutation_p(accuracy(own), null),
+            "p_value_balanced_accuracy": permutation_p(balanced_accuracy(own), balanced_null),
             "p_floor": 1 / (1 + self.n_permutations),
-            "p_method": f"{self.n_permutations} rotations of the labels within each {self.groups}",
+            "p_method": _P_METHOD.format(self.n_permutations, self.groups),
             "per_subject": {
                 who: {
-                    **Grouped(labels[own], rows["group"].to_numpy(dtype=str)[own], n_classes)
-                    .measure(scores[own])
-                    ._asdict(),
-                    "n_trials": int(own.sum()),
+                    **Grouped(labels[members], groups[members], n_classes).measure(scores[members])._asdict(),
+                    "n_trials": len(members),
                 }
-                for who in dict.fromkeys(rows["subject"])
-                for own in [(rows["subject"] == who).to_numpy()]
+                for who, members in rows.groupby("subject", sort=False).indices.items()
             },
         }
 
@@ -318,11 +301,11 @@ class PredictedClasses(LabelEvaluation):
 
 @dataclass(frozen=True)
 class PredictedNumbers(LabelEvaluation):
-    """Score predicted numbers: Pearson's r, R², root mean squared error; beside band power and ridge.
+    """Score predicted numbers: Pearson's r, R², root mean squared error; beside ridge on band power and tangent space.
 
     Parameters
     ----------
-    head, groups, n_bootstrap, n_permutations, seed
+    groups, n_bootstrap, n_permutations, seed
         See `LabelEvaluation`.
 
     Notes
@@ -336,7 +319,7 @@ class PredictedNumbers(LabelEvaluation):
         """Fit band power by ridge to the training trials of every space."""
         parts = []
         for space, test in study.spaces.items():
-            train = fitted.train.spaces[space]
+            train = _training_of(fitted, space)
             wanted = fitted.targets[head].of(train.table["stimulus"])
             model = SpectralRegressor(float(train.info["sfreq"])).fit(train.responses, wanted[:, 0])
             parts.append(model.predict(test.responses)[:, None])
@@ -351,15 +334,15 @@ class PredictedNumbers(LabelEvaluation):
     def _more(self, rows: pd.DataFrame) -> dict[str, Any]:
         found, true = _numbers(rows)
         codes = np.unique(rows["group"], return_inverse=True)[1]
-        drawn = shifted(true, codes, self.n_permutations, self.seed)
         ones = np.ones(len(true))
+        drawn = shifted(true, codes, self.n_permutations, self.seed)
         nulls = np.array([number_measures(found, row)["pearson_r"](ones) for row in drawn])
         r = number_measures(found, true)["pearson_r"]
         return {
             "n_trials": len(true),
             "p_value": permutation_p(r(ones), nulls),
             "p_floor": 1 / (1 + self.n_permutations),
-            "p_method": f"{self.n_permutations} rotations of the numbers within each {self.groups}",
+            "p_method": _P_METHOD.format(self.n_permutations, self.groups),
             "per_subject": {
                 who: {
                     name: measure(np.ones(len(own)))
@@ -372,6 +355,16 @@ class PredictedNumbers(LabelEvaluation):
     def _difference(self, own: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
         errors = [-np.square(found - true) for found, true in (_numbers(own), _numbers(other))]
         return {**self._paired(*errors, own["group"].to_numpy()), "of": "squared error, less is positive"}
+
+
+def _training_of(fitted: Fitted, space: str) -> Trials:
+    """Return the training trials that are measured as test trials of a space are."""
+    if space not in fitted.train.spaces:
+        raise NeurodecError(
+            f"No training trial is of the space {space}, so linear decoders have nothing to learn for its test trials; "
+            "correct the split."
+        )
+    return fitted.train.spaces[space]
 
 
 def _classes_of(rows: pd.DataFrame) -> list[str]:
