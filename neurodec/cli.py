@@ -159,6 +159,11 @@ def _add_recipe_verb(verbs: argparse._SubParsersAction, name: str, summary: str,
     parser.add_argument("--out", type=Path, required=True, help="folder for everything that is written")
     _add_allow(parser)
     parser.add_argument(
+        "--whole-hashes",
+        action="store_true",
+        help="hash all of every source file for the provenance; by default large ones are sampled",
+    )
+    parser.add_argument(
         "--allow-outside",
         action="store_true",
         help="let loggers, profilers and callbacks that the recipe names write outside OUT",
@@ -310,6 +315,7 @@ def _run(arguments: argparse.Namespace, overrides: list[str]) -> None:
         overrides=overrides,
         allow=arguments.allow,
         allow_outside=arguments.allow_outside,
+        whole_hashes=arguments.whole_hashes,
     )
     if Processes().first:
         print(f"report: {arguments.out / 'report.html'}")
@@ -326,6 +332,7 @@ def _run_stage(arguments: argparse.Namespace, overrides: list[str]) -> None:
         allow=arguments.allow,
         only=arguments.verb,
         allow_outside=arguments.allow_outside,
+        whole_hashes=arguments.whole_hashes,
     )
 
 

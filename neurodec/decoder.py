@@ -137,7 +137,8 @@ class NeuralDecoder:
             included; images may be oriented otherwise than those of the training, as long as they lie on the same grid.
         subject : str, optional
             Whose responses; one that was not trained on is unknown to the encoder, and whitened by the noise of these
-            very responses. Trials bring their own.
+            very responses; one that was, by the mean noise of the recordings of the training, each of which was
+            whitened by its own. Trials bring their own subject.
         events : ndarray of int, shape (n, 3), optional
             Of a raw recording, as `mne.find_events` gives them; its own markers by default.
         preprocessed : bool
@@ -283,7 +284,7 @@ class NeuralDecoder:
         predictions = self.predict(recording, subject, events=events, preprocessed=preprocessed)
         z, others = predictions.of(self.system.head), self.others(predictions)
         if average:
-            z = (z / np.linalg.norm(z, axis=1, keepdims=True)).mean(axis=0, keepdims=True)
+            z = z.mean(axis=0, keepdims=True)
             others = {name: rows.mean(dim=0, keepdim=True) for name, rows in others.items()}
         seeds = range(seed, seed + len(z))
         return self.pictures(self.image_embeddings(z, seeds), seeds, others)

@@ -24,6 +24,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _UMASK = os.umask(0o022)  # it can be read only by setting it
 os.umask(_UMASK)
+_STRETCH, _STRETCHES = 1 << 16, 17  # bytes, and how many of such stretches stand for a large file
 _PROBE = 1 << 16  # bytes; a failed writer has left less than a block free
 
 
@@ -148,6 +149,32 @@ def read_json(path: str | Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
 
 
+def claim(folder: str | Path, key: str, what: str) -> None:
+    """Mark a folder as belonging to what is about to be written there, or recognise it.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Gets ``made_with.json``.
+    key : str
+        Of inputs and parameters.
+    what : str
+        What the folder holds, such as "pictures".
+
+    Raises
+    ------
+    NeurodecError
+        If it belongs to something else.
+    """
+    mark = Path(folder) / "made_with.json"
+    if mark.exists() and read_json(mark)["key"] != key:
+        raise NeurodecError(
+            f"{folder} holds {what} of another configuration or of other data; delete it or choose another folder."
+        )
+    if not mark.exists():
+        write_json(mark, {"key": key})
+
+
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
     """Write a table as CSV, atomically, so that no spreadsheet takes a name for a formula.
 
@@ -188,6 +215,20 @@ def sha256_of(path: str | Path) -> str:
     """Return the hexadecimal SHA-256 of a file's content. Cost: one read of the file."""
     with Path(path).open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sampled_sha256_of(path: str | Path) -> str:
+    """Return the hexadecimal SHA-256 of a large file's size and of 17 stretches of it, the first and the last included.
+
+    Cost: 1 MB read, whatever the size.
+    """
+    size = Path(path).stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with Path(path).open("rb") as handle:
+        for number in range(_STRETCHES):
+            handle.seek(max(0, number * (size - _STRETCH) // (_STRETCHES - 1)))
+            digest.update(handle.read(_STRETCH))
+    return digest.hexdigest()
 
 
 def key_of(content: Any) -> str:

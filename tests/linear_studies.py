@@ -15,7 +15,6 @@ WIDTH, N_TRAIN, N_TEST, N_TIMES = 16, 160, 20, 100
 CHANS = {"anna": 6, "ben": 9, "cleo": 9}
 QUICK = {
     "n_permutations": 100,
-    "n_bootstrap": 100,
     "windows": None,
     "channels": False,
     "repetition_curve": False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import ModuleType
 
 import numpy as np
@@ -10,7 +11,7 @@ from parity_inputs import DEVICE, arrays_of, tensor_of
 from torch import Tensor, nn
 
 from neurodec.encoders.csbrain_backbone import CSBrainBackbone, load_backbone
-from neurodec.encoders.csbrain_heads import FlattenHead, SequenceHead, hidden_errors
+from neurodec.encoders.csbrain_heads import SequenceHead, hidden_errors, published_head
 from neurodec.encoders.csbrain_regions import Montage
 from neurodec.encoders.published import take_exactly
 
@@ -78,18 +79,18 @@ def pretrain(case: dict, fill: ModuleType) -> Outputs:
 @torch.no_grad()
 def finetune(case: dict, fill: ModuleType) -> Outputs:
     """Classify trials by the flatten head, or a sequence of epochs by the head of sleep."""
-    model, heads = _loaded(case, fill)
-    x, n_outputs = tensor_of(case, fill, "x"), case["constructor"]["num_of_classes"]
-    width = model.patch_size
-    if "classifier.weight" in heads:
+    model, state = _loaded(case, fill)
+    x, width = tensor_of(case, fill, "x"), model.patch_size
+    activation = "gelu" if re.search("arithmetic|stress", case["model"].lower()) else "elu"
+    head, _ = published_head(state, len(case["constructor"]["brain_regions"]), width, "case", activation)
+    head = head.eval().to(DEVICE)
+    if isinstance(head, SequenceHead):
         n_batch, length, n_chans, n_times = x.shape
         tokens = model.in_order(x.reshape(n_batch * length, n_chans, n_times // width, width))
-        head = SequenceHead(n_chans, n_times // width, width, n_outputs).eval().to(DEVICE)
-        logits = take_exactly(head, heads, "case")(tokens.unflatten(0, (n_batch, length)))
+        logits = head(tokens.unflatten(0, (n_batch, length)))
     else:
         tokens = model.in_order(x)
-        head = FlattenHead(x.shape[1], x.shape[2], width, n_outputs).eval().to(DEVICE)
-        logits = take_exactly(head, heads, "case")(tokens)
+        logits = head(tokens)
     return arrays_of({"logits": logits, "features": tokens[..., ::20]})
 
 

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from neurodec.encoders import NICE, MindBridge, NeuroBridge
 from neurodec.encoders.mindbridge import pool_voxels
+from neurodec.encoders.neurobridge import published_projector
+from neurodec.encoders.published import take_exactly
 from neurodec.linear.solvers import Factor
 from neurodec.training.augmentations import moving_average
 from neurodec.training.bridge import soft_clip
@@ -51,13 +53,10 @@ def neurobridge(case: dict, fill: ModuleType) -> Outputs:
     state = _tensors(fill, published["model_state_dict"], kept=tuple(case["kept"]))
     projector = _tensors(fill, published["eeg_projector_state_dict"], "eeg_projector.")
     model = NeuroBridge.from_published(state, projector, "case", options["channels_num"]).eval().to(DEVICE)
-    objective = SharedSpaceObjective(
-        {"image": [options["feature_dim"]]}, projector_dim=options["projector_dim"]
-    )
     own = _tensors(fill, published["img_projector_state_dict"], "img_projector.")
-    objective.projector.to(DEVICE).load_state_dict(
-        {name.removeprefix("linear."): value for name, value in own.items()}
-    )
+    of_pictures, tensors = published_projector(own, "case")
+    objective = SharedSpaceObjective({"image": [options["feature_dim"]]}, **of_pictures)
+    take_exactly(objective.projector, tensors, "case").to(DEVICE)
     image = tensor_of(case, fill, "img")
     feature = model.backbone(tensor_of(case, fill, "x"))
     projected = model.projector(feature)

@@ -13,6 +13,7 @@ from neurodec.data.noise import mean_noise
 from neurodec.data.trials import Trials, require_same_space, same_rate
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.epoching import resample
+from neurodec.preprocessing.whitening import inverse_square_root
 
 BLOCK = 256  # trials brought into the common space at a time
 _SPARE = 2  # samples by which epochs of different rates may differ in length
@@ -30,19 +31,26 @@ class CommonSpace:
         Of one trial.
     columns : list of ndarray
         For every part, which of its channels or voxels to take, in this order.
+    turns : list of (ndarray or None)
+        For every part, the matrix that its kept channels are multiplied by: where channels were left out after the
+        others were whitened or referenced together with them, both are done anew without these.
     """
 
     info: dict[str, Any]
     shape: tuple[int, ...]
     columns: list[np.ndarray]
+    turns: list[np.ndarray | None]
 
-    def blocks(self, part: Trials, columns: np.ndarray) -> Iterator[np.ndarray]:
+    def blocks(self, part: Trials, columns: np.ndarray, turn: np.ndarray | None) -> Iterator[np.ndarray]:
         """Yield the responses of a part in the common space, a few trials at a time, float32."""
         whole = len(columns) == part.responses.shape[1] and (np.diff(columns) == 1).all()
         ratio = self.info["sfreq"] / part.info["sfreq"] if "sfreq" in self.info else 1.0
         for start in range(0, len(part), BLOCK):
             block = np.asarray(part.responses[start : start + BLOCK], dtype=np.float32)
-            block = block if whole else block[:, columns]
+            if turn is not None:
+                block = (turn @ block.astype(np.float64)).astype(np.float32)
+            else:
+                block = block if whole else block[:, columns]
             if not same_rate(ratio, 1.0):
                 block = resample(block, ratio).astype(np.float32)
             yield block[..., : self.shape[-1]] if block.ndim == 3 else block
@@ -160,7 +168,32 @@ def _common_channels(parts: Sequence[Trials]) -> CommonSpace:
     if "noise" in info:
         own = [(part.info.get("noise", {}), chosen) for part, chosen in zip(parts, columns, strict=True)]
         info["noise"] = mean_noise(own)
-    return CommonSpace(info, (len(shared), min(lengths)), columns)
+    turns = [_without_others(part, chosen) for part, chosen in zip(parts, columns, strict=True)]
+    return CommonSpace(info, (len(shared), min(lengths)), columns, turns)
+
+
+def _without_others(part: Trials, columns: np.ndarray) -> np.ndarray | None:
+    """Return the matrix (n_kept, n_chans) that references and whitens the kept channels without the others, or None.
+
+    Training then equals what a later recording gets, which may lack the others.
+    """
+    done, n_chans = part.info.get("preprocessing") or {}, part.responses.shape[1]
+    if len(columns) == n_chans:
+        return None
+    averaged = done.get("reference") == "average"
+    noise = next(iter(part.info.get("noise", {}).values()), None)
+    if averaged and noise is not None:
+        _note(
+            part,
+            "channels were scaled after the average of all good channels, those left out too, was taken off",
+        )
+    if noise is not None and done.get("whiten", "").startswith("mvnn"):
+        covariance = noise[:, 1:]
+        kept = inverse_square_root(covariance[np.ix_(columns, columns)])
+        return kept @ np.linalg.inv(inverse_square_root(covariance))[columns]
+    if averaged and noise is None:
+        return np.eye(n_chans)[columns] - np.eye(n_chans)[columns].mean(axis=0)
+    return None
 
 
 def _common_voxels(parts: Sequence[Trials]) -> CommonSpace:
@@ -195,7 +228,7 @@ def _common_voxels(parts: Sequence[Trials]) -> CommonSpace:
         info["roi"] = {
             name: [kept[index] for index in indices if index in kept] for name, indices in info["roi"].items()
         }
-    return CommonSpace(info, (len(shared),), columns)
+    return CommonSpace(info, (len(shared),), columns, [None] * len(columns))
 
 
 def _note(part: Trials, sentence: str) -> None:

@@ -125,8 +125,9 @@ class Replay:
     def whitened(self, trials: Trials) -> Trials:
         """Whiten trials in SI units.
 
-        Somebody of the training is whitened by what was fitted then; anybody else by their own responses, without
-        labels, as every subject of the training was.
+        Somebody of the training is whitened by what was fitted then: each recording of the training by its own noise,
+        a later one by the mean over that person's recordings. Anybody else is whitened by their own responses, without
+        labels.
 
         Parameters
         ----------

@@ -28,6 +28,7 @@ from neurodec.files import (
     key_of,
     read_json,
     remove_partials,
+    sampled_sha256_of,
     sha256_of,
     track,
     write_json,
@@ -35,15 +36,23 @@ from neurodec.files import (
 )
 
 PARTS = ".parts"
+_HASHED_WHOLE = 16 * 2**20  # bytes
 
 
-def prepare(dataset: Dataset, root: str | Path, folder: str | Path, leakage: Level = "concept") -> Path:
+def prepare(
+    dataset: Dataset,
+    root: str | Path,
+    folder: str | Path,
+    leakage: Level = "concept",
+    *,
+    whole_hashes: bool = False,
+) -> Path:
     """Read every part of a dataset into one prepared folder.
 
     Each part is kept as soon as it is done, so a killed or refused run goes on where it stopped; a part whose files
     have changed since is read again. The finished folder holds one folder per space (`responses.npy`, float32, read
     memory-mapped; `trials.csv`; `info.json`), `stimuli.csv`, and `study.json`, which names the spaces and carries the
-    provenance: every source file with its SHA-256, every parameter, the package version. A space whose folder was
+    provenance: every source file with a SHA-256, every parameter, the package version. A space whose folder was
     deleted is prepared again, alone.
 
     Parameters
@@ -56,6 +65,9 @@ def prepare(dataset: Dataset, root: str | Path, folder: str | Path, leakage: Lev
         Where to write.
     leakage : {"concept", "stimulus", "recording", "none"}
         What training and test trials must not share.
+    whole_hashes : bool
+        Hash all of every source file. By default files beyond 16 MB are hashed by their size and 17 stretches, so that
+        terabytes need not be read twice; two that are equal by that are compared whole.
 
     Returns
     -------
@@ -102,7 +114,7 @@ def prepare(dataset: Dataset, root: str | Path, folder: str | Path, leakage: Lev
         _discard_changed(read_json(begun), stamp, parts, root, folder / PARTS)
     remove_partials(folder)
     remove_partials(folder / PARTS)
-    sources = _hash_sources(parts, root)
+    sources = _hash_sources(parts, root, whole=whole_hashes)
     with reading(root, _kind(dataset), "check its tables and --data-root"):
         stimuli = _checked_stimuli(dataset.stimuli(root), root)
     write_json(begun, stamp)
@@ -198,22 +210,32 @@ def _first_difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     return f"{name.removeprefix('init_args.')} was {before.get(name)}, now {after.get(name)}"
 
 
-def _hash_sources(parts: list[Part], root: Path) -> list[dict[str, str]]:
+def _hash_sources(parts: list[Part], root: Path, *, whole: bool) -> list[dict[str, str]]:
     """Hash every source file and refuse two recordings with the same content."""
     files = list(dict.fromkeys(file for part in parts for file in part.files))
     recordings = {file for part in parts for file in part.files[: part.n_recordings]}
+    kinds = [
+        "sha256" if whole or file.stat().st_size <= _HASHED_WHOLE else "sampled_sha256" for file in files
+    ]
     with ThreadPoolExecutor() as pool:
-        hashes = list(track(pool.map(sha256_of, files), "hashing sources", total=len(files)))
+        found = pool.map(_digest_of, files, kinds)
+        hashes = list(track(found, "hashing sources", total=len(files)))
     seen: dict[str, Path] = {}
     for file, digest in zip(files, hashes, strict=True):
-        if file in recordings and seen.setdefault(digest, file) != file:
+        twin = seen.setdefault(digest, file) if file in recordings else file
+        if twin != file and sha256_of(file) == sha256_of(twin):
             raise NeurodecError(
-                f"{_relative(file, root)} is the same recording as {_relative(seen[digest], root)}; counted twice "
+                f"{_relative(file, root)} is the same recording as {_relative(twin, root)}; counted twice "
                 "it would leak between training and test, so remove one of them."
             )
     return [
-        {"file": _relative(file, root), "sha256": digest} for file, digest in zip(files, hashes, strict=True)
+        {"file": _relative(file, root), kind: digest}
+        for file, kind, digest in zip(files, kinds, hashes, strict=True)
     ]
+
+
+def _digest_of(file: Path, kind: str) -> str:
+    return sha256_of(file) if kind == "sha256" else sampled_sha256_of(file)
 
 
 def _checked_stimuli(stimuli: pd.DataFrame, root: Path) -> pd.DataFrame:
@@ -291,10 +313,9 @@ def _write_space(
     header = {"descr": "<f4", "fortran_order": False, "shape": (len(table), *space.shape)}
     with atomic_path(folder / "responses.npy") as partial, partial.open("wb") as handle:
         np.lib.format.write_array_header_1_0(handle, header)
-        for part, columns in zip(parts, space.columns, strict=True):
-            for block in space.blocks(
-                part, columns
-            ):  # not through a memory map, where a full disk kills the process
+        for part, columns, turn in zip(parts, space.columns, space.turns, strict=True):
+            # Not through a memory map, where a full disk kills the process.
+            for block in space.blocks(part, columns, turn):
                 handle.write(np.ascontiguousarray(block, dtype="<f4").data)
     write_table(folder / "trials.csv", table)
     info = {**space.info, "account": [*space.info.get("account", []), *lost], "provenance": provenance}

@@ -20,7 +20,14 @@ from neurodec.encoders.csbrain_backbone import (
     TemporalLayout,
     load_backbone,
 )
-from neurodec.encoders.csbrain_heads import AttentionHead, FlattenHead, PooledHead, SequenceHead
+from neurodec.encoders.csbrain_heads import (
+    Activation,
+    AttentionHead,
+    FlattenHead,
+    PooledHead,
+    SequenceHead,
+    published_head,
+)
 from neurodec.encoders.csbrain_regions import Montage
 from neurodec.encoders.published import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError, reading
@@ -72,6 +79,8 @@ class CSBrain(nn.Module):
         Epochs in a window, of the head "sequence"; `n_outputs` counts the classes of all.
     head_dropout : float
         Of the head; the backbone's is `dropout`.
+    head_hidden, head_activation
+        Of the head "flatten"; see `neurodec.encoders.csbrain_heads.FlattenHead`.
     patch_size, n_layers, n_heads, ffn_dim, dropout, temporal_layout, initialisation
         See `CSBrainBackbone`.
 
@@ -98,6 +107,8 @@ class CSBrain(nn.Module):
         start: str | None = None,
         sequence: int = 1,
         head_dropout: float = 0.1,
+        head_hidden: list[int] | None = None,
+        head_activation: Activation = "elu",
         patch_size: int = 200,
         n_layers: int = 12,
         n_heads: int = 8,
@@ -117,7 +128,8 @@ class CSBrain(nn.Module):
             "ch_names": _names(ch_names, chs_info, n_chans), "chs_info": chs_info, "regions": regions,
             "interpolate_to": interpolate_to, "head": head, "fill": fill, "scale": scale, "units": units,
             "sequence": sequence,
-            "head_dropout": head_dropout, "patch_size": patch_size,
+            "head_dropout": head_dropout, "head_hidden": head_hidden, "head_activation": head_activation,
+            "patch_size": patch_size,
             "n_layers": n_layers, "n_heads": n_heads, "ffn_dim": ffn_dim, "dropout": dropout,
             "temporal_layout": temporal_layout, "initialisation": initialisation,
         }  # fmt: skip
@@ -145,7 +157,8 @@ class CSBrain(nn.Module):
             "flatten": FlattenHead,
             "sequence": SequenceHead,
         }
-        self.head = kinds[head](*sizes, n_outputs // sequence, dropout=head_dropout)
+        options = {"hidden": head_hidden, "activation": head_activation} if head == "flatten" else {}
+        self.head = kinds[head](*sizes, n_outputs // sequence, dropout=head_dropout, **options)
 
     def forward(self, response: Tensor) -> Tensor:
         """Return (B, n_outputs), or of sequences (B, sequence, n_outputs / sequence), from (B, n_chans, n_times)."""
@@ -179,6 +192,68 @@ class CSBrain(nn.Module):
             If it does not fit, whole.
         """
         _take_backbone(self.backbone, start, self.config["temporal_layout"])
+
+    @classmethod
+    def load_published(
+        cls,
+        path: str | Path,
+        ch_names: list[str],
+        regions: dict[str, list[str]] | str | None = None,
+        activation: Activation = "elu",
+        sequence: int = 20,
+        n_heads: int = 8,
+    ) -> CSBrain:
+        """Read an authors' fine-tuned checkpoint, backbone and head; sizes follow from the tensors.
+
+        Parameters
+        ----------
+        path : str or Path
+        ch_names : list of str
+            Channels in the order in which the model read them.
+        regions : dict or str, optional
+            As for `CSBrain`: the published tables differ between data sets.
+        activation : {"elu", "gelu"}
+            Of the head; "gelu" for mental arithmetic.
+        sequence : int
+            Epochs in a window, for the head of sleep.
+        n_heads : int
+            Of the attention.
+
+        Raises
+        ------
+        NeurodecError
+            Naming every tensor that is missing, unknown or of another shape.
+        """
+        montage = Montage.of(ch_names, regions)
+        backbone, state = load_backbone(read_checkpoint(path), montage, str(path), n_heads)
+        width = backbone.patch_size
+        head, n_patches = published_head(state, len(ch_names), width, str(path), activation)
+        n_epochs = sequence if isinstance(head, SequenceHead) else 1
+        last = head.classifier if isinstance(head, SequenceHead) else head.feed_forward[-1]
+        hidden = (
+            {"head_hidden": [one.out_features for one in head.feed_forward[:-1:3]]} if n_epochs == 1 else {}
+        )
+        model = cls(
+            len(ch_names),
+            n_patches * width * n_epochs,
+            last.out_features * n_epochs,
+            sfreq=float(width),  # a patch is a second
+            ch_names=ch_names,
+            regions=regions,
+            head="sequence" if n_epochs > 1 else "flatten",
+            units=HUNDRED_MICROVOLTS,
+            sequence=n_epochs,
+            **hidden,
+            head_activation=activation,
+            patch_size=width,
+            n_layers=len(backbone.layers),
+            n_heads=n_heads,
+            ffn_dim=backbone.layers[0].linear1.out_features,
+            temporal_layout="published",
+        )
+        take_exactly(model.backbone, backbone.state_dict(), str(path))
+        take_exactly(model.head, head.state_dict(), str(path))
+        return model.eval()
 
     def reset_head(self, n_outputs: int) -> None:
         """Put a new head of the same kind, for another number of outputs, on the backbone."""

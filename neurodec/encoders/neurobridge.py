@@ -37,6 +37,8 @@ class NeuroBridge(nn.Module):
         Into the shared space; "direct" is none.
     projector_dim : int
         Width of the shared space.
+    projector_hidden : int, optional
+        Width of the hidden layer of "mlp"; that of the features by default.
 
     Raises
     ------
@@ -52,10 +54,11 @@ class NeuroBridge(nn.Module):
         backbone: Backbone = "tsconv",
         projector: ProjectorKind = "linear",
         projector_dim: int = 512,
+        projector_hidden: int | None = None,
     ) -> None:
         super().__init__()
         self.backbone = _BACKBONES[backbone](n_chans, n_times, n_outputs)
-        self.projector = shared_projector(projector, n_outputs, projector_dim)
+        self.projector = shared_projector(projector, n_outputs, projector_dim, projector_hidden)
 
     def forward(self, response: Tensor) -> Tensor:
         """Return responses (B, n_chans, n_times) in the shared space (B, projector_dim), not normalised."""
@@ -110,9 +113,8 @@ class NeuroBridge(nn.Module):
             raise NeurodecError(
                 f"{source} lacks the tensor {error}; give the authors' whole file."
             ) from error
-        linear = "linear.weight" in projector
-        width = len(projector["linear.weight"]) if linear else sizes["n_outputs"]
-        model = cls(**sizes, backbone=kind, projector="linear" if linear else "direct", projector_dim=width)
+        options, own = published_projector(projector, source)
+        model = cls(**sizes, backbone=kind, **{"projector_dim": sizes["n_outputs"], **options})
         ours = {
             f"backbone.{_renamed(kind, name)}": value
             for name, value in state.items()
@@ -124,17 +126,57 @@ class NeuroBridge(nn.Module):
             ours["backbone.projector.first.weight"] = (
                 weight.unflatten(1, (N_FILTERS, -1)).transpose(1, 2).flatten(1)
             )
-        ours |= {f"projector.{name.removeprefix('linear.')}": value for name, value in projector.items()}
+        ours |= {f"projector.{name}": value for name, value in own.items()}
         return take_exactly(model, ours, source)
 
 
-def shared_projector(kind: ProjectorKind, n_inputs: int, n_outputs: int) -> nn.Module:
+def shared_projector(
+    kind: ProjectorKind, n_inputs: int, n_outputs: int, n_hidden: int | None = None
+) -> nn.Module:
     """Return a projector into the shared space; see `NeuroBridge`."""
     if kind == "direct":
         return nn.Identity()
     if kind == "linear":
         return nn.Linear(n_inputs, n_outputs)
-    return nn.Sequential(nn.Linear(n_inputs, n_inputs), nn.ReLU(), nn.Linear(n_inputs, n_outputs))
+    n_hidden = n_hidden or n_inputs
+    return nn.Sequential(nn.Linear(n_inputs, n_hidden), nn.ReLU(), nn.Linear(n_hidden, n_outputs))
+
+
+def published_projector(state: dict[str, Tensor], source: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the arguments of `shared_projector` for the authors' projector of either side, and its tensors.
+
+    Parameters
+    ----------
+    state : dict of Tensor
+        ``linear.*``; ``mlp.0.*`` and ``mlp.2.*``; or nothing, for "direct".
+    source : str
+        For messages.
+
+    Returns
+    -------
+    options : dict
+        `projector`, `projector_dim` and `projector_hidden`, as `NeuroBridge` takes them.
+    tensors : dict of Tensor
+        By our names.
+
+    Raises
+    ------
+    NeurodecError
+        If there are other tensors.
+    """
+    if not state:
+        return {"projector": "direct"}, {}
+    kind, last = ("linear", "linear.") if "linear.weight" in state else ("mlp", "mlp.2.")
+    first = state.get(f"{last}weight" if kind == "linear" else "mlp.0.weight")
+    if first is None or f"{last}weight" not in state:
+        raise NeurodecError(
+            f"{source} has a projector of {', '.join(sorted(state))}, which is none of NeuroBridge's; give the "
+            "authors' file."
+        )
+    options = {"projector": kind, "projector_dim": len(state[f"{last}weight"])}
+    if kind == "mlp":
+        options["projector_hidden"] = len(first)
+    return options, {name.removeprefix(f"{kind}."): value for name, value in state.items()}
 
 
 class EEGProject(nn.Module):

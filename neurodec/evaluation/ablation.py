@@ -18,18 +18,10 @@ import numpy as np
 from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError
 from neurodec.linear.ridge import Ridge
+from neurodec.preprocessing.electrodes import REGIONS, region_of, tells_region
 
 Predict = Callable[[Trials], np.ndarray]
 
-# Prefixes of 10-20, 10-10 and 10-5 electrode names. Papers group differently: this table is ours, and a recipe can
-# give its own as `regions: {name: [channels]}`.
-EEG_REGIONS = {
-    "frontal": ("Fp", "AF", "AFF", "F", "N"),
-    "central": ("FC", "FCC", "C", "CCP"),
-    "temporal": ("FT", "FTT", "T", "TTP", "TP"),
-    "parietal": ("CP", "CPP", "P", "PPO"),
-    "occipital": ("PO", "POO", "O", "OI", "I"),
-}
 # CTF sensors are named M + side (L, R, Z) + lobe + row and column, such as MLO11.
 CTF_REGIONS = {"frontal": "F", "central": "C", "temporal": "T", "parietal": "P", "occipital": "O"}
 _ALPHAS = tuple(np.logspace(-2, 6, 9))  # a coarser search than the baseline's: a curve has some thirty refits
@@ -58,16 +50,14 @@ def regions_of(ch_names: Sequence[str]) -> dict[str, list[int]]:
     dict
         Region to channel indices. Names of no known scheme are in no region; empty regions are left out.
     """
-    prefixes = {prefix.lower(): region for region, group in EEG_REGIONS.items() for prefix in group}
     lobes = {letter: region for region, letter in CTF_REGIONS.items()}
-    found: dict[str, list[int]] = {region: [] for region in EEG_REGIONS}
+    found: dict[str, list[int]] = {region: [] for region in REGIONS}
     for index, name in enumerate(ch_names):
-        electrode = re.fullmatch(r"([a-z]+?)(z|\d{1,2}h?)", name.strip().lower())
         sensor = re.match(r"M[LRZ]([FCTPO])\d\d", name)
         if sensor:
             found[lobes[sensor.group(1)]].append(index)
-        elif electrode and electrode.group(1) in prefixes:
-            found[prefixes[electrode.group(1)]].append(index)
+        elif tells_region(name):
+            found[REGIONS[region_of(name)]].append(index)
     return {region: members for region, members in found.items() if members}
 
 

@@ -13,11 +13,11 @@ import pandas as pd
 from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError
+from neurodec.evaluation.intervals import interval
 from neurodec.evaluation.retrieval import Retrieval
 from neurodec.evaluation.scored import Scored
 from neurodec.evaluation.section import Evaluation, Fitted, Predictor
 from neurodec.evaluation.similarity import chance_top
-from neurodec.evaluation.statistics import interval
 from neurodec.files import read_own_table, track, write_table
 
 _TEXT = {"kind": str, "decoder": str, "subject": str, "stimulus": str}
@@ -37,16 +37,13 @@ class Adaptation(Evaluation):
         Voxels, drawn at random as published, with all pictures; for responses without time.
     n_repeats : int
         Contexts of every size, drawn anew.
-    n_bootstrap : int
-        Draws behind intervals, which resample test stimuli.
     seed : int
-        Of contexts, voxels and intervals.
+        Of contexts and voxels.
     """
 
     n_pictures: list[int] = field(default_factory=lambda: [25, 50, 100, 200, 400, 800])
     n_voxels: list[int] = field(default_factory=list)
     n_repeats: int = 3
-    n_bootstrap: int = 2000
     seed: int = 0
 
     needs_system: ClassVar[bool] = True
@@ -80,7 +77,7 @@ class Adaptation(Evaluation):
                     f"{fitted.name} does not adapt to people, so there is no curve to draw; leave this evaluation out."
                 )
             for name, system in {fitted.name: adapted, **adapted.companions()}.items():
-                scored = self._scored(system, tested, fitted)
+                scored = self._scored(system, some, tested, fitted)
                 shares = {"top1": scored.top(1), "two_way": scored.top(1, 2)}
                 about = {"kind": kind, "size": size, "decoder": name, "n_candidates": scored.n_candidates}
                 rows.append(scored.table[["subject", "stimulus"]].assign(**about, **shares))
@@ -99,7 +96,7 @@ class Adaptation(Evaluation):
                     "size": int(size),
                     "decoder": str(decoder),
                     "top1": float(top1.mean()),
-                    "ci95": interval(top1, clusters, self.n_bootstrap, self.seed),
+                    "ci95": interval(top1, clusters),
                     "two_way": float(part["two_way"].mean()),
                     "chance_top1": chance_top(int(part["n_candidates"].iloc[0])),
                 }
@@ -125,14 +122,14 @@ class Adaptation(Evaluation):
             for repeat in range(self.n_repeats):
                 yield "voxels", size, repeat
 
-    def _scored(self, system: Predictor, test: Study, fitted: Fitted) -> Scored:
+    def _scored(self, system: Predictor, support: Study, test: Study, fitted: Fitted) -> Scored:
         retrieval, head = Retrieval(seed=self.seed), fitted.system.head
         found = system.predict(test)
         own = fitted.targets[head]
-        values = system.project(head, np.asarray(own.values)).astype(np.float32)
-        gallery = retrieval.candidates(found.table, test.stimuli, replace(own, values=values))
-        z, centre = np.asarray(found.of(head)), system.centre(head)
-        return Scored.of(z if centre is None else z - centre.astype(z.dtype), found.table, gallery)
+        projected = replace(own, values=system.project(head, np.asarray(own.values)).astype(np.float32))
+        gallery = retrieval.candidates(found.table, test.stimuli, projected)
+        centre = retrieval.centre_of(system, head, support, projected, test.subjects)
+        return Scored.of(np.asarray(found.of(head)), found.table, replace(gallery, centre=centre))
 
 
 def _drawn(

@@ -13,14 +13,16 @@ from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
-from neurodec.evaluation.grouped import Grouped, Measures, grouped_permutations
-from neurodec.evaluation.schemes import SINGLE_TRIALS, Folds, Scheme, split
+from neurodec.evaluation.grouped import Grouped, Measures, inflation_of
+from neurodec.evaluation.intervals import paired_difference
+from neurodec.evaluation.schemes import SINGLE_TRIALS, Folds, Scheme, clusters_of, shared_training, split
 from neurodec.evaluation.section import Evaluation, Fitted
-from neurodec.evaluation.statistics import paired_difference, permutation_p
+from neurodec.evaluation.statistics import exchanged_labels, permutation_p
 from neurodec.files import read_json, track, write_json
 from neurodec.linear.classifier import Classifier, RidgeClassifier
 
-_ENOUGH_REFITS = 99  # below, the p value exchanges the labels of the test trials instead
+_ENOUGH_REFITS = 99  # below, p values and intervals rest on a bound instead
+_A_RANGE = 20  # refits of which the middle 95 % are told
 _SHORTEST_BASELINE = 0.05  # seconds before onset that make a control
 _UNBALANCED = 1.25  # times its fair share: from there on the largest category makes plain accuracy misleading
 _BOTH_SIDES = (
@@ -43,14 +45,15 @@ class Classification(Evaluation):
         ``leave_one_run_out``, ``leave_one_session_out``, ``leave_one_subject_out``: whole groups.
         ``stratified_k_fold``: single trials, every category in equal shares. ``repeated_k_fold``: the same over
         `n_repeats` divisions, with means and the standard deviation. ``fixed_split``: the trials whose `split` is
-        ``test``, as published with many class data sets; pictures or people on both sides are no leak there.
+        ``test``, as published with many class data sets; pictures or people on both sides are no leak there. All others
+        are trained on, those for validation too.
     n_folds : int, optional
         Leave out several groups at a time, in this many folds; each alone by default. 5 for single trials.
     n_repeats : int
         Of ``repeated_k_fold``.
     n_shuffles : int, optional
-        Refits with labels shuffled within whatever is left out together, for the control; from 99 on they also give
-        the p value, with fewer test labels are exchanged instead. By default what the decoder can afford: 199 for a
+        Refits with labels shuffled within whatever is left out together, or exchanged between what has one label each;
+        for the control, and from 99 on for p values and intervals. By default what the decoder can afford: 199 for a
         linear one, 2 for a deep one, each of whose refits is a training per fold.
     prestimulus : bool
         Refit on the samples before onset alone (all others set to zero), where the trials have 50 ms of them.
@@ -58,8 +61,8 @@ class Classification(Evaluation):
         Linear decoder that runs beside a decoder that is none.
     others : dict of Classifier
         Further decoders to compare with, by name: the same network from random weights, or a decoder of rhythms.
-    n_bootstrap, n_permutations : int
-        Draws behind intervals, and behind p values without refits.
+    n_permutations : int
+        Draws behind p values without refits.
     seed : int
         Of every draw here.
     """
@@ -72,7 +75,6 @@ class Classification(Evaluation):
     prestimulus: bool = True
     baseline: Classifier | None = None
     others: dict[str, Classifier] = field(default_factory=dict)
-    n_bootstrap: int = 5000
     n_permutations: int = 5000
     seed: int = 0
 
@@ -101,8 +103,14 @@ class Classification(Evaluation):
         Notes
         -----
         The AUC compares trials of one left-out group only (scores of different fits share no scale): the share of
-        correctly ordered pairs, one concept against the rest, averaged over concepts. Each interval is the wider of
-        two bootstraps, over trials within groups and over groups.
+        correctly ordered pairs, one concept against the rest, averaged over concepts; of several concepts by softmax
+        probabilities. Intervals are over what is left out together; over subjects, or single trials of one subject,
+        where folds cut through runs or the split is fixed.
+
+        Folds share training trials, so their errors go together. The variance behind intervals is multiplied by what
+        refits with shuffled labels show of that; with too few of them by ``1 + n_folds * n_test / n_train`` (Nadeau and
+        Bengio 2003, Inference for the generalization error, Machine Learning 52), which is more than enough, and the
+        null distribution of exchanged test labels is widened as much.
         """
         if self.scheme != "repeated_k_fold":
             return self._once(trials, self.seed)
@@ -128,21 +136,33 @@ class Classification(Evaluation):
         grouped = Grouped(labels[tested], groups[tested], len(classes))
         decoder = (self.decoder or RidgeClassifier()).for_trials(trials.info)
         n_shuffles = decoder.n_shuffles if self.n_shuffles is None else self.n_shuffles
-        codes = np.unique(groups, return_inverse=True)[1]
-        shuffled = grouped_permutations(labels, codes, n_shuffles, seed)
+        shuffled = np.array(list(exchanged_labels(labels, groups, n_shuffles, seed)), dtype=int)
+        shuffled = shuffled.reshape(n_shuffles, len(labels))
+        clusters = clusters_of(trials.table, self.scheme, groups)
+        clusters = None if clusters is None else clusters[tested]
 
         def decoded(by: Classifier, of: Trials, labellings: np.ndarray, title: str) -> np.ndarray:
             return _cross_validated(by, of, labellings, groups, folds, title)[:, tested]
 
         scores = decoded(decoder, trials, np.vstack([labels, shuffled]), "decoding")
-        found, controls = self._scored(grouped, scores[0]), {}
         nulls = [
-            Grouped(row[tested], groups[tested], len(classes)).measure(scores[1 + place])
+            (Grouped(row[tested], groups[tested], len(classes)), scores[1 + place])
             for place, row in enumerate(shuffled)
         ]
-        if nulls:
-            controls["shuffled"] = _null_summary(nulls, found)
-        found |= self._p_values(grouped, scores[0], found, nulls)
+        bound = shared_training(folds)
+        inflation = Measures(bound, bound, bound)
+        if len(nulls) >= _ENOUGH_REFITS and len(folds) > 1:
+            inflation = inflation_of(nulls, clusters)
+
+        def scored(of: np.ndarray) -> dict[str, Any]:
+            intervals = grouped.intervals(of, clusters, inflation)
+            return {"chance": 1 / of.shape[1], **grouped.measure(of)._asdict(), **_bounds(intervals)}
+
+        found, controls = scored(scores[0]), {}
+        measured = [own.measure(of) for own, of in nulls]
+        if measured:
+            controls["shuffled"] = _null_summary(measured, found)
+        found |= self._p_values(grouped, scores[0], found, measured, bound)
         found |= {"scheme": self.scheme, "classes": classes.tolist(), **grouped.details(scores[0])}
         found["unbalanced"] = found["majority"] > _UNBALANCED / len(classes)
         if self.scheme in SINGLE_TRIALS and trials.table[["subject", "session", "run"]].duplicated().any():
@@ -151,15 +171,14 @@ class Classification(Evaluation):
         early = _before_onset(trials) if self.prestimulus else None
         if early is not None:
             again = decoded(decoder, early, labels[None], "before onset")
-            controls["prestimulus"] = {**self._scored(grouped, again[0]), "tmax": 0.0}
+            controls["prestimulus"] = {**scored(again[0]), "tmax": 0.0}
         sections = {"classification": found, "controls": controls}
 
         def compared(by: Classifier, title: str) -> dict[str, Any]:
             other = decoded(by.for_trials(trials.info), trials, labels[None], title)[0]
-            difference = paired_difference(
-                grouped.right(scores[0]), grouped.right(other), grouped.codes, self.n_bootstrap, self.seed
-            )
-            return {**self._scored(grouped, other), "difference_to_decoder": difference}
+            right = grouped.right(scores[0]), grouped.right(other)
+            difference = paired_difference(*right, clusters, inflation=inflation.accuracy)
+            return {**scored(other), "difference_to_decoder": difference}
 
         for name, other in self.others.items():
             controls[name] = compared(other, name)
@@ -188,23 +207,33 @@ class Classification(Evaluation):
         """Read the sections."""
         return read_json(folder / "sections.json")
 
-    def _scored(self, grouped: Grouped, scores: np.ndarray) -> dict[str, Any]:
-        intervals = grouped.intervals(scores, self.n_bootstrap, self.seed)
-        return {"chance": 1 / scores.shape[1], **grouped.measure(scores)._asdict(), **_bounds(intervals)}
-
     def _p_values(
-        self, grouped: Grouped, scores: np.ndarray, found: dict[str, Any], nulls: list[Measures]
+        self,
+        grouped: Grouped,
+        scores: np.ndarray,
+        found: dict[str, Any],
+        nulls: list[Measures],
+        bound: float,
     ) -> dict[str, Any]:
         if len(nulls) >= _ENOUGH_REFITS:
             p = {"p_method": f"{len(nulls)} refits with shuffled labels"}
+            drawn = np.array(nulls).T
         else:
-            rows = grouped_permutations(grouped.labels, grouped.codes, self.n_permutations, self.seed + 1)
-            nulls = grouped.exchanged(scores, rows)
-            p = {"p_method": f"{len(nulls)} exchanges of test labels within groups"}
-        drawn = Measures(*np.array(nulls).T)._asdict()
-        p["p_floor"] = 1 / (1 + len(nulls))
+            rows = np.array(
+                list(exchanged_labels(grouped.labels, grouped.groups, self.n_permutations, self.seed + 1))
+            )
+            drawn = np.array(grouped.exchanged(scores, rows)).T
+            p = {"p_method": f"{len(rows)} exchanges of test labels within groups"}
+            if bound > 1:
+                middle = drawn.mean(axis=1, keepdims=True)
+                drawn = middle + np.sqrt(bound) * (drawn - middle)
+                p["p_method"] += (
+                    ", spread by what folds that share training trials can add at most: p is rather too large"
+                )
+        p["p_floor"] = 1 / (1 + drawn.shape[1])
         return p | {
-            _named("p_value", name): permutation_p(found[name], values) for name, values in drawn.items()
+            _named("p_value", name): permutation_p(found[name], values)
+            for name, values in zip(Measures._fields, drawn, strict=True)
         }
 
 
@@ -241,11 +270,13 @@ def _before_onset(trials: Trials) -> Trials | None:
 
 
 def _null_summary(nulls: list[Measures], found: dict[str, Any]) -> dict[str, Any]:
-    """Summarise the refits with shuffled labels: their mean and the range of the middle 95 %."""
+    """Summarise the refits with shuffled labels: their mean, and of many the range of the middle 95 %."""
     drawn = Measures(*np.array(nulls).T)
-    middle = Measures(*(np.quantile(values, [0.025, 0.975]).tolist() for values in drawn))
     means = {name: float(values.mean()) for name, values in drawn._asdict().items()}
-    return {"chance": found["chance"], **means, **_bounds(middle), "n_refits": len(nulls)}
+    told = {"chance": found["chance"], **means, "n_refits": len(nulls)}
+    if len(nulls) < _A_RANGE:
+        return told
+    return told | _bounds(Measures(*(np.quantile(values, [0.025, 0.975]).tolist() for values in drawn)))
 
 
 def _per_subject(grouped: Grouped, scores: np.ndarray, subjects: np.ndarray) -> dict[str, Any]:

@@ -15,17 +15,17 @@ from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
+from neurodec.evaluation.intervals import interval
 from neurodec.evaluation.retrieval import Retrieval
 from neurodec.evaluation.section import Evaluation, Fitted, Predictor
-from neurodec.evaluation.similarity import Gallery, similarity
-from neurodec.evaluation.statistics import interval
+from neurodec.evaluation.similarity import Centre, Gallery
 from neurodec.features import Features
 from neurodec.files import read_own_table, write_table
 
 _SURE = 0.95  # of the bound on wrong answers
-_TRIED = 8  # leads
+_LEADS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2)  # fixed before any trial is seen
 _MOST = 2000  # further pictures among which a calibration draws its candidates
-_TEXT = {"decoder": str, "subject": str, "stimulus": str, "kind": str}
+_TEXT = {"decoder": str, "subject": str, "stimulus": str, "kind": str, "note": str}
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,14 @@ class CandidateSets(Evaluation):
         is for responses as noisy as those.
     leakage : {"concept", "stimulus", "recording", "none"}
         What training and test trials must not share.
-    n_bootstrap : int
-        Draws behind intervals, which resample test stimuli.
     seed : int
-        Of trials, candidates and intervals.
+        Of trials and candidates.
 
     Notes
     -----
     The guarantee is an average over pictures and holds for the person and for pictures like those of the training; of
     easier ones more sets are right, of harder ones fewer. So coverage is measured on the test trials, and shown.
+    Pictures of one concept are alike, so bounds count concepts, not pictures.
 
     References
     ----------
@@ -70,7 +69,6 @@ class CandidateSets(Evaluation):
     share: float = 0.25
     n_repetitions: int | None = None
     leakage: Level = "concept"
-    n_bootstrap: int = 2000
     seed: int = 0
 
     needs_system: ClassVar[bool] = True
@@ -112,19 +110,22 @@ class CandidateSets(Evaluation):
                 "within_subject, joint or new_subject, or leave this evaluation out."
             )
         system, apart = fitted.system.apart(support, fitted.targets, self.share, self.seed)
-        apart = apart.average()
+        apart, note = apart.average(), system.note_on_apart
         n_repetitions = self.n_repetitions or round(float(apart.table["n_averaged"].median()))
         fewest = int(study.table.groupby(["subject", "stimulus"]).size().min())
         n_repetitions = min(n_repetitions, fewest)
         tested = study.average(n_repetitions, self.seed)
         rows = []
+        head = fitted.system.head
         for name, one in {fitted.name: system, **system.companions()}.items():
-            values = one.project(fitted.system.head, np.asarray(fitted.targets[fitted.system.head].values))
-            features = replace(fitted.targets[fitted.system.head], values=values.astype(np.float32))
-            asked = self._asked(one, tested, features, fitted.system.head)
-            known = self._known(one, apart, fitted.train, features, fitted.system.head, asked.scores.shape[1])
+            values = one.project(head, np.asarray(fitted.targets[head].values))
+            features = replace(fitted.targets[head], values=values.astype(np.float32))
+            centre = Retrieval(seed=self.seed).centre_of(one, head, fitted.train, features, study.subjects)
+            asked = self._asked(one, tested, features, head, centre)
+            known = self._known(one, apart, fitted.train, features, head, centre, asked.scores.shape[1])
             about = {
                 "decoder": name,
+                "note": note,
                 "n_repetitions": n_repetitions,
                 "calibrated_among": known.scores.shape[1],
             }
@@ -144,6 +145,7 @@ class CandidateSets(Evaluation):
                 "n_calibration": int(part["n_calibration"].min()),
                 "calibrated_among": int(part["calibrated_among"].min()),
                 "n_repetitions": int(part["n_repetitions"].iloc[0]),
+                "note": part["note"].iloc[0],
                 "sets": sets,
                 "answers": self._of_answers(part[part["kind"] == "answer"]),
             }
@@ -162,7 +164,7 @@ class CandidateSets(Evaluation):
         return {
             "coverage": float(part["level"].iloc[0]),
             "found": float(right.mean()),
-            "ci95": interval(right, clusters, self.n_bootstrap, self.seed),
+            "ci95": interval(right, clusters),
             "mean_size": float(part["size"].mean()),
             "median_size": float(part["size"].median()),
             "single": float((part["size"] == 1).mean()),
@@ -174,41 +176,55 @@ class CandidateSets(Evaluation):
         if not len(given):
             return {**about, "right": None, "ci95": None}
         right = given["right"].to_numpy(dtype=float)
-        ci95 = interval(right, given["stimulus"].to_numpy(), self.n_bootstrap, self.seed)
+        ci95 = interval(right, given["stimulus"].to_numpy())
         return {**about, "right": float(right.mean()), "ci95": ci95}
 
     def _judged(self, known: Standing, asked: Standing) -> pd.DataFrame:
         """Return sets and answers for the test rows of a subject."""
         n_rows, n_candidates = asked.scores.shape
         about = asked.table[["subject", "stimulus"]].reset_index(drop=True)
+        concepts = known.table["concept"].to_numpy()
         about = about.assign(n_candidates=n_candidates, n_calibration=len(known.table))
         rows, found = [], asked.scores[np.arange(n_rows), asked.true]
         for coverage in self.coverage:
-            lowest = cut_off(known.scores[np.arange(len(known.true)), known.true], coverage)
+            lowest = cut_off(
+                known.scores[np.arange(len(known.true)), known.true], coverage, len(set(concepts))
+            )
             size, right = (asked.scores >= lowest).sum(axis=1), found >= lowest
             rows.append(about.assign(kind="set", level=coverage, size=size, right=right))
-        lead = lowest_lead(known.lead, known.first == known.true, self.risk)
+        lead = lowest_lead(known.lead, known.first == known.true, self.risk, concepts)
         size, right = (asked.lead >= lead).astype(int), asked.first == asked.true
         rows.append(about.assign(kind="answer", level=self.risk, size=size, right=right))
         return pd.concat(rows)
 
-    def _asked(self, system: Predictor, study: Study, features: Features, head: str) -> Standing:
+    def _asked(
+        self, system: Predictor, study: Study, features: Features, head: str, centre: Centre
+    ) -> Standing:
         """Return how the candidates of the test stand out for the test trials."""
-        z, table = _predicted(system, study, head)
-        gallery = Retrieval().candidates(table, study.stimuli, features)
-        return Standing.of(similarity(z, gallery.values), gallery.true_index(table), table)
+        found = system.predict(study)
+        gallery = replace(Retrieval().candidates(found.table, study.stimuli, features), centre=centre)
+        similarities = gallery.similarity(np.asarray(found.of(head)))
+        return Standing.of(similarities, gallery.true_index(found.table), found.table)
 
     def _known(
-        self, system: Predictor, apart: Study, train: Study, features: Features, head: str, n_candidates: int
+        self,
+        system: Predictor,
+        apart: Study,
+        train: Study,
+        features: Features,
+        head: str,
+        centre: Centre,
+        n_candidates: int,
     ) -> Standing:
         """Return how training pictures, as many as there are candidates, stand out for trials kept apart."""
-        z, table = _predicted(system, apart, head)
-        own, rng = list(dict.fromkeys(table["stimulus"])), np.random.default_rng(self.seed)
+        found = system.predict(apart)
+        own, rng = list(dict.fromkeys(found.table["stimulus"])), np.random.default_rng(self.seed)
         others = rng.permutation(np.setdiff1d(train.table["stimulus"].unique(), own))[:_MOST]
         names = [*own, *others.tolist()]
-        pool = Gallery(np.asarray(features.of(names)), names, names)
-        drawn = _with_others(similarity(z, pool.values), pool.true_index(table), n_candidates, rng)
-        return Standing.of(drawn, np.zeros(len(drawn), dtype=int), table)
+        pool = Gallery(np.asarray(features.of(names)), names, names, centre=centre)
+        similarities = pool.similarity(np.asarray(found.of(head)))
+        drawn = _with_others(similarities, pool.true_index(found.table), n_candidates, rng)
+        return Standing.of(drawn, np.zeros(len(drawn), dtype=int), found.table)
 
 
 @dataclass(frozen=True)
@@ -253,7 +269,7 @@ class Standing:
         return two[:, 1] - two[:, 0]
 
 
-def cut_off(scores: np.ndarray, coverage: float) -> float:
+def cut_off(scores: np.ndarray, coverage: float, n_concepts: int) -> float:
     """Return the lowest score of a set that holds the true candidate with probability `coverage` or more.
 
     Parameters
@@ -261,21 +277,26 @@ def cut_off(scores: np.ndarray, coverage: float) -> float:
     scores : ndarray, shape (n,)
         Of the true candidates of a calibration.
     coverage : float
+    n_concepts : int
+        Whose pictures they are of. With a picture of each, the place is the ``floor((n + 1) (1 - coverage))``-th
+        lowest.
 
     Returns
     -------
     float
-        The ``floor((n + 1) (1 - coverage))``-th lowest; with too few scores minus infinity, so that all are named.
+        With too few concepts minus infinity, so that all candidates are named.
     """
-    place = int(np.floor((len(scores) + 1) * (1 - coverage) + 1e-9))
-    return -np.inf if place < 1 else float(np.sort(scores)[place - 1])
+    below = (n_concepts + 1) * (1 - coverage) - 1  # concepts whose scores may lie lower
+    if below < -1e-9:
+        return -np.inf
+    return float(np.sort(scores)[int(np.floor(below * len(scores) / n_concepts + 1e-9))])
 
 
-def lowest_lead(leads: np.ndarray, right: np.ndarray, risk: float) -> float:
+def lowest_lead(leads: np.ndarray, right: np.ndarray, risk: float, concepts: np.ndarray) -> float:
     """Return the lead from which an answer is given, so that few of those given are wrong.
 
-    Of eight leads, which an eighth to all of the calibration has, the lowest is taken at which the upper bound of the
-    share of wrong answers (95 % for all eight together) is `risk` at most.
+    Of eight leads, fixed beforehand, the lowest is taken at which the upper bound of the share of wrong answers
+    (Clopper-Pearson, 95 % for all eight together) is `risk` at most.
 
     Parameters
     ----------
@@ -284,27 +305,24 @@ def lowest_lead(leads: np.ndarray, right: np.ndarray, risk: float) -> float:
     right : ndarray of bool, shape (n,)
         Whether the first candidate was what was seen.
     risk : float
+    concepts : ndarray, shape (n,)
+        Of what was seen. Answers to pictures of one concept are right or wrong together, so a concept counts once.
 
     Returns
     -------
     float
         Infinity where no lead is large enough.
     """
-    order = np.argsort(-leads, kind="stable")
-    wrong = np.cumsum(~right[order])
-    given = np.unique(np.ceil(np.arange(1, _TRIED + 1) / _TRIED * len(leads)).astype(int))
-    bound = beta.ppf(
-        1 - (1 - _SURE) / _TRIED, wrong[given - 1] + 1, np.maximum(given - wrong[given - 1], 1e-9)
-    )
-    passed = given[bound <= risk]
-    return float(leads[order[passed[-1] - 1]]) if len(passed) else np.inf
-
-
-def _predicted(system: Predictor, study: Study, head: str) -> tuple[np.ndarray, pd.DataFrame]:
-    """Return predictions from the point where the system compares directions, and their table."""
-    found, centre = system.predict(study), system.centre(head)
-    z = np.asarray(found.of(head))
-    return (z if centre is None else z - centre.astype(z.dtype)), found.table
+    for lead in _LEADS:
+        given = leads >= lead
+        n_concepts = len(set(concepts[given]))
+        if not n_concepts:
+            break
+        wrong = n_concepts * float((~right[given]).mean())
+        bound = beta.isf((1 - _SURE) / len(_LEADS), wrong + 1, max(n_concepts - wrong, 1e-9))
+        if bound <= risk:
+            return lead
+    return np.inf
 
 
 def _with_others(

@@ -24,9 +24,9 @@ from neurodec.evaluation.ablation import (
     time_windows,
     without_chan,
 )
+from neurodec.evaluation.intervals import interval
 from neurodec.evaluation.scored import Scored
-from neurodec.evaluation.similarity import Gallery, similarity, unit_rows
-from neurodec.evaluation.statistics import interval
+from neurodec.evaluation.similarity import Gallery
 from neurodec.files import track
 from neurodec.linear.features import binned
 
@@ -61,8 +61,9 @@ def predict_rows(predict: Predict, trials: Trials) -> np.ndarray:
 
 
 def as_trials(z: np.ndarray, table: pd.DataFrame) -> Trials:
-    """Return embeddings of single trials, brought to unit length, as trials, so that they are averaged like those."""
-    return Trials(unit_rows(z).astype(np.float32), table, {"modality": "fmri"})  # no time, no channels
+    """Return embeddings of single trials as trials, so that they are averaged like those."""
+    flat = np.asarray(z, dtype=np.float32).reshape(len(z), -1)
+    return Trials(flat, table, {"modality": "fmri"})  # no time, no channels
 
 
 def averages(
@@ -80,8 +81,8 @@ def averages(
     decoders : dict of callables
         Each turns Trials into embeddings.
     averaging : {"response", "embedding"}
-        Average the responses before the encoder, as all published EEG retrieval does, or the unit-length embeddings
-        of single trials after it (then every trial is embedded once, whatever is asked for later).
+        Average the responses before the encoder, as all published EEG retrieval does, or the embeddings of single
+        trials after it (then every trial is embedded once, whatever is asked for later).
     known : dict, optional
         What is embedded already, by decoder: of single trials under None, of averaged responses under their
         (n_repetitions, seed).
@@ -141,7 +142,7 @@ def repetition_counts(test: Trials, wanted: bool | Sequence[int], most: int | No
 
 
 def repetition_curve(
-    average: Averages, counts: dict[int, int], galleries: dict[str, Gallery], n_bootstrap: int, seed: int
+    average: Averages, counts: dict[int, int], galleries: dict[str, Gallery], seed: int
 ) -> list[Point]:
     """Return top-1 against the number of averaged repetitions, mean over draws: {decoder, n, top1, ci95}.
 
@@ -153,8 +154,8 @@ def repetition_curve(
         See `repetition_counts`.
     galleries : dict of Gallery
         Candidates of every decoder.
-    n_bootstrap, seed : int
-        Of the intervals.
+    seed : int
+        Of the draws.
     """
     points = []
     for n, n_draws in track(counts.items(), "Repetitions", total=len(counts)):
@@ -165,7 +166,7 @@ def repetition_curve(
                 scores.setdefault(decoder, []).append(Scored.of(z, table, galleries[decoder]).top())
         for decoder, drawn in scores.items():
             mean = np.mean(drawn, axis=0)
-            ci95 = interval(mean, table["stimulus"].to_numpy(), n_bootstrap, seed)
+            ci95 = interval(mean, table["stimulus"].to_numpy())
             points.append({"decoder": decoder, "n": n, "top1": float(mean.mean()), "ci95": ci95})
     return points
 
@@ -191,8 +192,6 @@ class Ablation:
         Name of the encoder in the curves.
     window : float
         Seconds; width and step of the windows.
-    n_bootstrap, seed : int
-        Of the intervals.
     """
 
     test: Trials
@@ -204,8 +203,6 @@ class Ablation:
     targets: np.ndarray | None
     decoder: str
     window: float
-    n_bootstrap: int
-    seed: int
 
     def windows(self) -> list[Point]:
         """Top-1 of every growing and sliding window: {decoder, method, kind, tmin, tmax, top1, ci95}.
@@ -264,11 +261,11 @@ class Ablation:
         n_rows = max(1, min(len(self.shown), _CHANNEL_ROWS // len(self.shown.ch_names)))
         test = self.shown.select(np.linspace(0, len(self.shown) - 1, n_rows).astype(int))
         true = self.gallery.true_index(test.table)
-        whole = advantage(similarity(predict_rows(self.predict, test), self.gallery.values), true)
+        whole = advantage(self.gallery.similarity(predict_rows(self.predict, test)), true)
         points = []
         for chan, name in enumerate(track(test.ch_names, "Channels", total=len(test.ch_names))):
             z = predict_rows(self.predict, without_chan(test, chan))
-            rest = advantage(similarity(z, self.gallery.values), true)
+            rest = advantage(self.gallery.similarity(z), true)
             points.append({"ch_name": name, "importance": whole - rest})
         return points
 
@@ -333,5 +330,5 @@ class Ablation:
     def _score(self, z: np.ndarray, gallery: Gallery) -> Point:
         scored = Scored.of(z, self.test.table, gallery)
         scores = scored.top()
-        ci95 = interval(scores, scored.table["stimulus"].to_numpy(), self.n_bootstrap, self.seed)
+        ci95 = interval(scores, scored.table["stimulus"].to_numpy())
         return {"top1": float(scores.mean()), "ci95": ci95}

@@ -13,16 +13,15 @@ from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
+from neurodec.evaluation.intervals import interval, jackknife_interval
 from neurodec.evaluation.retrieval import Retrieval
 from neurodec.evaluation.section import Evaluation, Fitted
 from neurodec.evaluation.similarity import chance_top, unit_rows
-from neurodec.evaluation.statistics import interval
 from neurodec.features import embed_captions
 from neurodec.files import read_json, write_json
 from neurodec.linear.inversion import likelihoods
 from neurodec.linear.voxel_encoders import EncodedTrials
 
-_SHARE_AT_ONCE = 64  # bootstrap draws whose sums over stimuli are held
 _MOST_SELECTIVE = 10
 
 
@@ -37,9 +36,6 @@ class VoxelEncoding(Evaluation):
         In a CLIP space.
     leakage : {"concept", "stimulus", "recording", "none"}
         What training and test trials must not share.
-    n_bootstrap : int
-        Draws behind intervals, which resample test stimuli.
-    seed : int
 
     Notes
     -----
@@ -50,8 +46,6 @@ class VoxelEncoding(Evaluation):
 
     prompts: list[str] = field(default_factory=list)
     leakage: Level = "concept"
-    n_bootstrap: int = 500
-    seed: int = 0
 
     needs_system: ClassVar[bool] = True
 
@@ -137,14 +131,12 @@ class VoxelEncoding(Evaluation):
             right = (likely.argmax(axis=1) == true).astype(float)
             encoders[way] = {
                 "explained_variance": float(explained.mean()),
-                "ci95": self._interval(means.responses, expected),
+                "ci95": _interval(means.responses, expected),
                 "regions": {
                     name: float(explained[at].mean()) for name, at in means.regions.items() if len(at)
                 },
                 "identified_top1": float(right.mean()),
-                "identified_ci95": interval(
-                    right, means.table["stimulus"].to_numpy(), self.n_bootstrap, self.seed
-                ),
+                "identified_ci95": interval(right, means.table["stimulus"].to_numpy()),
             }
         told = {
             "n_voxels": means.responses.shape[1],
@@ -162,19 +154,6 @@ class VoxelEncoding(Evaluation):
                 share = means.attention[means.regions[name]].sum() / means.attention.sum()
                 told["regions"][name]["attention"] = float(share)
         return told
-
-    def _interval(self, responses: np.ndarray, expected: np.ndarray) -> list[float]:
-        """Return the 95 % interval of the mean explained variance, over draws of stimuli."""
-        rng, n = np.random.default_rng(self.seed), len(responses)
-        residuals, draws = responses - expected, []
-        for start in range(0, self.n_bootstrap, _SHARE_AT_ONCE):
-            n_draws = min(_SHARE_AT_ONCE, self.n_bootstrap - start)
-            counts = rng.multinomial(n, np.full(n, 1 / n), size=n_draws) / n
-            parts = [
-                counts @ np.square(values) - np.square(counts @ values) for values in (residuals, responses)
-            ]
-            draws.append((1 - parts[0] / np.maximum(parts[1], 1e-12)).mean(axis=1))
-        return np.quantile(np.concatenate(draws), [0.025, 0.975]).tolist()
 
     def _preferred(self, means: EncodedTrials, sentences: np.ndarray) -> dict[str, dict[str, Any]]:
         """Return per encoder and sentence how much more each region is expected to answer to it than to others."""
@@ -204,6 +183,19 @@ def explained_variance(responses: np.ndarray, expected: np.ndarray) -> np.ndarra
     variance = responses.var(axis=0)
     share = 1 - (responses - expected).var(axis=0) / np.maximum(variance, 1e-12)
     return np.where(variance > 0, share, 0.0)
+
+
+def _interval(responses: np.ndarray, expected: np.ndarray) -> list[float]:
+    """Return the 95 % interval of the mean explained variance, over stimuli, which are left out one by one."""
+    n = len(responses)
+    sums = []
+    for values in (responses - expected, responses):
+        centred = values - values.mean(axis=0)
+        # Without row i the sum of squares about the new mean is less by this (Welford).
+        sums.append(np.square(centred).sum(axis=0) - np.square(centred) * n / (n - 1))
+    without = np.where(sums[1] > 0, 1 - sums[0] / np.maximum(sums[1], 1e-12), 0.0).mean(axis=1)
+    value = float(explained_variance(responses, expected).mean())
+    return jackknife_interval(value, without, np.ones(n), "mean", 0.0)
 
 
 def noise_ceiling(responses: np.ndarray, stimuli: np.ndarray) -> np.ndarray | None:

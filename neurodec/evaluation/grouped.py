@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import log_softmax
 from scipy.stats import rankdata
 
-_TRIALS_AT_ONCE = 4_000_000  # resampled scores held in memory: 32 MB
+from neurodec.evaluation.intervals import (
+    Kind,
+    balanced_size,
+    interval,
+    intervals_of,
+    jackknife_variance,
+    without_blocks,
+)
+
+_MEASURED = 20  # null labellings whose variance is estimated as that of the true one is
 
 
 class Measures(NamedTuple):
@@ -91,35 +102,46 @@ class Grouped:
             "confusion": confusion.tolist(),
         }
 
-    def intervals(self, scores: np.ndarray, n_bootstrap: int, seed: int = 0) -> Measures:
-        """Return the 95 % interval [low, high] of every measure, the wider of two percentile bootstraps.
+    def intervals(
+        self, scores: np.ndarray, clusters: np.ndarray | None, inflation: Measures | None = None
+    ) -> Measures:
+        """Return the 95 % interval [low, high] of every measure.
 
-        One resamples trials within every group, which knows nothing of differences between groups; the other resamples
-        groups, which is coarse when they are few.
+        Parameters
+        ----------
+        scores : ndarray, shape (n_trials, n_classes)
+        clusters : ndarray, shape (n_trials,), optional
+            Trials that are not independent of each other; every trial on its own by default.
+        inflation : Measures, optional
+            Factor on the variance of every measure; 1 by default.
         """
-        rng = np.random.default_rng(seed)
-        right, pairs = self.right(scores), self._pairs(scores)
-        sizes = np.array([len(rows) for rows in self.members])
-        hits = np.array([right[rows].sum() for rows in self.members])
-        tallies = np.stack([_tally(right[rows], self.labels[rows], self.n_classes) for rows in self.members])
-        drawn = rng.integers(len(sizes), size=(n_bootstrap, len(sizes)))
-        over_groups = Measures(
-            hits[drawn].sum(axis=1) / sizes[drawn].sum(axis=1),
-            _balanced(tallies[drawn].sum(axis=1)),
-            mean_auc(pairs[drawn].sum(axis=1)),
+        inflation = inflation or Measures(1.0, 1.0, 1.0)
+        kinds: list[Kind] = ["share", "share"]
+        others = intervals_of(
+            self._others(scores),
+            kinds,
+            clusters,
+            len(scores),
+            np.array(inflation[1:]),
+            balanced_size(self.labels),
         )
-        counts, areas = np.zeros(n_bootstrap), np.zeros((n_bootstrap, self.n_classes, 2))
-        tally = np.zeros_like(areas)
-        for rows in self.members:
-            step = max(1, _TRIALS_AT_ONCE // (len(rows) * self.n_classes))
-            for start in range(0, n_bootstrap, step):
-                draws = slice(start, min(start + step, n_bootstrap))
-                picked = rows[rng.integers(len(rows), size=(draws.stop - start, len(rows)))]
-                counts[draws] += right[picked].sum(axis=1)
-                areas[draws] += class_pairs(scores[picked], self.labels[picked], self.n_classes)
-                tally[draws] += _tally(right[picked], self.labels[picked], self.n_classes)
-        over_trials = Measures(counts / len(right), _balanced(tally), mean_auc(areas))
-        return Measures(*(wider(a, b) for a, b in zip(over_groups, over_trials, strict=True)))
+        return Measures(
+            interval(self.right(scores), clusters, inflation=inflation.accuracy, n_trials=len(scores)),
+            *others,
+        )
+
+    def variance(self, scores: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
+        """Return the jackknife variance of every measure, shape (3,)."""
+        measure = self._all(scores)
+        whole = measure(np.ones(len(scores), dtype=bool))
+        without, _ = without_blocks(measure, clusters, len(scores))
+        return np.array([jackknife_variance(*pair) for pair in zip(whole, without.T, strict=True)])
+
+    def _all(self, scores: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda rows: np.array(self.select(rows).measure(scores[rows]))
+
+    def _others(self, scores: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda rows: self._all(scores)(rows)[1:]
 
     def exchanged(self, scores: np.ndarray, labels: np.ndarray) -> list[Measures]:
         """Measure the same scores under other labels, shape (n_labellings, n_trials)."""
@@ -127,7 +149,7 @@ class Grouped:
         accuracies, balanced = right.mean(axis=1), balanced_accuracy(right, labels, self.n_classes)
         pairs = np.zeros((len(labels), self.n_classes, 2))
         for rows in self.members:
-            ranks = _ranks(_margins(scores[rows]))
+            ranks = _ranks(log_odds(scores[rows]))
             pairs += _won_pairs(ranks, labels[:, rows], self.n_classes)
         found = (accuracies, balanced, mean_auc(pairs))
         return [Measures(*row) for row in zip(*(part.tolist() for part in found), strict=True)]
@@ -153,7 +175,7 @@ def class_pairs(scores: np.ndarray, labels: np.ndarray, n_classes: int) -> np.nd
     ndarray, shape (..., n_classes, 2)
         Pairs won, and all pairs.
     """
-    return _won_pairs(_ranks(_margins(scores)), labels, n_classes)
+    return _won_pairs(_ranks(log_odds(scores)), labels, n_classes)
 
 
 def balanced_accuracy(right: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
@@ -181,14 +203,23 @@ def mean_auc(pairs: np.ndarray) -> Any:
     return mean if mean.ndim else float(mean)
 
 
-def grouped_permutations(labels: np.ndarray, codes: np.ndarray, n_permutations: int, seed: int) -> np.ndarray:
-    """Return labels permuted within every group, shape (n_permutations, n_trials)."""
-    rng = np.random.default_rng(seed)
-    permuted = np.tile(labels, (n_permutations, 1))
-    for code in np.unique(codes):
-        rows = np.flatnonzero(codes == code)
-        permuted[:, rows] = rng.permuted(permuted[:, rows], axis=1)
-    return permuted
+def inflation_of(nulls: Sequence[tuple[Grouped, np.ndarray]], clusters: np.ndarray | None) -> Measures:
+    """Return by how much scores of refits with shuffled labels vary more than their own trials tell; at least 1.
+
+    Folds share training trials, so their errors go together: the variance over trials or runs is too small by this
+    factor.
+
+    Parameters
+    ----------
+    nulls : sequence of (Grouped, ndarray)
+        Shuffled labels, and the scores (n_trials, n_classes) of decoders that were fitted to them.
+    clusters : ndarray, shape (n_trials,), optional
+        As for `Grouped.intervals`.
+    """
+    values = np.array([grouped.measure(scores) for grouped, scores in nulls])
+    within = np.nanmean([grouped.variance(scores, clusters) for grouped, scores in nulls[:_MEASURED]], axis=0)
+    factors = np.nanvar(values, axis=0, ddof=1) / np.maximum(within, 1e-12)
+    return Measures(*np.maximum(np.nan_to_num(factors, nan=1.0), 1.0).tolist())
 
 
 def _tally(right: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
@@ -204,14 +235,14 @@ def _balanced(tally: np.ndarray) -> np.ndarray:
     return (tally[..., 0] / np.maximum(tally[..., 1], 1)).sum(axis=-1) / shown.sum(axis=-1)
 
 
-def _margins(scores: np.ndarray) -> np.ndarray:
-    """Return every class's score over the best of the others', which makes two classes one ranking."""
+def log_odds(scores: np.ndarray) -> np.ndarray:
+    """Return what orders trials by each class, shape (..., n_classes): the logarithm of its softmax probability.
+
+    Of two classes the difference of scores, which orders them alike and never saturates. Rounding keeps ties.
+    """
     if scores.shape[-1] == 2:
         return scores - scores[..., ::-1]
-    best_two = -np.partition(-scores, 1, axis=-1)[..., :2]
-    rival = np.where(scores == best_two[..., :1], best_two[..., 1:], best_two[..., :1])
-    with np.errstate(invalid="ignore"):  # -inf - -inf: a class without training trials against none
-        return np.nan_to_num(scores - rival, nan=-np.inf, neginf=-np.inf)
+    return np.round(log_softmax(np.asarray(scores, dtype=np.float64), axis=-1), 10)
 
 
 def _ranks(margins: np.ndarray) -> np.ndarray:
@@ -224,12 +255,6 @@ def _won_pairs(ranks: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndar
     n_positive = positive.sum(axis=-2)
     won = (ranks * positive).sum(axis=-2) - n_positive * (n_positive + 1) / 2
     return np.stack([won, n_positive * (labels.shape[-1] - n_positive)], axis=-1).astype(float)
-
-
-def wider(*bootstraps: np.ndarray) -> list[float]:
-    """Return the wider of the 95 % intervals of several bootstraps, each (n_draws,)."""
-    found = [np.nanquantile(draws, [0.025, 0.975]) for draws in bootstraps if np.isfinite(draws).any()]
-    return max(found, key=np.ptp).tolist() if found else [0.0, 1.0]
 
 
 def _or_none(value: float) -> float | None:

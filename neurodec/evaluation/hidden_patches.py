@@ -13,8 +13,8 @@ import pandas as pd
 from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError, reading
+from neurodec.evaluation.intervals import interval
 from neurodec.evaluation.section import Evaluation, Fitted
-from neurodec.evaluation.statistics import interval
 from neurodec.files import atomic_path, read_json, read_own_table, track, write_json, write_table
 
 EXAMPLE = "example.npz"
@@ -60,20 +60,18 @@ class HiddenPatches(Evaluation):
         Of patches that are hidden.
     n_windows : int, optional
         Windows per space; all by default.
-    n_bootstrap : int
-        Draws behind intervals, which resample recordings.
     seed : int
-        Of the patches, the windows and the intervals.
+        Of the patches and the windows.
 
     Notes
     -----
-    Beside the model: the mean of a channel's visible samples; its last visible second; a straight line between the
-    visible samples before and after; and the mean of the channels that are visible at that second.
+    Intervals are over recordings. Beside the model: the mean of a channel's visible samples; its last visible second; a
+    straight line between the visible samples before and after; and the mean of the channels that are visible at that
+    second.
     """
 
     share: float = 0.5
     n_windows: int | None = None
-    n_bootstrap: int = 2000
     seed: int = 0
 
     needs_system: ClassVar[bool] = True
@@ -138,11 +136,11 @@ class HiddenPatches(Evaluation):
             found[name] = {
                 "name": _NAMES.get(name, "the model"),
                 "mse": float(errors.mean()),
-                "ci95": interval(errors, clusters, self.n_bootstrap, self.seed),
+                "ci95": interval(errors, clusters, "mean"),
                 "explained": 1 - float(errors.mean()) / reference,
             }
             if name != "system":
-                less = interval(table["system"].to_numpy() - errors, clusters, self.n_bootstrap, self.seed)
+                less = interval(table["system"].to_numpy() - errors, clusters, "mean")
                 found[name]["system_minus_this"] = {
                     "difference": float((table["system"] - table[name]).mean()),
                     "ci95": less,

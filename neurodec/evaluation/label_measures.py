@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from scipy.integrate import trapezoid
 
-from neurodec.evaluation.grouped import wider
+from neurodec.evaluation.grouped import log_odds
+from neurodec.evaluation.intervals import Kind, intervals_of
 
 Measure = Callable[[np.ndarray], float]
+_KINDS: dict[str, Kind] = {"kappa": "correlation", "pearson_r": "correlation", "r2": "mean", "rmse": "mean"}
 
 
 def class_measures(scores: np.ndarray, labels: np.ndarray) -> dict[str, Measure]:
@@ -25,8 +27,8 @@ def class_measures(scores: np.ndarray, labels: np.ndarray) -> dict[str, Measure]
     -------
     dict
         `accuracy`, `balanced_accuracy`, `kappa` (Cohen), `weighted_f1`, `auc` (AUROC; of more than two classes the mean
-        over classes of one against the rest), and of two classes `auc_pr` (of the second one: the trapezoid below the
-        precision-recall curve, as published tables have it).
+        over classes of one against the rest, by softmax probabilities), and of two classes `auc_pr` (of the second one:
+        the trapezoid below the precision-recall curve, as published tables have it).
     """
     n_classes, named = scores.shape[1], scores.argmax(axis=1)
 
@@ -42,7 +44,8 @@ def class_measures(scores: np.ndarray, labels: np.ndarray) -> dict[str, Measure]
     if n_classes == 2:
         curve = Curve(scores[:, 1] - scores[:, 0], labels == 1)
         return found | {"auc": curve.auroc, "auc_pr": curve.auc_pr}
-    curves = [Curve(_margin(scores, label), labels == label) for label in range(n_classes)]
+    ordered = log_odds(scores)
+    curves = [Curve(ordered[:, label], labels == label) for label in range(n_classes)]
     return found | {"auc": lambda weights: float(np.nanmean([own.auroc(weights) for own in curves]))}
 
 
@@ -134,59 +137,23 @@ class Curve:
         return float(trapezoid(precision, np.append(0.0, hits[some] / hits[-1])))
 
 
-def _margin(scores: np.ndarray, label: int) -> np.ndarray:
-    return scores[:, label] - np.delete(scores, label, axis=1).max(axis=1)
-
-
-def intervals(
-    measures: dict[str, Measure], groups: np.ndarray, n_bootstrap: int, seed: int
+def label_intervals(
+    measures: dict[str, Measure], groups: np.ndarray, n_trials: float | None = None
 ) -> dict[str, list[float]]:
-    """Return the 95 % interval of every measure, the wider of two bootstraps: over trials within groups, over groups.
+    """Return the 95 % interval of every measure.
 
     Parameters
     ----------
     measures : dict of callable
         From `class_measures` or `number_measures`.
-    groups : ndarray of int, shape (n,)
-        Whose trial it is, from 0.
-    n_bootstrap : int
-    seed : int
-
-    Notes
-    -----
-    Cost: each draw of each bootstrap is a few passes over the trials.
+    groups : ndarray, shape (n,)
+        Whose trial it is: groups are what an interval generalises over. With one group, its trials.
+    n_trials : float, optional
+        See `interval`.
     """
-    rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
-    draws: dict[str, np.ndarray] = {name: np.full((2, n_bootstrap), np.nan) for name in measures}
-    for draw in range(n_bootstrap):
-        within = np.zeros(len(groups))
-        for rows in members:
-            within[rows] = np.bincount(rng.integers(len(rows), size=len(rows)), minlength=len(rows))
-        over = np.bincount(rng.integers(len(members), size=len(members)), minlength=len(members))[groups]
-        for name, measure in measures.items():
-            draws[name][0, draw] = measure(within)
-            if len(members) > 1:
-                draws[name][1, draw] = measure(over.astype(float))
-    return {name: wider(*own) for name, own in draws.items()}
 
+    def of(rows: np.ndarray) -> np.ndarray:
+        return np.array([measure(rows.astype(float)) for measure in measures.values()])
 
-def shifted(labels: np.ndarray, groups: np.ndarray, n_draws: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield labels (n,) that say nothing of the trials, in the order that recordings have.
-
-    Trials that follow each other are alike, so exchanging single ones would promise too much: the labels of every group
-    are turned around by a random number of places. Where each group has one label only, as people with a diagnosis,
-    whole groups exchange theirs.
-    """
-    rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
-    of_groups = np.array([labels[rows[0]] for rows in members])
-    pure = all((labels[rows] == labels[rows[0]]).all() for rows in members)
-    for _ in range(n_draws):
-        if pure:
-            yield rng.permutation(of_groups)[groups]
-            continue
-        drawn = labels.copy()
-        for rows in members:
-            drawn[rows] = np.roll(labels[rows], int(rng.integers(len(rows))))
-        yield drawn
+    kinds = [_KINDS.get(name, "share") for name in measures]
+    return dict(zip(measures, intervals_of(of, kinds, groups, len(groups), n_trials=n_trials), strict=True))

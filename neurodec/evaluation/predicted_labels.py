@@ -16,25 +16,25 @@ from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level, groups_of
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.grouped import Grouped
+from neurodec.evaluation.intervals import balanced_size, paired_difference
 from neurodec.evaluation.label_measures import (
     Measure,
     accuracy,
     balanced_accuracy,
     class_measures,
     confusion_of,
-    intervals,
+    label_intervals,
     number_measures,
-    shifted,
 )
 from neurodec.evaluation.section import Evaluation, Fitted
-from neurodec.evaluation.statistics import paired_difference, permutation_p
+from neurodec.evaluation.statistics import exchanged_labels, permutation_p
 from neurodec.features.labels import BETWEEN
 from neurodec.files import atomic_path, read_json, read_own_table, write_json, write_table
 from neurodec.linear import Classifier, SpectralClassifier, SpectralRegressor
 
 _UNBALANCED = 1.25  # times its fair share: from there on the largest class makes plain accuracy misleading
 _FOR_ATTENTION = 32  # trials
-_P_METHOD = "{} rotations of the labels within each {}, or exchanges between them where each has one label"
+_P_METHOD = "{} rotations of the labels within each {}, and exchanges between those that have one label"
 _TEXT = {"subject": str, "group": str, "label": str}
 
 
@@ -68,16 +68,15 @@ class LabelEvaluation(Evaluation):
     Parameters
     ----------
     groups : {"subject", "run"}
-        What the intervals resample, and what labels are turned around within for the p value. One subject's trials are
-        alike, so people are what to generalise over; runs where there is one person.
-    n_bootstrap, n_permutations : int
-        Draws behind intervals and p values.
+        What intervals generalise over, and what labels are turned around within for the p value. One subject's trials
+        are alike, so it is people; of one person, single trials.
+    n_permutations : int
+        Draws behind p values.
     seed : int
         Of every draw here.
     """
 
     groups: Literal["subject", "run"] = "subject"
-    n_bootstrap: int = 1000
     n_permutations: int = 2000
     seed: int = 0
 
@@ -136,10 +135,10 @@ class LabelEvaluation(Evaluation):
         )
 
     def _of_way(self, rows: pd.DataFrame) -> dict[str, Any]:
-        codes = np.unique(rows["group"], return_inverse=True)[1]
         measures = self._measures(rows)
         ones = np.ones(len(rows))
-        bounds = intervals(measures, codes, self.n_bootstrap, self.seed)
+        n_trials = balanced_size(rows["label"].to_numpy()) if self.section == "classification" else None
+        bounds = label_intervals(measures, rows["group"].to_numpy(), n_trials)
         values = {name: measure(ones) for name, measure in measures.items()}
         return values | {
             "ci95" if name == "accuracy" else f"ci95_{name}": own for name, own in bounds.items()
@@ -176,17 +175,6 @@ class LabelEvaluation(Evaluation):
     def _difference(self, own: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
         """Return the paired comparison of the decoder with another way."""
 
-    def _paired(self, one: np.ndarray, other: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
-        """Compare two ways trial by trial; of the bootstraps over groups and over trials the wider interval stands."""
-        found = [
-            paired_difference(one, other, clusters, self.n_bootstrap, self.seed)
-            for clusters in (groups, None)
-        ]
-        return {
-            **max(found, key=lambda own: np.ptp(own["ci95"])),
-            "p_value": max(own["p_value"] for own in found),
-        }
-
     def save(self, run: LabelRun, folder: Path) -> None:
         """Write ``labels.csv`` and ``about.json``, the folder appearing at once."""
         with atomic_path(folder) as partial:
@@ -213,7 +201,7 @@ class PredictedClasses(LabelEvaluation):
     ----------
     baselines : dict of Classifier, optional
         By name.
-    groups, n_bootstrap, n_permutations, seed
+    groups, n_permutations, seed
         See `LabelEvaluation`.
 
     Notes
@@ -263,12 +251,11 @@ class PredictedClasses(LabelEvaluation):
     def _more(self, rows: pd.DataFrame) -> dict[str, Any]:
         scores, labels = _scores_and_labels(rows)
         classes, n_classes = _classes_of(rows), scores.shape[1]
-        codes = np.unique(rows["group"], return_inverse=True)[1]
         groups, named = rows["group"].to_numpy(dtype=str), scores.argmax(axis=1)
         details = Grouped(labels, groups, n_classes).details(scores)
         del details["per_fold"]  # the groups are people, who are told one by one below
         own, nulls = confusion_of(labels, named, n_classes), []
-        for row in shifted(labels, codes, self.n_permutations, self.seed):
+        for row in exchanged_labels(labels, groups, self.n_permutations, self.seed, "rotated"):
             confusion = confusion_of(row, named, n_classes)
             nulls.append((accuracy(confusion), balanced_accuracy(confusion)))
         null, balanced_null = np.array(nulls).T
@@ -296,7 +283,8 @@ class PredictedClasses(LabelEvaluation):
         counts = np.bincount(labels, minlength=scores.shape[1])
         weights = len(labels) / ((counts > 0).sum() * counts[labels])
         right, also = ((found.argmax(axis=1) == labels) * weights for found in (scores, others))
-        return {**self._paired(right, also, own["group"].to_numpy()), "of": "balanced accuracy"}
+        difference = paired_difference(right, also, own["group"].to_numpy(), step=float(weights.max()))
+        return {**difference, "of": "balanced accuracy"}
 
 
 @dataclass(frozen=True)
@@ -305,7 +293,7 @@ class PredictedNumbers(LabelEvaluation):
 
     Parameters
     ----------
-    groups, n_bootstrap, n_permutations, seed
+    groups, n_permutations, seed
         See `LabelEvaluation`.
 
     Notes
@@ -333,9 +321,9 @@ class PredictedNumbers(LabelEvaluation):
 
     def _more(self, rows: pd.DataFrame) -> dict[str, Any]:
         found, true = _numbers(rows)
-        codes = np.unique(rows["group"], return_inverse=True)[1]
         ones = np.ones(len(true))
-        drawn = shifted(true, codes, self.n_permutations, self.seed)
+        groups = rows["group"].to_numpy()
+        drawn = exchanged_labels(true, groups, self.n_permutations, self.seed, "rotated")
         nulls = np.array([number_measures(found, row)["pearson_r"](ones) for row in drawn])
         r = number_measures(found, true)["pearson_r"]
         return {
@@ -354,7 +342,8 @@ class PredictedNumbers(LabelEvaluation):
 
     def _difference(self, own: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
         errors = [-np.square(found - true) for found, true in (_numbers(own), _numbers(other))]
-        return {**self._paired(*errors, own["group"].to_numpy()), "of": "squared error, less is positive"}
+        difference = paired_difference(*errors, own["group"].to_numpy(), step=None)
+        return {**difference, "of": "squared error, less is positive"}
 
 
 def _training_of(fitted: Fitted, space: str) -> Trials:

@@ -11,6 +11,7 @@ import pandas as pd
 from torch import nn
 
 from neurodec.errors import NeurodecError
+from neurodec.evaluation.intervals import interval
 from neurodec.evaluation.networks import Network, network_features, network_named
 from neurodec.evaluation.picture_protocols import protocol_named
 from neurodec.evaluation.pictures import Pictures, Resize, as_pairs
@@ -23,7 +24,7 @@ from neurodec.evaluation.reconstruction import (
     n_way_top_k,
     pixel_scores,
 )
-from neurodec.evaluation.statistics import interval, permutation_p, permuted_scores, stimulus_matrix
+from neurodec.evaluation.statistics import permutation_p, permuted_scores, stimulus_matrix
 
 EMBEDDED = "tiny_clip"
 """The network that is always there; it is added to every protocol's."""
@@ -48,16 +49,12 @@ class ReconstructionScores:
         Per two-way network.
     unavailable : dict of str to str
         Networks whose weights are not on this machine, and how to get them.
-    n_bootstrap, seed : int
-        Of the intervals.
     """
 
     table: pd.DataFrame
     protocol: str
     p_value: dict[str, float]
     unavailable: dict[str, str]
-    n_bootstrap: int
-    seed: int
 
     def summary(self) -> dict[str, Any]:
         """Return the `reconstruction` part of ``results.json``.
@@ -98,7 +95,8 @@ class ReconstructionScores:
 
     def _interval(self, column: str) -> list[float]:
         clusters = self.table["stimulus"].to_numpy() if "stimulus" in self.table else None
-        return interval(self.table[column].to_numpy(), clusters, self.n_bootstrap, self.seed)
+        shares = column.startswith(("two_way_", "n_way_"))
+        return interval(self.table[column].to_numpy(), clusters, "share" if shares else "mean")
 
     def _retrieval(self, network: str) -> dict[str, float]:
         shares = {}
@@ -115,7 +113,6 @@ def score_reconstructions(
     *,
     protocol: str = "mindeye",
     networks: Sequence[str] | None = None,
-    n_bootstrap: int = 10_000,
     n_permutations: int = 10_000,
     seed: int = 0,
     rows: pd.DataFrame | None = None,
@@ -132,8 +129,8 @@ def score_reconstructions(
         Sizes, interpolation, weights and direction (`PROTOCOLS`).
     networks : sequence of str, optional
         Names of `NETWORKS`. The protocol's and the embedded "tiny_clip" by default; none with ``[]``.
-    n_bootstrap, n_permutations : int
-        Draws behind intervals and p values.
+    n_permutations : int
+        Draws behind p values.
     seed : int
         Of all draws.
     rows : DataFrame, one row per pair, optional
@@ -162,7 +159,6 @@ def score_reconstructions(
     """
     options = {
         "networks": networks,
-        "n_bootstrap": n_bootstrap,
         "n_permutations": n_permutations,
         "seed": seed,
     }
@@ -178,7 +174,6 @@ def score_sets(
     *,
     protocol: str = "mindeye",
     networks: Sequence[str] | None = None,
-    n_bootstrap: int = 10_000,
     n_permutations: int = 10_000,
     seed: int = 0,
     rows: pd.DataFrame | None = None,
@@ -233,8 +228,6 @@ def score_sets(
             protocol,
             p_values[name],
             unavailable,
-            n_bootstrap,
-            seed,
         )
         for name, table in tables.items()
     }

@@ -23,20 +23,15 @@ from neurodec.evaluation.curves import (
     repetition_counts,
     repetition_curve,
 )
+from neurodec.evaluation.intervals import interval, paired_difference
 from neurodec.evaluation.scored import RetrievalRun, Scored
 from neurodec.evaluation.section import Evaluation, Fitted, Predictor
-from neurodec.evaluation.similarity import Gallery, chance_top, concept_centres
-from neurodec.evaluation.statistics import (
-    interval,
-    paired_difference,
-    permutation_p,
-    permuted_scores,
-    stimulus_matrix,
-)
+from neurodec.evaluation.similarity import Centre, Gallery, chance_top, concept_centres
+from neurodec.evaluation.statistics import permutation_p, permuted_scores, stimulus_matrix
 from neurodec.features import Features
 
 K_WAY = (2, 4, 10, 50, 100, 200)
-_CURVE_BOOTSTRAP = 2_000  # draws per point of a curve; headline numbers use `n_bootstrap`
+_FOR_CENTRE = 4096  # training rows whose predictions are averaged
 
 
 @dataclass(frozen=True)
@@ -72,10 +67,16 @@ class Retrieval(Evaluation):
         Accuracy per sensor region (fMRI: per ROI). True groups by 10-20 or CTF names; or give {region: [channels]}.
     channels : bool
         Importance of every channel, for the topography.
-    n_bootstrap, n_permutations : int
-        Draws behind intervals and p values.
+    n_permutations : int
+        Draws behind p values.
     seed : int
         Of every draw here.
+
+    Notes
+    -----
+    All decoders are ranked by one rule: the cosine of a prediction, less the mean prediction of the training trials,
+    with a candidate, less the mean target of the training trials. What each of them reaches without that, as many
+    papers compare, is told beside it (`uncentred_top1`).
     """
 
     gallery: Literal["stimulus", "concept_centre"] = "stimulus"
@@ -90,7 +91,6 @@ class Retrieval(Evaluation):
     windows: float | None = 0.1
     regions: bool | dict[str, list[str]] = True
     channels: bool = True
-    n_bootstrap: int = 10_000
     n_permutations: int = 10_000
     seed: int = 0
 
@@ -109,6 +109,7 @@ class Retrieval(Evaluation):
         train_targets: np.ndarray | None = None,
         decoder: str = "encoder",
         known: Known | None = None,
+        centre: Centre | None = None,
     ) -> RetrievalRun:
         """Evaluate the decoders of one fold whose test trials lie in one space.
 
@@ -133,6 +134,9 @@ class Retrieval(Evaluation):
             Name of the decoder in the curves.
         known : dict, optional
             What it has embedded already; see `averages`.
+        centre : Centre, optional
+            Of the decoder's predictions and of `features`; nothing is taken off by default. That of the linear baseline
+            is the mean of `train_targets`, to which its predictions shrink.
 
         Returns
         -------
@@ -149,17 +153,26 @@ class Retrieval(Evaluation):
             raise NeurodecError(
                 'There are no test trials; check that some rows of the table have split "test".'
             )
-        gallery = self.candidates(test.table, stimuli, features)
-        linear = gallery if ridge_features is None else self.candidates(test.table, stimuli, ridge_features)
+        gallery = replace(self.candidates(test.table, stimuli, features), centre=centre)
+        linear = self.candidates(test.table, stimuli, features if ridge_features is None else ridge_features)
+        if train_targets is not None:
+            mean = train_targets.mean(axis=0, dtype=np.float64)
+            linear = replace(linear, centre=Centre(mean, mean))
         decoders = {decoder: predict} | ({} if ridge is None else {"ridge": ridge})
         galleries = {decoder: gallery, "ridge": linear}
         average = averages(test, decoders, self.averaging, known)
         predicted, table = average(self.n_repetitions, self.seed)
         scored = {name: Scored.of(z, table, galleries[name]) for name, z in predicted.items()}
+        uncentred = {
+            "system" if name == decoder else name: Scored.of(
+                z, table, replace(galleries[name], centre=None)
+            ).top()
+            for name, z in predicted.items()
+        }
         counts = repetition_counts(test, self.repetition_curve, self.n_repetitions)
         curves = {
             "k_way": self._k_way(scored[decoder]),
-            "repetitions": repetition_curve(average, counts, galleries, _CURVE_BOOTSTRAP, self.seed),
+            "repetitions": repetition_curve(average, counts, galleries, self.seed),
         }
         averaged = test.average(self.n_repetitions, seed=self.seed).in_memory()
         single = self.averaging == "embedding" and self.n_repetitions is None
@@ -173,13 +186,13 @@ class Retrieval(Evaluation):
             train_targets,
             decoder,
             self.windows or 0.1,
-            _CURVE_BOOTSTRAP,
-            self.seed,
         )
         curves |= self._ablations(ablation)
         before = ablation.before_onset()
         prestimulus = None if before is None else Scored.of(before, averaged.table, linear)
-        return RetrievalRun(scored[decoder], scored.get("ridge"), prestimulus, curves)
+        return RetrievalRun(
+            scored[decoder], scored.get("ridge"), prestimulus, curves, uncentred=pd.DataFrame(uncentred)
+        )
 
     @property
     def level(self) -> Level:
@@ -219,6 +232,8 @@ class Retrieval(Evaluation):
             )
         head, own = self._head(fitted), self._candidates_named(fitted)
         ridge = fitted.baseline(head)
+        projected = _projected(fitted.system, head, own)
+        centre = self.centre_of(fitted.system, head, fitted.train, projected, study.subjects)
         runs = []
         for space, trials in study.spaces.items():
             train = fitted.train.spaces.get(space)
@@ -227,7 +242,6 @@ class Retrieval(Evaluation):
             if train is not None:
                 targets = fitted.targets[head].of(train.table["stimulus"])
                 targets = targets.reshape(len(targets), -1).astype(np.float32)
-                targets = targets - targets.mean(axis=0)
             in_space = len(study.spaces) == 1
             evaluation = (
                 self
@@ -238,7 +252,7 @@ class Retrieval(Evaluation):
                 evaluation.of_trials(
                     trials,
                     study.stimuli,
-                    _projected(fitted.system, head, own),
+                    projected,
                     _z_of(fitted.system, head, space),
                     ridge_features=own,
                     ridge=None if ridge is None or space not in ridge.spaces else _z_of(ridge, head, space),
@@ -246,20 +260,55 @@ class Retrieval(Evaluation):
                     train_targets=targets,
                     decoder=fitted.name,
                     known=self._known(predictions, fitted, head, space),
+                    centre=centre,
                 )
             )
         run = runs[0] if len(runs) == 1 else self._pooled(runs)
-        return replace(run, others=self._others(study, fitted, head, own))
+        others, uncentred = self._others(study, fitted, head, own)
+        return replace(run, others=others, uncentred=run.uncentred.assign(**uncentred))
 
-    def _others(self, study: Study, fitted: Fitted, head: str, own: Features) -> dict[str, Scored]:
-        """Score the system's companions on the same rows."""
-        found = {}
+    def centre_of(
+        self, system: Predictor, head: str, train: Study, features: Features, subjects: Sequence[str]
+    ) -> Centre:
+        """Return the means of a system's predictions and of its targets over training trials.
+
+        Parameters
+        ----------
+        system : Predictor
+        head : str
+        train : Study
+            Of the tested subjects where it has any; up to 4,096 rows are predicted, drawn once.
+        features : Features
+            Targets as the system compares them.
+        subjects : sequence of str
+            Who is tested.
+        """
+        own = train.part(subjects=subjects)
+        train = own if len(own) else train
+        study = train if self.averaging == "embedding" else train.average()
+        rng, share = np.random.default_rng(self.seed), min(1.0, _FOR_CENTRE / len(study))
+        rows = {
+            name: np.sort(rng.permutation(len(trials))[: max(1, round(share * len(trials)))])
+            for name, trials in study.spaces.items()
+        }
+        found = np.asarray(system.predict(study.select(rows)).of(head), dtype=np.float64)
+        shown = features.of(train.table["stimulus"].drop_duplicates())
+        return Centre(found.mean(axis=0), np.asarray(shown, dtype=np.float64).mean(axis=0))
+
+    def _others(
+        self, study: Study, fitted: Fitted, head: str, own: Features
+    ) -> tuple[dict[str, Scored], dict[str, np.ndarray]]:
+        """Score the system's companions on the same rows, and without centring."""
+        found, uncentred = {}, {}
         for name, companion in fitted.system.companions().items():
             predictions = {rows: companion.predict(trials) for rows, trials in self.inputs(study).items()}
             z, table = self.rows(predictions, head)
-            gallery = self.candidates(table, study.stimuli, _projected(companion, head, own))
-            found[name] = Scored.of(_centred(companion, head, z), table, gallery)
-        return found
+            projected = _projected(companion, head, own)
+            gallery = self.candidates(table, study.stimuli, projected)
+            centre = self.centre_of(companion, head, fitted.train, projected, study.subjects)
+            found[name] = Scored.of(z, table, replace(gallery, centre=centre))
+            uncentred[name] = Scored.of(z, table, gallery).top()
+        return found, uncentred
 
     def compared(
         self, predictions: dict[str, Predictions], test: Study, fitted: Fitted
@@ -268,8 +317,8 @@ class Retrieval(Evaluation):
         head = self._head(fitted)
         z, table = self.rows(predictions, head)
         features = _projected(fitted.system, head, self._candidates_named(fitted))
-        gallery = self.candidates(table, test.stimuli, features)
-        return _centred(fitted.system, head, z), table, gallery
+        centre = self.centre_of(fitted.system, head, fitted.train, features, test.subjects)
+        return z, table, replace(self.candidates(table, test.stimuli, features), centre=centre)
 
     def _head(self, fitted: Fitted) -> str:
         return self.head or fitted.system.head
@@ -287,7 +336,7 @@ class Retrieval(Evaluation):
         key = None if self.averaging == "embedding" else (self.n_repetitions, self.seed)
         found = predictions["single" if key is None else self._averaged]
         rows = (found.table["space"] == space).to_numpy()
-        return {key: {fitted.name: _centred(fitted.system, head, np.asarray(found.of(head))[rows])}}
+        return {key: {fitted.name: np.asarray(found.of(head))[rows]}}
 
     def _pooled(self, runs: list[RetrievalRun]) -> RetrievalRun:
         """Join the rows of several spaces."""
@@ -296,7 +345,8 @@ class Retrieval(Evaluation):
             Scored.concatenate(parts) if all(part is not None for part in parts) else None
             for parts in ([run.ridge for run in runs], [run.prestimulus for run in runs])
         ]
-        return RetrievalRun(system, *others, {"k_way": self._k_way(system)})
+        uncentred = pd.concat([run.uncentred for run in runs], ignore_index=True)
+        return RetrievalRun(system, *others, {"k_way": self._k_way(system)}, uncentred=uncentred)
 
     def save(self, run: RetrievalRun, folder: Path) -> None:
         """Write a fold's evaluation."""
@@ -317,8 +367,9 @@ class Retrieval(Evaluation):
         """
         system = Scored.concatenate([run.system for run in runs])
         shuffled = {m: self._shuffled(system, m) for m in (1, 5)}
+        uncentred = pd.concat([run.uncentred for run in runs], ignore_index=True).mean().to_dict()
         sections: dict[str, Any] = {
-            "retrieval": self.summary(system),
+            "retrieval": {**self.summary(system), **_uncentred(uncentred, "system")},
             "controls": {
                 "shuffled": {
                     "n_candidates": system.n_candidates,
@@ -334,14 +385,20 @@ class Retrieval(Evaluation):
             before = Scored.concatenate([run.prestimulus for run in runs])
             sections["controls"]["prestimulus"] = {"decoder": "ridge", **self.summary(before)}
         sections["baselines"] = {
-            name: self.summary(Scored.concatenate([run.others[name] for run in runs]))
+            name: {
+                **self.summary(Scored.concatenate([run.others[name] for run in runs])),
+                **_uncentred(uncentred, name),
+            }
             for name in runs[0].others
         }
         if all(run.ridge is not None for run in runs):
             ridge = Scored.concatenate([run.ridge for run in runs])
-            clusters = system.table["stimulus"].to_numpy()
-            against = paired_difference(system.top(), ridge.top(), clusters, self.n_bootstrap, self.seed)
-            sections["baselines"]["ridge"] = {**self.summary(ridge), "encoder_minus_ridge_top1": against}
+            against = paired_difference(system.top(), ridge.top(), system.table["stimulus"].to_numpy())
+            sections["baselines"]["ridge"] = {
+                **self.summary(ridge),
+                **_uncentred(uncentred, "ridge"),
+                "encoder_minus_ridge_top1": against,
+            }
         if not sections["baselines"]:
             del sections["baselines"]
         return sections
@@ -414,7 +471,7 @@ class Retrieval(Evaluation):
         ]
 
     def _interval(self, scores: np.ndarray, scored: Scored) -> list[float]:
-        return interval(scores, scored.table["stimulus"].to_numpy(), self.n_bootstrap, self.seed)
+        return interval(scores, scored.table["stimulus"].to_numpy())
 
     def _shuffled(self, scored: Scored, m: int) -> np.ndarray:
         matrix = stimulus_matrix(scored.exchanged_top(m), scored.table["stimulus"].to_numpy())
@@ -422,13 +479,13 @@ class Retrieval(Evaluation):
 
     def _of_subject(self, scored: Scored, top1: np.ndarray, top5: np.ndarray, subject: str) -> dict[str, Any]:
         rows = (scored.table["subject"] == subject).to_numpy()
-        ci95 = interval(top1[rows], scored.table["stimulus"].to_numpy()[rows], self.n_bootstrap, self.seed)
+        ci95 = interval(top1[rows], scored.table["stimulus"].to_numpy()[rows])
         return {"top1": float(top1[rows].mean()), "top5": float(top5[rows].mean()), "ci95_top1": ci95}
 
 
-def _centred(system: Predictor, head: str, z: np.ndarray) -> np.ndarray:
-    centre = system.centre(head)
-    return z if centre is None else z - centre.astype(z.dtype)
+def _uncentred(found: dict[str, float], decoder: str) -> dict[str, float]:
+    """Return a decoder's top-1 without centring, where it was scored so."""
+    return {"uncentred_top1": found[decoder]} if decoder in found else {}
 
 
 def _projected(system: Predictor, head: str, features: Features) -> Features:
@@ -440,7 +497,6 @@ def _z_of(system: Predictor, head: str, space: str) -> Predict:
     """Return a function from trials of a space to what a head predicts of them."""
 
     def predict(trials: Trials) -> np.ndarray:
-        found = system.predict(Study.of(trials, space=space))
-        return _centred(system, head, found.of(head))
+        return np.asarray(system.predict(Study.of(trials, space=space)).of(head))
 
     return predict

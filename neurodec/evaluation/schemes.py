@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupKFold, StratifiedKFold
 
-from neurodec.data.splits import groups_of
+from neurodec.data.splits import TRAINING, groups_of
 from neurodec.errors import NeurodecError
 
 Scheme = Literal[
@@ -69,6 +69,35 @@ def split(
     return by.get(scheme, lambda: _grouped(table, _LEFT_OUT[scheme], n_folds))()
 
 
+def clusters_of(table: pd.DataFrame, scheme: Scheme, groups: np.ndarray) -> np.ndarray | None:
+    """Return what an interval generalises over, shape (n_trials,): None stands for single trials.
+
+    Parameters
+    ----------
+    table : DataFrame
+    scheme : str
+        Of whole groups these are left out; otherwise it is over subjects, where there are several.
+    groups : ndarray, shape (n_trials,)
+        From `split`.
+    """
+    if scheme in _LEFT_OUT:
+        return groups
+    subjects = table["subject"].to_numpy(dtype=str)
+    return subjects if len(set(subjects)) > 1 else None
+
+
+def shared_training(folds: Folds) -> float:
+    """Return the factor on the variance over test trials that folds which share training trials can need at most.
+
+    References
+    ----------
+    Nadeau and Bengio (2003), Inference for the generalization error, Machine Learning 52, equation 14.
+    """
+    if len(folds) < 2:
+        return 1.0
+    return 1.0 + len(folds) * float(np.mean([len(test) / len(train) for train, test in folds]))
+
+
 def _grouped(table: pd.DataFrame, column: str, n_folds: int | None) -> tuple[np.ndarray, Folds]:
     groups = groups_of(table, column).to_numpy(dtype=str)
     n_groups = len(np.unique(groups))
@@ -94,7 +123,7 @@ def _stratified(labels: np.ndarray, n_folds: int, seed: int) -> tuple[np.ndarray
 
 def _fixed(table: pd.DataFrame) -> tuple[np.ndarray, Folds]:
     tested = (table["split"] == "test").to_numpy()
-    train = np.flatnonzero((table["split"] == "train").to_numpy())
+    train = np.flatnonzero(table["split"].isin(TRAINING).to_numpy())
     if not tested.any() or not len(train):
         raise NeurodecError(
             f"`fixed_split` needs training and test trials, and there are {len(train)} and {tested.sum()}; give the "

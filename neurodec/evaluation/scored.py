@@ -17,7 +17,6 @@ from neurodec.evaluation.similarity import (
     expected_top,
     pooled_retrieval,
     rank_bounds,
-    similarity,
     top_candidates,
 )
 from neurodec.files import atomic_path, read_json, read_own_table, write_json, write_table
@@ -63,7 +62,7 @@ class Scored:
         repetitions = round(float(repetitions), 2)
         rows = table[list(_TEXT)].reset_index(drop=True)
         return cls(
-            similarity(z, gallery.values),
+            gallery.similarity(z),
             rows,
             gallery,
             int(repetitions) if repetitions == int(repetitions) else repetitions,
@@ -199,6 +198,8 @@ class RetrievalRun:
         `repetitions`, `windows`, `regions`, `regions_left_out`, `channels`, `k_way`: lists of dicts.
     others : dict of Scored
         The system's companions, by name.
+    uncentred : DataFrame, optional
+        Top-1 of every decoder (columns) and test row where nothing is centred, as many papers compare.
     """
 
     system: Scored
@@ -206,6 +207,7 @@ class RetrievalRun:
     prestimulus: Scored | None
     curves: dict[str, Any]
     others: dict[str, Scored] = field(default_factory=dict)
+    uncentred: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def save(self, folder: str | Path) -> None:
         """Write the folder in one step: `similarity.npy`, `ranks.csv`, `candidates.csv`, `curves.json`, ..."""
@@ -226,6 +228,7 @@ class RetrievalRun:
             for number, scored in enumerate(self.others.values()):
                 np.save(partial / f"other{number}_similarity.npy", scored.similarities)
                 write_table(partial / f"other{number}_ranks.csv", scored.rank_table())
+            write_table(partial / "uncentred.csv", self.uncentred)
             about = {"gallery": gallery.kind, "n_repetitions": self.system.n_repetitions}
             about |= {"others": list(self.others)}
             write_json(partial / "about.json", about)
@@ -257,7 +260,8 @@ class RetrievalRun:
                 name: _read(folder, f"other{number}_", gallery, about["n_repetitions"])
                 for number, name in enumerate(about.get("others", []))
             }
-        return cls(parts[0], parts[1], parts[2], read_json(folder / "curves.json"), others)
+            uncentred = read_own_table(folder / "uncentred.csv")
+        return cls(parts[0], parts[1], parts[2], read_json(folder / "curves.json"), others, uncentred)
 
 
 def _read(folder: Path, name: str, gallery: Gallery, n_repetitions: float) -> Scored | None:

@@ -21,6 +21,7 @@ class Predictor(Protocol):
     """What an evaluation asks of a system; see `neurodec.training.System`."""
 
     head: str
+    note_on_apart: str
 
     def predict(self, study: Study) -> Predictions:
         """Predict every trial."""
@@ -28,10 +29,6 @@ class Predictor(Protocol):
 
     def project(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return targets in the space in which the head of that name is compared with them."""
-        ...
-
-    def centre(self, name: str) -> np.ndarray | None:
-        """Return the point from which directions are compared."""
         ...
 
     def adapt(self, support: Study, targets: dict[str, Features]) -> Predictor:

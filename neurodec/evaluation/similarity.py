@@ -24,6 +24,23 @@ GalleryKind = Literal["stimulus", "concept_centre"]
 
 
 @dataclass(frozen=True)
+class Centre:
+    """Where directions start: means over the training trials, of what is predicted and of what was shown.
+
+    Both sides of a comparison are centred, whatever the decoder: one that shrinks its predictions to the mean target,
+    as ridge does, and one that was trained on angles are ranked by the same rule.
+
+    Parameters
+    ----------
+    prediction : ndarray, shape (D,) or (n_tokens, D)
+    target : ndarray, shape (D,) or (n_tokens, D)
+    """
+
+    prediction: np.ndarray
+    target: np.ndarray
+
+
+@dataclass(frozen=True)
 class Gallery:
     """Candidates for retrieval.
 
@@ -37,12 +54,15 @@ class Gallery:
         The concept of each candidate.
     kind : {"stimulus", "concept_centre"}
         What a candidate is.
+    centre : Centre, optional
+        Taken off predictions and candidates before they are compared; nothing by default.
     """
 
     values: np.ndarray
     stimuli: Sequence[str]
     concepts: Sequence[str]
     kind: GalleryKind = "stimulus"
+    centre: Centre | None = None
 
     def true_index(self, table: pd.DataFrame) -> np.ndarray:
         """Return the candidate that belongs to each row of a trial table, shape (n_rows,).
@@ -63,6 +83,16 @@ class Gallery:
                 f"{len(names)} retrieval candidates; add them to the stimulus table."
             )
         return index
+
+    def similarity(self, z: np.ndarray) -> np.ndarray:
+        """Return the cosine of every prediction (n, ...) with every candidate, shape (n, n_candidates)."""
+        rows, candidates = (np.asarray(side).reshape(len(side), -1) for side in (z, self.values))
+        if (
+            self.centre is not None and rows.shape[1] == candidates.shape[1]
+        ):  # else it is refused, and said why
+            rows = rows - self.centre.prediction.ravel()
+            candidates = candidates - self.centre.target.ravel()
+        return similarity(rows, candidates)
 
 
 def concept_centres(values: np.ndarray, concepts: Sequence[str], wanted: Sequence[str]) -> np.ndarray:

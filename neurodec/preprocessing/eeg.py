@@ -15,8 +15,8 @@ from neurodec.preprocessing.whitening import mvnn_covariance, standardise, white
 Whitening = Literal["none", "mvnn-epochs", "mvnn-time", "zscore", "robust"]
 _LONGEST_EPOCH = 300.0  # seconds
 _WHITENED = {
-    "mvnn-epochs": "whitened by the noise covariance of training epochs (MVNN)",
-    "mvnn-time": "whitened by the noise covariance of training trials at every time (MVNN)",
+    "mvnn-epochs": "whitened by the noise covariance of the recording's training epochs (MVNN)",
+    "mvnn-time": "whitened by the noise covariance of the recording's training trials at every time (MVNN)",
     "zscore": "channels z-scored",
     "robust": "channels scaled by median and interquartile range",
 }

@@ -59,7 +59,7 @@ def _standard_places() -> tuple[list[str], np.ndarray]:
     """Return the names of 10-05 electrodes that tell a region, and their directions from the centre of the head."""
     name = "colin27_1005" if "colin27_1005" in mne.channels.get_builtin_montages() else "standard_1005"
     montage = mne.channels.make_standard_montage(name)
-    known = [one for one in montage.ch_names if _tells(one)]
+    known = [one for one in montage.ch_names if tells_region(one)]
     info = mne.create_info(known, 1.0, "eeg").set_montage(montage, match_case=False, verbose="error")
     return [one.upper() for one in known], _directions(np.array([one["loc"][:3] for one in info["chs"]]))
 
@@ -82,10 +82,11 @@ def placed_names(names: Sequence[str], positions: Sequence[Sequence[float]]) -> 
     off = [own[row] @ directions[place] < _FAR for row, place in enumerate(places) if place is not None]
     if any(off):
         return nearest
-    return [name if _tells(name) else stand_in for name, stand_in in zip(names, nearest, strict=True)]
+    return [name if tells_region(name) else stand_in for name, stand_in in zip(names, nearest, strict=True)]
 
 
-def _tells(name: str) -> bool:
+def tells_region(name: str) -> bool:
+    """Tell whether an electrode's name tells a region."""
     try:
         region_of(name)
     except NeurodecError:

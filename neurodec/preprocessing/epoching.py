@@ -84,7 +84,8 @@ def cut_epochs(
         rows = order[start : start + BLOCK]
         begin = onsets[rows[0]] + first
         slab = signals[:, begin : onsets[rows[-1]] + last + 1][picks].astype(np.float64, copy=False)
-        slab -= slab.mean(axis=1, keepdims=True)  # a DC offset would cost float32 its precision
+        offset = slab.mean(axis=1, keepdims=True)
+        slab -= offset  # it would cost float32 its precision
         starts = onsets[rows] + first - begin
         windows = np.lib.stride_tricks.sliding_window_view(slab.astype(np.float32), n_window, axis=1)
         epochs = windows[:, starts]  # (n_chans, block, n_window)
@@ -93,6 +94,8 @@ def cut_epochs(
         epochs = epochs[..., skip:]
         if base is not None:  # resampling leaves a constant as it is, so the order does not matter
             epochs = epochs - _window_means(slab, starts + base.start, base.stop - base.start)[..., None]
+        else:
+            epochs = epochs + offset[..., None].astype(np.float32)
         out[rows] = epochs.swapaxes(0, 1)
         if start % (64 * BLOCK) == 0:
             _release(signals)

@@ -16,6 +16,7 @@ from neurodec.errors import NeurodecError
 
 MvnnMode = Literal["epochs", "time"]
 BLOCK = 64  # epochs held in float64 at a time
+_SMALLEST_SCALE = 1e-8  # of the largest channel's
 
 
 def ledoit_wolf_sum(samples: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -172,7 +173,7 @@ def standardise(
     fit_on : ndarray of int or bool
         Rows whose trials and times give the statistics: training trials, of one subject or session.
     kind : "zscore" or "robust"
-        Mean and standard deviation (floored at 1e-8 of the largest), or median and interquartile range.
+        Mean and standard deviation, or median and interquartile range; scales are at least 1e-8 of the largest one.
     clamp : float, optional
         Limit the result to plus or minus this many scales.
 
@@ -182,19 +183,20 @@ def standardise(
         What was fitted, as `whiten_by` takes it.
     """
     n_chans = responses.shape[1]
-    noise = np.zeros((n_chans, 1 + n_chans))
-    for channel in range(responses.shape[1]):
+    centres, scales = np.empty(n_chans), np.empty(n_chans)
+    for channel in range(n_chans):
         values = responses[fit_on, channel].astype(np.float64).ravel()
         if kind == "zscore":
-            centre, scale = values.mean(), values.std()
+            centres[channel], scales[channel] = values.mean(), values.std()
         else:
-            low, centre, high = np.percentile(values, [25, 50, 75])
-            scale = high - low
-        scale = scale or 1.0
-        noise[channel, [0, 1 + channel]] = centre, scale**2
+            low, centres[channel], high = np.percentile(values, [25, 50, 75])
+            scales[channel] = high - low
+    scales = np.maximum(scales, _SMALLEST_SCALE * scales.max())
+    scales[scales == 0] = 1.0
+    for channel, (centre, scale) in enumerate(zip(centres, scales, strict=True)):
         scaled = (responses[:, channel] - centre) / scale
         responses[:, channel] = scaled if clamp is None else np.clip(scaled, -clamp, clamp)
-    return noise
+    return np.column_stack([centres, np.diag(scales**2)])
 
 
 def whiten_by(responses: np.ndarray, noise: np.ndarray, clamp: float | None = None) -> None:

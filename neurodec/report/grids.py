@@ -133,7 +133,7 @@ def _files_by_row(table: pd.DataFrame) -> dict[int, list[Path]]:
         columns: list[Sequence[Path]] = [
             [Path(file) for file in rows["seen"]]
             if name == "seen"
-            else picture_files(Path(folder), name, rows["file"])
+            else picture_files(Path(folder), name, rows)
             for name in COLUMNS
         ]
         found |= dict(zip(rows.index, map(list, zip(*columns, strict=True)), strict=True))

@@ -32,6 +32,7 @@ from neurodec.report.rows import (
     preparation,
     score_rows,
     section_of,
+    uncentred,
     words,
 )
 from neurodec.training.history import NOTHING_LEARNT
@@ -70,6 +71,7 @@ def write_report(out: str | Path) -> Path:
     page = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         results=results,
         rows=rows,
+        uncentred=uncentred(results, folds.decoder),
         decoder=folds.decoder,
         against=against_ridge(results),
         leading=leading(results)[0],

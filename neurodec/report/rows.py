@@ -11,6 +11,7 @@ from neurodec.preprocessing.eeg import EEGPreprocessing
 from neurodec.report.grids import reconstructed, score_column
 
 _SURE = 0.05
+_SMALLEST = 1e-4  # that a p value of a formula is written as
 
 
 def score_rows(results: dict[str, Any], decoder: str) -> list[dict[str, Any]]:
@@ -41,6 +42,12 @@ def score_rows(results: dict[str, Any], decoder: str) -> list[dict[str, Any]]:
         for kind, name, part in parts
         if part and score in part
     ]
+
+
+def uncentred(results: dict[str, Any], decoder: str) -> dict[str, float]:
+    """Return every decoder's top-1 where nothing is centred, by its name in the table."""
+    parts = {decoder: results.get("retrieval", {}), **results.get("baselines", {})}
+    return {name: part["uncentred_top1"] for name, part in parts.items() if "uncentred_top1" in part}
 
 
 def leading(results: dict[str, Any]) -> tuple[str, str, str]:
@@ -179,6 +186,7 @@ def percent(share: float, digits: int = 1) -> str:
 
 def p_value(p: float, floor: float = 0.0) -> str:
     """Write a p value with its sign: where no draw was as extreme, the draws bound it by `floor` alone."""
+    floor = floor or _SMALLEST
     if p > floor * (1 + 1e-9):
         return f"= {p:.4f}" if p >= 1e-4 else f"= {p:.0e}"
     digit = 10.0 ** np.floor(np.log10(floor))

@@ -43,14 +43,16 @@ class Drawing:
                 continue
             system = self.run.system(fold)
             embedder = self.run.objects.targets[system.head]
-            reconstruct(
-                self._decoder(fold), self._seen(fold, system.head), self.settings, embedder, folder, key
-            )
-            self.run.stamps[stamp] = key
+            with self.run.stamps.making(stamp, key):
+                reconstruct(
+                    self._decoder(fold), self._seen(fold, system.head), self.settings, embedder, folder, key
+                )
 
     def score(self, folds: list[Fold], found: dict[str, Any]) -> None:
         """Add the scores of the pictures to the results, and write ``OUT/reconstructed.csv``."""
         folders = [self.run.out / "images" / "reconstructed" / fold.name for fold in folds]
+        for fold in folds:
+            self.run.require("reconstruct", f"reconstruct {fold.name}", self._key(fold))
         section, table = score(folders, self.settings)
         space = self.run.features[self.run.system(folds[0]).head].embedding_space
         section["conditioned_by"] = [name for name in section["two_way"] if sees_as(name, space)]
@@ -62,12 +64,12 @@ class Drawing:
 
     def _key(self, fold: Fold) -> str:
         names = ("prior", "decoder", "reconstruction", "evaluation")
-        return key_of([[self.sections.get(name) for name in names], self.run.stamps["fit"], fold.name])
+        return key_of([[self.sections.get(name) for name in names], self.run.fit_key, fold.name])
 
     def _decoder(self, fold: Fold) -> NeuralDecoder:
         """Load system, prior and decoder of a fold; the prior is fitted first where it was not."""
         folder, run = self.run.out / "decoders" / fold.name, self.run
-        stamp, key = f"prior {fold.name}", key_of([self.sections.get("prior"), run.stamps["fit"]])
+        stamp, key = f"prior {fold.name}", key_of([self.sections.get("prior"), run.fit_key])
         known = run.stamps[stamp] == key and folder.exists()
         prior = load_prior(folder / "prior") if known else self._fit_prior(fold)
         own = {
@@ -77,8 +79,8 @@ class Drawing:
         }
         drawer = build_decoder(self.sections["decoder"], run.allow)
         decoder = NeuralDecoder(run.system(fold), prior, drawer, own)
-        decoder.save_pretrained(folder)
-        run.stamps[stamp] = key
+        with run.stamps.making(stamp, key):
+            decoder.save_pretrained(folder)
         if torch.cuda.is_available():
             decoder.prior.to("cuda")
         return decoder

@@ -20,11 +20,10 @@ from neurodec.evaluation.reconstruction_scores import score_sets
 from neurodec.features import Extractor, Features
 from neurodec.files import (
     atomic_path,
-    read_json,
+    claim,
     read_own_table,
     remove_partials,
     track,
-    write_json,
     write_table,
 )
 
@@ -59,8 +58,6 @@ class Reconstruction:
         Reconstruct the first so many test rows; all by default.
     protocol : str
         Name of the metrics' protocol: "mindeye", "braindiffuser", "takagi" or "mindvis".
-    n_bootstrap : int
-        Draws behind intervals.
     seed : int
         Row `i` is drawn from ``seed + i``: the same picture in whatever batch, and after a broken run.
     """
@@ -74,7 +71,6 @@ class Reconstruction:
     strength: float = 0.5
     n_images: int | None = None
     protocol: str = "mindeye"
-    n_bootstrap: int = 2_000
     seed: int = 0
 
     @property
@@ -156,7 +152,7 @@ def reconstruct(
     """
     seeds = np.arange(settings.seed, settings.seed + len(seen))
     names = [f"{i:04d}_{row.subject}_{row.stimulus}.png" for i, row in enumerate(seen.table.itertuples())]
-    _claim(out, key)
+    claim(out, key, "pictures")
     decoded = decoder.image_embeddings(seen.z, seeds)
     true = torch.as_tensor(seen.true)
     best = _best_of(decoder, decoded, seen, seeds, settings, features, out)
@@ -204,7 +200,7 @@ def score(folders: Sequence[Path], settings: Reconstruction) -> tuple[dict[str, 
         name: [
             file
             for folder, table in zip(folders, tables, strict=True)
-            for file in picture_files(folder, name, table["file"])
+            for file in picture_files(folder, name, table)
         ]
         for name in SETS
     }
@@ -216,7 +212,6 @@ def score(folders: Sequence[Path], settings: Reconstruction) -> tuple[dict[str, 
         [open_picture(file) for file in rows["seen"]],
         {name: [opened[file] for file in own] for name, own in files.items()},
         protocol=settings.protocol,
-        n_bootstrap=settings.n_bootstrap,
         seed=settings.seed,
         rows=rows,
     )
@@ -228,31 +223,31 @@ def score(folders: Sequence[Path], settings: Reconstruction) -> tuple[dict[str, 
     return section, found["brain"].table
 
 
-def picture_files(folder: Path, name: str, files: Sequence[str]) -> list[Path]:
+def picture_files(folder: Path, name: str, rows: pd.DataFrame) -> list[Path]:
     """Return the picture of every row in a set.
 
-    One picture stands for the whole set "mean_embedding"; "shuffled" are the brain's own pictures in an order in which
-    none keeps its place, the same every time.
+    One picture stands for the whole set "mean_embedding"; "shuffled" are the brain's own pictures, each of another
+    stimulus, of the same person where there is one, the same every time.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        Of `SETS`.
+    rows : DataFrame
+        `file, subject, stimulus`, as ``pictures.csv`` has them.
     """
-    files = list(files)
+    files = rows["file"].tolist()
     if name == "mean_embedding":
         return [folder / name / "mean.png"] * len(files)
     if name != "shuffled":
         return [folder / name / file for file in files]
-    turn = np.random.default_rng(_SHUFFLE_SEED).permutation(len(files))
-    partner = np.empty(len(files), dtype=int)
-    partner[turn] = np.roll(turn, 1)  # one cycle through all of them
-    return [folder / "brain" / files[i] for i in partner]
-
-
-def _claim(out: Path, key: str) -> None:
-    """Mark a folder as belonging to a configuration, or recognise it."""
-    mark = out / "made_with.json"
-    if mark.exists() and read_json(mark)["key"] != key:
-        raise NeurodecError(
-            f"{out} holds pictures of another configuration; delete it or choose another --out."
-        )
-    write_json(mark, {"key": key})
+    stimuli = np.random.default_rng(_SHUFFLE_SEED).permutation(rows["stimulus"].unique()).tolist()
+    partner = dict(zip(stimuli, [*stimuli[1:], stimuli[0]], strict=True))  # one cycle through all of them
+    own = dict(zip(zip(rows["subject"], rows["stimulus"], strict=True), files, strict=True))
+    anybody = dict(zip(rows["stimulus"], files, strict=True))
+    pairs = zip(rows["subject"], rows["stimulus"].map(partner), strict=True)
+    return [folder / "brain" / own.get(pair, anybody[pair[1]]) for pair in pairs]
 
 
 def _part(others: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 from neurodec.data import Study, prepare, summary
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import TRAINING
+from neurodec.data.store import parameters_of
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Retrieval
 from neurodec.evaluation.scored import Scored
@@ -54,6 +55,7 @@ def run_recipe(
     allow: list[str] | None = None,
     only: str | None = None,
     allow_outside: bool = False,
+    whole_hashes: bool = False,
 ) -> Path:
     """Run the stages that a recipe names; running again resumes, or does nothing.
 
@@ -75,6 +77,8 @@ def run_recipe(
         Run this one stage.
     allow_outside : bool
         Let loggers, profilers and callbacks of the recipe write outside `out`.
+    whole_hashes : bool
+        See `neurodec.data.prepare`.
 
     Returns
     -------
@@ -88,7 +92,7 @@ def run_recipe(
         If the recipe or the data cannot be used, or another command works in `out`; see the message.
     """
     parser, recipe = load_recipe(path, overrides or [], allow or [])
-    run = Run(parser, recipe, Path(data_root), Path(out), frozenset(allow or []), allow_outside)
+    run = Run(parser, recipe, Path(data_root), Path(out), frozenset(allow or []), allow_outside, whole_hashes)
     stages = run.stages()
     if only is not None and only not in stages:
         raise NeurodecError(f"The recipe {path} has no stage {only}; it has {', '.join(stages)}.")
@@ -117,6 +121,7 @@ class Run:
     out: Path
     allow: frozenset[str]
     allow_outside: bool = False
+    whole_hashes: bool = False
 
     def check(self, stages: list[str]) -> None:
         """Refuse what these stages cannot do on this machine, or would write elsewhere, before any work."""
@@ -170,7 +175,8 @@ class Run:
         """Fill ``OUT/prepared``, and tell what was found there and what was left out."""
         levels = [evaluation.level for evaluation in self.evaluations.values()]
         level = min(levels, key=_STRICTEST.index) if levels else "concept"
-        prepare(self.objects.dataset, self.root, self.out / "prepared", level)
+        folder = self.out / "prepared"
+        prepare(self.objects.dataset, self.root, folder, level, whole_hashes=self.whole_hashes)
         lines = summary(self.study.account)
         for line in lines[:_TOLD]:
             print(f"  {line}", flush=True)
@@ -202,45 +208,39 @@ class Run:
                 overrides=["--trainer.devices", "1"],
                 allow=sorted(self.allow),
                 allow_outside=self.allow_outside,
+                whole_hashes=self.whole_hashes,
             )
 
     def targets(self) -> None:
         """Fill ``OUT/targets/<name>``."""
         stimuli = self.study.stimuli  # a missing prepared folder is told before any computation
         for name, extractor in self.extractors.items():
-            key = key_of(
-                [sections_of(self.recipe.targets[name]), self._provenance, extractor.sources(self.root)]
-            )
-            if self.stamps[f"targets {name}"] != key:
-                extractor.extract(stimuli, self.root).save(self.out / "targets" / name)
-                self.stamps[f"targets {name}"] = key
+            if self.stamps[f"targets {name}"] != self._target_keys[name]:
+                with self.stamps.making(f"targets {name}", self._target_keys[name]):
+                    extractor.extract(stimuli, self.root).save(self.out / "targets" / name)
 
     def fit(self, processes: Processes) -> None:
         """Fit one system per fold and seed, and its linear baseline, into ``OUT/models`` and ``OUT/checkpoints``."""
-        sections = sections_of(self.recipe)
         self._check_trials()
-        names = ("encoder", "objective", "optimizer", "lr_scheduler", "stages", "system", "data", "trainer")
-        trainer = sections.pop("trainer", None) or {}
-        epochs = trainer.get("max_epochs")
-        system = self._new_system(self.folds[0])
-        if isinstance(system, LightningSystem):
-            sections["trainer"] = telling({**trainer, "max_epochs": None if system.extends else epochs})
-        wanted = [sections.get(name) for name in (*names, "protocol", "selection", "seeds")]
-        key = key_of([wanted, [self.stamps[f"targets {name}"] for name in self.extractors]])
-        if self.stamps["training"] not in (None, key):
+        if self.stamps["training"] not in (None, self._training_key):
             places = [self.out / name for name in ("checkpoints", "models", "stages.json")]
             there = [str(place) for place in places if place.exists()]
             raise NeurodecError(
                 f"{self.out} holds a training with another configuration; choose another --out, or delete "
                 f"{' and '.join([', '.join(there[:-1]), there[-1]] if len(there) > 1 else there)}."
             )
-        self.stamps["training"], self.stamps["fit"] = key, key_of([key, epochs])
-        processes.ready()
-        self.train(processes.n_started)
-        for fold in self.folds:
-            for evaluation in self.evaluations.values():
-                for head in evaluation.compared_heads(self.system(fold).head):
-                    self._baseline(fold, head)
+        self.stamps["training"] = self._training_key
+        with self.stamps.making("fit", self.fit_key):
+            processes.ready()
+            self.train(processes.n_started)
+            for fold in self.folds:
+                for evaluation in self.evaluations.values():
+                    for head in evaluation.compared_heads(self._fitted_system(fold).head):
+                        self._baseline(fold, head)
+            self._write_history()
+
+    def _write_history(self) -> None:
+        """Write ``OUT/metrics.csv`` of all folds and stages, and tell what learnt nothing."""
         files = {
             (fold.name, file.parent.name if file.parent.name != fold.name else ""): file
             for fold in self.folds
@@ -281,9 +281,10 @@ class Run:
             (self.out / "predictions" / fold.name).mkdir(parents=True, exist_ok=True)
             for rows, study in wanted.items():
                 folder, name = self.out / "predictions" / fold.name / rows, f"predict {fold.name} {rows}"
-                if self.stamps[name] != self.stamps["fit"] or not folder.exists():
-                    self.system(fold).predict(study).save(folder)
-                    self.stamps[name] = self.stamps["fit"]
+                system = self.system(fold)
+                if self.stamps[name] != self.fit_key or not folder.exists():
+                    with self.stamps.making(name, self.fit_key):
+                        system.predict(study).save(folder)
 
     def retrieve(self) -> None:
         """Write ``OUT/retrieved.csv``: for every test stimulus its rank and the five best candidates."""
@@ -298,8 +299,8 @@ class Run:
             fitted, test = self._fitted(fold), self.study.part("test", fold.test)
             z, table, gallery = evaluation.compared(self.predictions(fold), test, fitted)
             tables.append(Scored.of(z, table, gallery).rank_table())
-        write_table(self.out / "retrieved.csv", pd.concat(tables))
-        self.stamps["retrieve"] = key
+        with self.stamps.making("retrieve", key):
+            write_table(self.out / "retrieved.csv", pd.concat(tables))
 
     def reconstruct(self) -> None:
         """Draw the seen pictures, with controls and ceilings, into ``OUT/images/reconstructed/<fold>/``."""
@@ -307,24 +308,30 @@ class Run:
 
     def evaluate(self) -> None:
         """Write ``OUT/results.json`` and ``OUT/evaluation/<fold>/``, below ``further/<name>`` for later evaluations."""
-        sections = sections_of(self.recipe)
-        drawn = [sections.get(name) for name in ("prior", "decoder", "reconstruction")]
-        key = key_of([[self._evaluation_key(name) for name in self.evaluations], drawn])
-        if self.stamps["evaluate"] == key and (self.out / "results.json").exists():
+        if self.stamps["evaluate"] == self._results_key and (self.out / "results.json").exists():
             return
-        found = merged({name: self._evaluate(name) for name in self.evaluations})
-        if "reconstruction" in self.recipe:
-            self.drawing.score(self.folds, found)
-        self.stamps["evaluate"] = key
-        if (self.out / "metrics.csv").exists():
-            found["training"] = training_summary(pd.read_csv(self.out / "metrics.csv"))
-        write_json(self.out / "results.json", {**header_of(self), **found, "speed": speed_of(self)})
+        with self.stamps.making("evaluate", self._results_key):
+            found = merged({name: self._evaluate(name) for name in self.evaluations})
+            if "reconstruction" in self.recipe:
+                self.drawing.score(self.folds, found)
+            if self.trains and (self.out / "metrics.csv").exists():
+                found["training"] = training_summary(pd.read_csv(self.out / "metrics.csv"))
+            write_json(self.out / "results.json", {**header_of(self), **found, "speed": speed_of(self)})
 
     def report(self) -> None:
         """Write ``OUT/report.html``."""
+        self.require("evaluate", "evaluate", self._results_key)
         results = read_json(self.out / "results.json")
         write_json(self.out / "results.json", {**results, "speed": speed_of(self)})
         write_report(self.out)
+
+    def require(self, stage: str, stamp: str, key: str) -> None:
+        """Refuse to go on from a stage that was not finished, or was done by another recipe or with other data."""
+        if self.stamps[stamp] != key:
+            raise NeurodecError(
+                f"{self.out} does not hold the finished stage {stage} of this recipe with these data; run it first:  "
+                f"neurodec {stage}, or neurodec run for all stages."
+            )
 
     @cached_property
     def stamps(self) -> Stamps:
@@ -361,12 +368,30 @@ class Run:
     @cached_property
     def study(self) -> Study:
         """All trials and stimuli."""
-        return Study.load(self.out / "prepared")
+        study = Study.load(self.out / "prepared")
+        about = read_json(self.out / "prepared" / "study.json")["provenance"]
+        if key_of(about["parameters"]) != key_of(parameters_of(self.objects.dataset)):
+            raise NeurodecError(
+                f"{self.out / 'prepared'} was prepared with another section `dataset`; choose another --out or delete "
+                "it."
+            )
+        return study
 
     @cached_property
     def features(self) -> dict[str, Features]:
         """The targets, by name."""
+        for name in self.extractors:
+            self.require("targets", f"targets {name}", self._target_keys[name])
         return {name: Features.load(self.out / "targets" / name) for name in self.extractors}
+
+    @cached_property
+    def _target_keys(self) -> dict[str, str]:
+        return {
+            name: key_of(
+                [sections_of(self.recipe.targets[name]), self._provenance, extractor.sources(self.root)]
+            )
+            for name, extractor in self.extractors.items()
+        }
 
     @cached_property
     def folds(self) -> list[Fold]:
@@ -388,17 +413,41 @@ class Run:
             sections["trainer"] = below_out(sections["trainer"], self.out, allow_outside=self.allow_outside)
         return system_of(sections, self.objects, fold.seed, self.allow)
 
+    @cached_property
+    def _training_key(self) -> str:
+        """Of all that a training follows from, but for the number of epochs where it can be extended."""
+        sections = sections_of(self.recipe)
+        names = ("encoder", "objective", "optimizer", "lr_scheduler", "stages", "system", "data", "trainer")
+        trainer = sections.pop("trainer", None) or {}
+        system = self._new_system(self.folds[0])
+        if isinstance(system, LightningSystem):
+            epochs = None if system.extends else trainer.get("max_epochs")
+            sections["trainer"] = telling({**trainer, "max_epochs": epochs})
+        wanted = [sections.get(name) for name in (*names, "protocol", "selection", "seeds")]
+        return key_of([wanted, self._target_keys, self._provenance])
+
+    @cached_property
+    def fit_key(self) -> str:
+        """Of all that a training follows from."""
+        trainer = sections_of(self.recipe).get("trainer") or {}
+        return key_of([self._training_key, trainer.get("max_epochs")])
+
     def system(self, fold: Fold) -> System:
-        """Return the fitted system of a fold."""
+        """Return the fitted system of a fold, of a training that is finished."""
+        self.require("fit", "fit", self.fit_key)
+        return self._fitted_system(fold)
+
+    def _fitted_system(self, fold: Fold) -> System:
         return load_system(self.out / "models" / fold.name, self.allow)
 
     def predictions(self, fold: Fold) -> dict[str, Predictions]:
         """Return what the system of a fold predicts of its test trials, by what rows they are."""
-        folder = self.out / "predictions" / fold.name
-        if not folder.is_dir():
-            raise NeurodecError(f"{folder} does not exist; run the stage predict first.")
-        folders = sorted(one for one in folder.iterdir() if (one / "trials.csv").exists())
-        return {folder.name: Predictions.load(folder) for folder in folders}
+        folder, found = self.out / "predictions" / fold.name, {}
+        for evaluation in self.evaluations.values():
+            for rows in evaluation.inputs(self.study.part("test", fold.test)):
+                self.require("predict", f"predict {fold.name} {rows}", self.fit_key)
+                found[rows] = Predictions.load(folder / rows)
+        return found
 
     def _fitted(self, fold: Fold) -> Fitted:
         system = self.system(fold)
@@ -409,7 +458,7 @@ class Run:
 
     def _baseline(self, fold: Fold, head: str) -> RidgeSystem | None:
         """Return the linear baseline of a fold for a head, fitted once; none beside ridge itself."""
-        if isinstance(self.system(fold), RidgeSystem):
+        if isinstance(self._fitted_system(fold), RidgeSystem):
             return None
         ridge = RidgeSystem(head=head, targets=[head], data=self.objects.data or TrainingData())
         train = self.study.part(TRAINING, fold.train)
@@ -419,7 +468,13 @@ class Run:
     def _evaluation_key(self, name: str) -> str:
         section = sections_of(self.recipe)["evaluation"]
         own = section if "class_path" in section else section[name]
-        return key_of([own, self.stamps["fit"], self._provenance])
+        return key_of([own, self.fit_key if self.trains else None, self._provenance])
+
+    @property
+    def _results_key(self) -> str:
+        sections = sections_of(self.recipe)
+        drawn = [sections.get(name) for name in ("prior", "decoder", "reconstruction")]
+        return key_of([[self._evaluation_key(name) for name in self.evaluations], drawn])
 
     def _evaluate(self, name: str) -> dict[str, Any]:
         evaluation, key = self.evaluations[name], self._evaluation_key(name)
@@ -433,7 +488,7 @@ class Run:
             if self.stamps[stamp] != key or not folder.exists():
                 test = self.study.part("test", fold.test)
                 run = evaluation.run(self.predictions(fold), test, self._fitted(fold))
-                evaluation.save(run, folder)
-                self.stamps[stamp] = key
+                with self.stamps.making(stamp, key):
+                    evaluation.save(run, folder)
             runs.setdefault(fold.seed, []).append(evaluation.load(folder))
         return over_seeds({seed: evaluation.results(own) for seed, own in runs.items()})

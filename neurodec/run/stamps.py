@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,17 @@ class Stamps:
 
     def __setitem__(self, name: str, key: Any) -> None:
         write_json(self._file, {**self._all(), name: key})
+
+    @contextmanager
+    def making(self, name: str, key: str) -> Iterator[None]:
+        """Write files that a stamp vouches for: it is taken off before, and set once they are there.
+
+        A stage that is killed in between leaves no stamp, neither the old nor the new one.
+        """
+        if self[name] is not None:
+            self[name] = None
+        yield
+        self[name] = key
 
     @property
     def seconds(self) -> dict[str, float]:

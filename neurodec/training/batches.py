@@ -46,8 +46,8 @@ class TrainingData:
     tmin, tmax : float, optional
         Window to use (s).
     hide_subject : float
-        Share of the training rows whose subject the encoder is not told (-1), so that it also learns to read people it
-        has never met.
+        Share of the training rows whose subject the encoder is not told (-1). Encoders that learn something of every
+        subject need it where people are tested whom they have never met: 0.1, say.
     augmentations : list of Augmentation
         What is done to the responses of a batch, in training only.
     """
@@ -58,7 +58,7 @@ class TrainingData:
     ch_names: list[str] | None = None
     tmin: float | None = None
     tmax: float | None = None
-    hide_subject: float = 0.1
+    hide_subject: float = 0.0
     augmentations: list[Augmentation] = field(default_factory=list)
 
     def parameters(self) -> dict[str, Any]:

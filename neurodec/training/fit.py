@@ -16,12 +16,14 @@ import pandas as pd
 import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.plugins import LayerSync
 from lightning.pytorch.plugins.io import CheckpointIO, TorchCheckpointIO
 
 from neurodec.errors import NeurodecError, interruptible, reading
 from neurodec.files import atomic_path, remove_partials, write_table
 from neurodec.training.batches import TrialBatches
 from neurodec.training.module import EncoderModule
+from neurodec.training.synchronised import BatchNormOverProcesses
 from neurodec.training.trainer import built
 
 _QUIET = {"logger": False, "enable_model_summary": False}  # metrics.csv and the report say what matters
@@ -107,7 +109,8 @@ def _trainer(settings: dict[str, Any], folder: Path, monitor: str | None) -> L.T
     settings["default_root_dir"] = str(folder)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # their tips are not about the user's data
-    if torch.cuda.is_available() and settings.get("accelerator", "auto") != "cpu":
+    on_gpu = torch.cuda.is_available() and settings.get("accelerator", "auto") != "cpu"
+    if on_gpu:
         settings.setdefault("sync_batchnorm", True)  # of the whole batch, however many devices share it
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(L.Trainer, "trainer", instantiate=False)
@@ -115,6 +118,8 @@ def _trainer(settings: dict[str, Any], folder: Path, monitor: str | None) -> L.T
     callbacks, plugins = _as_list(chosen.get("callbacks")), _as_list(chosen.get("plugins"))
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(AtomicCheckpoints())
+    if not on_gpu and not any(isinstance(plugin, LayerSync) for plugin in plugins):
+        plugins.append(BatchNormOverProcesses())
     callbacks += [History(folder / "metrics.csv"), *_checkpoints(folder, monitor)]
     # Batches are shared among processes by ourselves.
     options = {"callbacks": callbacks, "plugins": plugins, "use_distributed_sampler": False}

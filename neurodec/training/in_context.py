@@ -19,17 +19,19 @@ from neurodec.encoders import InContextEncoder, InContextInverter
 from neurodec.encoders.in_context_voxels import TOKENS, NetworkEncoding, NetworkInversion
 from neurodec.errors import NeurodecError, reading
 from neurodec.features import Features
-from neurodec.files import atomic_path, key_of
+from neurodec.files import atomic_path, claim, key_of, sha256_of
 from neurodec.linear.inversion import BayesianInversion, Gallery, Inversion
 from neurodec.linear.voxel_encoders import EncodedTrials, Encoding
 from neurodec.linear.voxel_prior import PopulationPrior, PriorEncoding
 from neurodec.linear.voxel_ridge import RidgeEncoding
 from neurodec.training.batches import TrainingData
+from neurodec.training.fit_keys import content_key, is_fitted
 from neurodec.training.in_context_curriculum import encode_subjects, train_encoder, train_inverter
 from neurodec.training.in_context_folder import SHIPPED, Learnt, start_folder
 from neurodec.training.in_context_people import Choice, Person, Scale, chosen_voxels, context_of, person_of
 from neurodec.training.in_context_tasks import MetaStage, SubjectVoxels
 from neurodec.training.system import System, as_trained, drawn_apart, facts_joined, facts_of
+from neurodec.training.trainer import telling
 
 Way = Literal["network", "ridge", "prior", "direct"]
 Inverse = Literal["network", "bayes", "direct"]
@@ -41,6 +43,10 @@ PAIRS: dict[str, tuple[Way, Inverse]] = {
     "direct ridge": ("direct", "direct"),
 }
 """How encoders are made, and how they are inverted: the ways that stand beside each other in every evaluation."""
+_OPTIONS = (
+    *("way", "inverse", "head", "n_support", "n_voxels", "choice", "whiten", "tokens_at_once"),
+    "seed",
+)
 
 
 class InContextSystem(System):
@@ -142,10 +148,14 @@ class InContextSystem(System):
     ) -> None:
         """Meta-train on those who are not new, and adapt to everybody; see `System.fit`."""
         folder, study = out / "models" / name, self.data.cut(study)
-        if not (folder / "config.json").exists():
+        key = key_of([self._parameters(), list(new), content_key(study, {self.head: targets[self.head]})])
+        if not is_fitted(folder, key):
             others = [subject for subject in study.subjects if subject not in new]
+            claim(out / "checkpoints" / name, key, "checkpoints")
             self.meta_fit(study.part(subjects=others), targets, out / "checkpoints" / name)
-            self.adapt(study, targets).save_pretrained(folder)
+            adapted = self.adapt(study, targets)
+            adapted.config["key"] = key
+            adapted.save_pretrained(folder)
         taken = type(self).from_pretrained(folder)
         self.__dict__.update(taken.__dict__)
 
@@ -361,14 +371,9 @@ class InContextSystem(System):
                 others[name].way, others[name].inverse = way, inverse
         return others
 
-    def centre(self, name: str) -> np.ndarray | None:
-        """Return the mean embedding for Bayesian inversion, which shrinks to it; see `System.centre`."""
-        return None if self.inverse == "network" else self.learnt.gallery.mean
-
     def project(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return embeddings of unit length; see `System.project`."""
-        found = _unit(values)
-        return found if self.inverse == "network" else (found - self.learnt.gallery.mean).astype(np.float32)
+        return _unit(values)
 
     def _require_space(self, space: str) -> None:
         base = space.removesuffix("/unit")
@@ -387,26 +392,31 @@ class InContextSystem(System):
                 person.save(partial / "people" / str(number))
             write_described(partial / "config.json", self._described())
 
+    def _parameters(self) -> dict[str, Any]:
+        """Return what a fit follows from, as plain values."""
+        start = [] if self._start is None else sorted(start_folder(self._start).glob("*.safetensors"))
+        return {
+            **{name: getattr(self, name) for name in _OPTIONS},
+            "networks": [self._encoder, self._inverter],
+            "start": [sha256_of(file) for file in start],
+            "curriculum": {
+                name: [asdict(stage) for stage in stages] for name, stages in self._stages.items()
+            },
+            "data": [self.data.ch_names, self.data.tmin, self.data.tmax],
+            "trainer": telling(self._trainer),
+        }
+
     def _described(self) -> dict[str, Any]:
-        names = (
-            "way",
-            "inverse",
-            "head",
-            "n_support",
-            "n_voxels",
-            "choice",
-            "whiten",
-            "tokens_at_once",
-            "seed",
-        )
         about = {"system": "neurodec.training.InContextSystem", "networks": self.learnt.sizes}
-        about |= {"init_args": {name: getattr(self, name) for name in names}, "subjects": list(self.people)}
+        about |= {
+            "init_args": {name: getattr(self, name) for name in _OPTIONS},
+            "subjects": list(self.people),
+        }
         space = {
             "embedding_space": self.learnt.embedding_space,
             "embedding_spaces": {self.head: self.learnt.embedding_space},
         }
-        curriculum = {name: [asdict(stage) for stage in stages] for name, stages in self._stages.items()}
-        return {**self.config, **about, **space, "key": key_of(curriculum)}
+        return {**self.config, **about, **space}
 
     @classmethod
     def from_pretrained(

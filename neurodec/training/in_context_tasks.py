@@ -5,7 +5,7 @@ Everything in a step follows from its seed, so that a resumed run sees the same 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,7 @@ from neurodec.errors import NeurodecError
 from neurodec.linear.voxel_prior import PopulationPrior
 
 Batch = dict[str, Tensor]
+Gather = Callable[[Tensor], Tensor]
 _CONTRAST, _TEMPERATURE = 0.1, 0.2  # of stage 2's loss, as published
 _NOISE = (0.3, 5.0)  # of made-up voxels, in standard deviations of their signal
 
@@ -204,7 +205,11 @@ def inverter_batch(
     }
 
 
-def encoder_loss(network: torch.nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+def _alone(rows: Tensor) -> Tensor:
+    return rows
+
+
+def encoder_loss(network: torch.nn.Module, batch: Batch, gather: Gather = _alone) -> tuple[Tensor, Tensor]:
     """Return the squared error of predicted responses to the queries, and the share of variance explained."""
     found = network(batch["images"], batch["responses"])
     predicted = torch.einsum("bqe,be->bq", batch["query"], found[:, :-1]) + found[:, -1:]
@@ -213,10 +218,10 @@ def encoder_loss(network: torch.nn.Module, batch: Batch) -> tuple[Tensor, Tensor
     return loss, (1 - (batch["wanted"] - predicted).var(dim=1) / spread).mean()
 
 
-def inverter_loss(network: torch.nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return one minus the cosine, plus a contrastive term among the batch, and the cosine."""
-    found = F.normalize(network(batch["weights"], batch["bias"], batch["responses"]), dim=-1)
-    wanted = F.normalize(batch["image"], dim=-1)
+def inverter_loss(network: torch.nn.Module, batch: Batch, gather: Gather = _alone) -> tuple[Tensor, Tensor]:
+    """Return one minus the cosine, plus a contrastive term among the batch of all processes, and the cosine."""
+    found = gather(F.normalize(network(batch["weights"], batch["bias"], batch["responses"]), dim=-1))
+    wanted = gather(F.normalize(batch["image"], dim=-1))
     cosine = (found * wanted).sum(dim=-1).mean()
     logits, order = found @ wanted.T / _TEMPERATURE, torch.arange(len(found), device=found.device)
     contrastive = (F.cross_entropy(logits, order) + F.cross_entropy(logits.T, order)) / 2

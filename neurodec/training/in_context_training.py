@@ -23,7 +23,8 @@ from neurodec.training.trainer import quiet
 
 Draw = Callable[[int, torch.Generator], Batch]
 """From a size (pictures or voxels) and a generator to a batch."""
-Loss = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
+Loss = Callable[..., tuple[Tensor, Tensor]]
+"""From network, batch and a function that gathers rows across processes to loss and score."""
 _EVERY = 100  # steps between validations and checkpoints
 _N_JUDGED = 4  # fixed batches that a validation reads
 _EXPECTED = (
@@ -61,10 +62,16 @@ class MetaModule(L.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss; every so often, the score on the fixed tasks is put down."""
-        loss, _ = self._loss(self.network, batch)
+        loss, _ = self._loss(self.network, batch, self._everyone)
         if self.global_step % _EVERY == 0:
             self._judge(float(loss.detach()))
         return loss
+
+    def _everyone(self, rows: Tensor) -> Tensor:
+        """Gather rows across processes, with gradients."""
+        if self.trainer.world_size == 1:
+            return rows
+        return self.all_gather(rows, sync_grads=True).flatten(0, 1)
 
     @torch.no_grad()
     def _judge(self, loss: float) -> None:
@@ -98,14 +105,16 @@ class MetaModule(L.LightningModule):
 
 
 class _Tasks(IterableDataset):
-    """Batches of a stage from a step on; which ones follows from seed and step."""
+    """Batches of a stage from a step on; which ones follows from seed and step, and every process takes its part."""
 
-    def __init__(self, draw: Draw, stage: MetaStage, seed: int, first: Callable[[], int]) -> None:
-        self.draw, self.stage, self.seed, self.first = draw, stage, seed, first
+    def __init__(self, draw: Draw, stage: MetaStage, seed: int, trainer: L.Trainer) -> None:
+        self.draw, self.stage, self.seed, self.trainer = draw, stage, seed, trainer
 
     def __iter__(self) -> Iterator[Batch]:
-        for step in range(self.first(), self.stage.n_steps):
-            yield batch_of(self.draw, self.stage, self.seed, step)
+        rank, n_processes = self.trainer.global_rank, self.trainer.world_size
+        for step in range(self.trainer.global_step, self.stage.n_steps):
+            batch = batch_of(self.draw, self.stage, self.seed, step)
+            yield {name: values[rank::n_processes] for name, values in batch.items()}
 
 
 class _Bar(Callback):
@@ -193,7 +202,12 @@ def meta_train(
             for message in _EXPECTED:
                 warnings.filterwarnings("ignore", message=message)
             runner = _trainer(stage, folder, trainer or {})
-            tasks = _Tasks(draw, stage, own, lambda runner=runner: runner.global_step)
+            if stage.batch_size % runner.world_size:
+                raise NeurodecError(
+                    f"A batch of {stage.batch_size} tasks cannot be shared evenly by {runner.world_size} processes; "
+                    f"change `batch_size` of the stage {stage.name}, or trainer.devices."
+                )
+            tasks = _Tasks(draw, stage, own, runner)
             with interruptible():
                 loader = DataLoader(tasks, batch_size=None)
                 runner.fit(module, loader, ckpt_path=None if state is None else file, weights_only=True)

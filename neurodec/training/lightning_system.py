@@ -17,10 +17,11 @@ from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
-from neurodec.files import key_of, read_json
+from neurodec.files import claim, key_of, read_json
 from neurodec.training.adapters import adapt, merge
 from neurodec.training.batches import TrainingData, TrialBatches
 from neurodec.training.fit import Selection, chosen_weights, train
+from neurodec.training.fit_keys import content_key
 from neurodec.training.module import EncoderModule, LRSchedulerCallable, OptimizerCallable
 from neurodec.training.objectives import Objective, RetrievalObjective
 from neurodec.training.pretrained import (
@@ -38,6 +39,7 @@ from neurodec.training.staging import (
     found_start,
     freeze,
     of_recipes,
+    start_key,
     subjects_of,
 )
 from neurodec.training.system import System, as_trained, facts_of, parted, scales_of
@@ -48,6 +50,10 @@ _EPOCHS = 1000  # Lightning's own number, where none is given
 
 class LightningSystem(System):
     """Any encoder, trained with any objective.
+
+    Several processes train together what one would: they see the same batches, and losses and batch normalisation are
+    over the rows of all. Only dropout, augmentations and hidden subjects differ, which every process draws for its own
+    rows: drawing those of all rows everywhere would cost each process the memory of a whole batch.
 
     Parameters
     ----------
@@ -101,8 +107,9 @@ class LightningSystem(System):
         judged: Study | None = None,
     ) -> None:
         """Train stage after stage; see `System.fit`. Finished stages are kept, a broken one goes on."""
-        whole, key = self._data.cut(study), self._key(study, targets, new, judged)
-        judged = None if judged is None else self._data.cut(judged)
+        whole, judged = self._data.cut(study), None if judged is None else self._data.cut(judged)
+        key = self._key(whole, targets, new, judged)
+        claim(out / "checkpoints" / name, key, "checkpoints")
         others = of_recipes(self._stages)  # trained before
         stages = [stage for stage in self._stages if stage not in others] or [Stage("")]
         last = stages[-1].name
@@ -172,6 +179,7 @@ class LightningSystem(System):
                 known_before = set(study_of_stage.table["concept"]) - set(before.get("held_out", []))
         freeze(module, filled_in(stage.trained, spaces_of_new), stage.name, adapted=bool(stage.adapters))
         adapt(module, stage.adapters, stage.name)
+        module.train()
         facts = facts_of(study_of_stage)
         facts["own_scale"] = getattr(encoder, "own_scale", False)
         scales, told = scales_of(facts), rank_zero_only(print)
@@ -204,6 +212,7 @@ class LightningSystem(System):
                 "held_out": sorted(data.held_out - known_before)
                 if objective.held_out_by == "concept"
                 else [],
+                "validation_is_marked": data.marked and judged is None,
                 "met_before": sorted(set(met_before)),
                 "companions": [
                     own.name for own in self._stages if own.companion and stage == self._stages[-1]
@@ -215,15 +224,15 @@ class LightningSystem(System):
     def _key(
         self, study: Study, targets: dict[str, Features], new: Sequence[str], judged: Study | None
     ) -> str:
-        """Return what the result follows from: parameters, and which trials and targets, not their values."""
+        """Return what the result follows from: parameters, weights to start from, trials and targets."""
         trainer = telling(self._trainer)
         if self.extends:
             trainer.pop("max_epochs", None)
         parts = [self._encoder, self._objective, self._optimizer, self._lr_scheduler, trainer]
-        rows = {name: [len(trials), trials.responses.shape] for name, trials in study.spaces.items()}
-        known = {name: features.info.get("key") for name, features in targets.items()}
-        options = [self._selection, self._seed, list(new), judged is not None]
-        return key_of([parts, self._data.parameters(), self._stages, rows, study.subjects, known, options])
+        starts = [start_key(stage.start) for stage in self._stages]
+        content = [content_key(one, targets) for one in (study, judged) if one is not None]
+        options = [self._selection, self._seed, list(new)]
+        return key_of([parts, self._data.parameters(), self._stages, starts, content, options])
 
     @property
     def extends(self) -> bool:
@@ -238,7 +247,7 @@ class LightningSystem(System):
         before = found.get("max_epochs") or _EPOCHS
         wanted = stage.max_epochs or self._trainer.get("max_epochs") or _EPOCHS
         if found.get("key") != key or (self.extends and wanted < before):
-            what = "holds a training with another configuration"
+            what = "holds a training with another configuration or on other trials"
             if found.get("key") == key:
                 what = f"holds a training of {before} epochs, more than the {wanted} that are asked for"
             raise NeurodecError(f"{folder} {what}; choose another folder, or delete it and its checkpoints.")
@@ -295,17 +304,31 @@ class LightningSystem(System):
     def apart(
         self, study: Study, targets: dict[str, Features], share: float, seed: int
     ) -> tuple[LightningSystem, Study]:
-        """Return the system itself and its validation trials, which no weight follows from; see `System.apart`.
-
-        The epoch was chosen by them, so the system does a little better on them than on others.
-        """
-        _, out = parted(study, self.config.get("held_out") or [])
+        """Return the system itself and its validation trials, which no weight follows from; see `System.apart`."""
+        if self.config.get("validation_is_marked"):
+            rows = {
+                space: np.flatnonzero(trials.table["split"] == "validation")
+                for space, trials in study.spaces.items()
+            }
+            out = study.select(rows)
+        else:
+            _, out = parted(study, self.config.get("held_out") or [])
         if not len(out):
             raise NeurodecError(
                 "The encoder was trained on all trials (selection: published_protocol, or validation_fraction: 0), so "
                 "there is nothing to calibrate candidate sets on; leave this evaluation out."
             )
         return self, out
+
+    @property
+    def note_on_apart(self) -> str:
+        """Whether the epoch was chosen by the validation trials; see `System.note_on_apart`."""
+        if self.config.get("selection") != "validation":
+            return ""
+        return (
+            "The trials that calibrate the sets chose the epoch too, so sets may be a little too small; compare the "
+            "measured coverage with the promised one."
+        )
 
     @torch.no_grad()
     def restored(self, trials: Trials, hidden: np.ndarray, space: str) -> np.ndarray:

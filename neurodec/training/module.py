@@ -66,8 +66,18 @@ class EncoderModule(L.LightningModule):
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.augmentations = nn.ModuleList(augmentations)
         self.hide_subject, self.spaces, self.seed = hide_subject, list(spaces), seed
+        self.held: list[
+            nn.Module
+        ] = []  # frozen, and so never in training mode; see `neurodec.training.staging`
         self._options = {"encoder": encoder} if takes(objective.forward, "encoder") else {}
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def train(self, mode: bool = True) -> EncoderModule:
+        """Set the mode of all that trains."""
+        super().train(mode)
+        for module in self.held:
+            module.eval()
+        return self
 
     def forward(self, response: Tensor, subject: Tensor, space: str) -> Heads:
         """Return the heads of responses of one space."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -17,11 +17,12 @@ from neurodec.data.noise import read_described, write_described
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError, reading
 from neurodec.features import Features
-from neurodec.files import atomic_path
+from neurodec.files import atomic_path, key_of
 from neurodec.linear.features import linear_features
 from neurodec.linear.ridge import Standardised, grouped_folds
 from neurodec.linear.solvers import Factor, held_out_errors, held_out_predictions
 from neurodec.training.batches import TrainingData
+from neurodec.training.fit_keys import content_key, is_fitted
 from neurodec.training.system import System, as_trained, drawn_apart, facts_of
 
 Renormalisation = Literal["none", "train", "test-batch"]
@@ -86,10 +87,16 @@ class RidgeSystem(System):
         judged: Study | None = None,
     ) -> None:
         """Solve; see `System.fit`."""
-        folder = out / "models" / name
-        if not (folder / "config.json").exists():
-            self._fit(self.data.cut(study), self._chosen(targets), folder)
+        folder, cut, chosen = out / "models" / name, self.data.cut(study), self._chosen(targets)
+        key = key_of([self._parameters(), content_key(cut, chosen)])
+        if not is_fitted(folder, key):
+            self._fit(cut, chosen, folder, key)
         self._take(folder)
+
+    def _parameters(self) -> dict[str, Any]:
+        """Return what a fit follows from, as plain values."""
+        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "data"}
+        return {**own, "data": {name: getattr(self.data, name) for name in ("ch_names", "tmin", "tmax")}}
 
     def _chosen(self, targets: dict[str, Features]) -> dict[str, Features]:
         names = list(targets) if self.targets is None else self.targets
@@ -101,7 +108,7 @@ class RidgeSystem(System):
             )
         return {name: targets[name] for name in names}
 
-    def _fit(self, study: Study, targets: dict[str, Features], folder: Path) -> None:
+    def _fit(self, study: Study, targets: dict[str, Features], folder: Path, key: str) -> None:
         alphas = {}
         with atomic_path(folder) as partial:
             for space, trials in study.spaces.items():
@@ -117,7 +124,8 @@ class RidgeSystem(System):
                     alphas[f"{space}/{name}"] = self._solve(factor, own, rows, name, folds, partial / space)
             config = {
                 "system": "neurodec.training.RidgeSystem",
-                "init_args": {"head": self.head, "renormalise": self.renormalise},
+                "init_args": self._parameters(),
+                "key": key,
                 "targets": {name: list(own.values.shape[1:]) for name, own in targets.items()},
                 "embedding_spaces": {name: own.embedding_space for name, own in targets.items()},
                 "alpha": alphas,
@@ -180,7 +188,8 @@ class RidgeSystem(System):
         folder = self._folder = Path(folder)
         self.config = read_described(folder / "config.json")
         with reading(folder, "a ridge system", "delete it and fit again"):
-            self.head, self.renormalise = (self.config["init_args"][key] for key in ("head", "renormalise"))
+            arguments = dict(self.config["init_args"])
+            vars(self).update({**arguments, "data": TrainingData(**arguments.pop("data"))})
             self._models: dict[str, dict[str, Any]] = {}
             for space in self.config.get("spaces") or [self.config["space"]]:
                 with np.load(folder / space / "scaler.npz") as scaler:
@@ -227,19 +236,14 @@ class RidgeSystem(System):
     ) -> tuple[RidgeSystem, Study]:
         """Return ridge of the same kind fitted to the rest of the concepts, and the trials of these."""
         kept, out = drawn_apart(as_trained(study, self.config), share, seed)
-        fewer = RidgeSystem(self.head, [self.head], renormalise=self.renormalise)
+        fewer = replace(self, targets=[self.head], alpha={})
         fewer._home = TemporaryDirectory(
             prefix="neurodec-"
         )  # weights are memory-mapped, and go with the system
         folder = Path(fewer._home.name) / "ridge"
-        fewer._fit(kept, fewer._chosen(targets), folder)
+        fewer._fit(kept, fewer._chosen(targets), folder, "")
         fewer._take(folder)
         return fewer, out
-
-    def centre(self, name: str) -> np.ndarray | None:
-        """Return the mean training target: ridge shrinks to it, so directions are compared from there."""
-        statistics = [model[name][1][0] for model in self._models.values()]
-        return np.mean(statistics, axis=0).reshape(self.config["targets"][name])
 
     @property
     def spaces(self) -> list[str]:

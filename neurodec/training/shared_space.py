@@ -27,6 +27,8 @@ class SharedSpaceObjective(Objective):
         Of the picture's features.
     projector_dim : int
         Width of the shared space.
+    projector_hidden : int, optional
+        Width of the hidden layer of "mlp"; that of the features by default.
     normalize_brain : bool
         Normalise the brain's side too; published: the picture's alone.
     temperature : float
@@ -43,6 +45,7 @@ class SharedSpaceObjective(Objective):
         image: str = "image",
         projector: ProjectorKind = "linear",
         projector_dim: int = 512,
+        projector_hidden: int | None = None,
         normalize_brain: bool = False,
         temperature: float = 0.07,
     ) -> None:
@@ -51,7 +54,9 @@ class SharedSpaceObjective(Objective):
         self.normalize_brain = normalize_brain
         self.scale = F.softplus(torch.tensor(math.log(1 / temperature)))
         if heads is not None:
-            self.projector = shared_projector(projector, math.prod(heads[image]), projector_dim)
+            self.projector = shared_projector(
+                projector, math.prod(heads[image]), projector_dim, projector_hidden
+            )
 
     def forward(self, found: Heads, batch: Batch, progress: float) -> Heads:
         """Return the term `loss`."""

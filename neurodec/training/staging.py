@@ -16,7 +16,7 @@ from neurodec.class_paths import resolve_class
 from neurodec.data import Study
 from neurodec.encoders.published import read_checkpoint
 from neurodec.errors import NeurodecError
-from neurodec.files import read_json
+from neurodec.files import read_json, sha256_of
 from neurodec.training.module import EncoderModule
 
 _NOT_OF_WEIGHTS = {"regions", "head", "fill", "units", "initialisation", "start", "target"}
@@ -133,6 +133,13 @@ def found_start(start: str, earlier: Path, out: Path) -> Path:
     return next((one for one in (earlier, of_recipe) if (one / "config.json").exists()), Path(start))
 
 
+def start_key(start: str | None) -> str | None:
+    """Return a key of the weights that a stage starts from, where `start` is a file or a folder; else None."""
+    place = Path(start or "")
+    file = place / "model.safetensors" if place.is_dir() else place
+    return sha256_of(file) if start and file.is_file() else None
+
+
 def begin(
     module: EncoderModule,
     stage: Stage,
@@ -233,15 +240,17 @@ def start_from(module: EncoderModule, folder: Path, fresh: list[str], stage: str
     module.load_state_dict({name: found[name] for name in own if name not in anew}, strict=False)
 
 
-def freeze(module: nn.Module, trained: list[str], stage: str, *, adapted: bool = False) -> None:
+def freeze(module: EncoderModule, trained: list[str], stage: str, *, adapted: bool = False) -> None:
     """Freeze all parameters that no pattern names; those that never train stay so.
 
-    Where weights are `adapted`, nothing else needs to train.
+    What is frozen gives the same output as before: its normalisation statistics stay, and its dropout is off. Where
+    weights are `adapted`, nothing else needs to train.
     """
-    n_trained = 0
+    n_trained, frozen = 0, set()
     for name, parameter in module.named_parameters():
-        if not any(fnmatch(name, pattern) for pattern in trained):
+        if parameter.requires_grad and not any(fnmatch(name, pattern) for pattern in trained):
             parameter.requires_grad_(False)
+            frozen.add(parameter)
         n_trained += parameter.requires_grad
     if not n_trained and not adapted:
         names = [name for name, _ in module.named_parameters()][:3]
@@ -249,3 +258,23 @@ def freeze(module: nn.Module, trained: list[str], stage: str, *, adapted: bool =
             f"Stage {stage or 'one'} trains no parameter, since `trained` names none of {', '.join(names)}, ...; "
             "correct its patterns."
         )
+    module.held = _held(module, frozen)
+
+
+def _held(module: nn.Module, frozen: set[nn.Parameter]) -> list[nn.Module]:
+    """Return the submodules all of whose parameters a stage froze; one without any goes with the one before it."""
+    found: list[nn.Module] = []
+    children = list(module.children())
+    kinds: list[bool | None] = []  # all frozen, not all, or no parameter
+    for child in children:
+        own = list(child.parameters())
+        kinds.append(all(one in frozen for one in own) if own else None)
+    known = [kind for kind in kinds if kind is not None]
+    last = known[0] if known else False
+    for child, kind in zip(children, kinds, strict=True):
+        last = last if kind is None else kind
+        if last:
+            found.append(child)
+        else:
+            found += _held(child, frozen)
+    return found

@@ -13,6 +13,7 @@ from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.data.responses import typical_rms
 from neurodec.data.splits import validation_concepts
+from neurodec.data.trials import same_rate
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
 from neurodec.linear.voxel_encoders import EncodedTrials
@@ -30,6 +31,7 @@ FACTS = (
     "preprocessing",
 )
 _NEAR_ONE = (0.1, 10.0)
+_OTHER_SCALE = 300.0  # times larger or smaller than averages and hidden channels make responses: another unit
 
 
 class System(ABC):
@@ -45,6 +47,11 @@ class System(ABC):
 
     head: str
     config: dict[str, Any]
+
+    @property
+    def note_on_apart(self) -> str:
+        """What a reader must know of the trials that `apart` returns; nothing by default."""
+        return ""
 
     @abstractmethod
     def fit(
@@ -165,10 +172,6 @@ class System(ABC):
         """Return targets (n, ...) in the space in which the head of that name is compared with them."""
         return values
 
-    def centre(self, name: str) -> np.ndarray | None:
-        """Return the point from which directions of predictions and candidates are compared, or None for the origin."""
-        return None
-
     @abstractmethod
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the folder that `from_pretrained` reads."""
@@ -261,14 +264,62 @@ def scales_of(config: dict[str, Any]) -> dict[str, float]:
 
 
 def as_trained(study: Study, config: dict[str, Any]) -> Study:
-    """Return a view of the channels and the window of training, in every space."""
+    """Return a view of the channels and the window of training, in every space.
+
+    All predictions pass here, so trials that were measured or cut otherwise are refused here.
+
+    Raises
+    ------
+    NeurodecError
+        If the rate, the window, the channels, the unit or the size of the responses are not those of the training.
+    """
     spaces = {}
     for name, trials in study.spaces.items():
         facts = config.get("spaces", {}).get(name, config)
         names = facts.get("ch_names")
         if names is not None and trials.ch_names != list(names):
             trials = trials.pick(names)
-        if facts.get("sfreq") is not None and trials.responses.shape[-1] != facts["n_times"]:
-            trials = trials.crop(facts["tmin"], facts["tmin"] + facts["n_times"] / facts["sfreq"])
-        spaces[name] = trials
+        in_time = facts.get("sfreq") is not None and trials.responses.ndim == 3
+        spaces[name] = _in_window(trials, facts) if in_time else trials
+        _require_alike(spaces[name], facts)
     return Study(spaces, study.stimuli)
+
+
+def _in_window(trials: Trials, facts: dict[str, Any]) -> Trials:
+    """Return the samples of the training's window."""
+    rate, begin = facts["sfreq"], facts["tmin"]
+    end = begin + facts["n_times"] / rate
+    own = trials.info.get("sfreq")
+    if own is None or not same_rate(own, rate):
+        had = "no times" if own is None else f"{own:.9g} Hz"
+        raise NeurodecError(
+            f"The trials have {had}, the system was fitted at {rate:.9g} Hz; resample them as in training."
+        )
+    if trials.responses.shape[-1] != facts["n_times"] or abs(trials.info["tmin"] - begin) > 0.5 / rate:
+        first, last = trials.times[0], trials.times[-1] + 1 / rate
+        if first > begin + 0.5 / rate or last < end - 0.5 / rate:
+            raise NeurodecError(
+                f"The trials run from {first:g} to {last:g} s, the system was fitted to {begin:g} to {end:g} s; cut "
+                "them as in training."
+            )
+        trials = trials.crop(begin, end)
+    return trials
+
+
+def _require_alike(trials: Trials, facts: dict[str, Any]) -> None:
+    """Refuse trials of another width, unit or size than those of the training."""
+    units = facts.get("units"), trials.info.get("units")
+    if None not in units and units[0] != units[1]:
+        raise NeurodecError(
+            f"The trials are in {units[1]}, the system was fitted to {units[0]}; preprocess them as in training, or "
+            "give the recording to NeuralDecoder, which does."
+        )
+    wanted = facts.get("rms")
+    size = typical_rms(trials.responses) if wanted and len(trials) else 0.0
+    if (
+        size > 0 and not wanted / _OTHER_SCALE <= size <= wanted * _OTHER_SCALE
+    ):  # parts may be hidden: zeros pass
+        raise NeurodecError(
+            f"The responses are of size {size:.2g}, those of the training {wanted:.2g}, so they are in another unit or "
+            "were whitened otherwise; preprocess them as in training."
+        )

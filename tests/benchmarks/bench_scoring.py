@@ -20,7 +20,7 @@ from neurodec.evaluation.networks import NETWORKS
 from neurodec.evaluation.reconstruction_scores import score_reconstructions, score_sets
 
 NAMES = ("alexnet_2", "alexnet_5", "inception_v3", "efficientnet_b1", "swav_resnet50", "tiny_clip")
-N_SETS, DRAWS = 7, {"n_bootstrap": 1000, "n_permutations": 1000}
+N_SETS, DRAWS = 7, {"n_permutations": 1000}
 
 
 def write_weights() -> None:

@@ -27,8 +27,8 @@ def voxels(rng, indices, shape=(2, 2, 2), affine=None, run="1"):
 def joined(parts):
     space = common_space(parts)
     return space, [
-        np.concatenate(list(space.blocks(part, columns)))
-        for part, columns in zip(parts, space.columns, strict=True)
+        np.concatenate(list(space.blocks(part, columns, turn)))
+        for part, columns, turn in zip(parts, space.columns, space.turns, strict=True)
     ]
 
 

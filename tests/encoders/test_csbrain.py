@@ -1,6 +1,7 @@
 """CSBrain: its layers against what they are said to do, the faults of the release, montages, and keeping it."""
 
 import shutil
+from itertools import pairwise
 
 import mne
 import numpy as np
@@ -204,8 +205,8 @@ def test_scaled_tokens_keep_their_size_through_twelve_layers():
     assert n_parameters + 200 * 200 + 200 == 8_902_000  # with the layer that reconstructs
 
 
-def test_published_checkpoints_load_whole_or_not_at_all(tmp_path):
-    model = backbone(temporal_layout="published")
+def published(model):
+    """Return a backbone's tensors under the authors' names."""
     names = {
         "temporal.": "TemEmbedEEGLayer.",
         "regional.regions.": "BrainEmbedEEGLayer.region_blocks.region_",
@@ -220,6 +221,12 @@ def test_published_checkpoints_load_whole_or_not_at_all(tmp_path):
                 )
         name = f"encoder.{name}" if name.startswith("layers.") else name
         state[f"module.backbone.{name}"] = values
+    return state
+
+
+def test_published_checkpoints_load_whole_or_not_at_all(tmp_path):
+    model = backbone(temporal_layout="published")
+    state = published(model)
     state["module.classifier.weight"] = torch.zeros(3, 3)
     loaded, heads = load_backbone(state, montage(), "file", n_heads=2)
     torch.testing.assert_close(loaded(patches()), model(patches()))
@@ -235,6 +242,42 @@ def test_published_checkpoints_load_whole_or_not_at_all(tmp_path):
         load_backbone(short, montage(), "file", n_heads=2)
     with pytest.raises(NeurodecError, match="holds no backbone of CSBrain"):
         load_backbone({"a": torch.zeros(1)}, montage(), "file")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "places", "widths", "activation"),
+    [
+        ("feed_forward", (0, 3, 6), (1400, 200), "elu"),  # BCIC-IV-2a
+        ("classifier", (0, 3, 6), (1400, 200), "elu"),  # TUEV
+        ("classifier", (0, 2, 4), (1400, 200), "elu"),  # without dropout between them
+        ("classifier", (0, 3, 6), (800, 200), "elu"),  # SEED-V
+        ("classifier", (0, 3, 6), (1400, 200), "gelu"),  # mental arithmetic
+    ],
+)
+def test_every_published_head_is_read(tmp_path, prefix, places, widths, activation):
+    model = backbone(temporal_layout="published").eval()
+    n_inputs = 8 * 7 * SMALL["patch_size"]
+    layers = [torch.nn.Linear(*sizes) for sizes in pairwise((n_inputs, *widths, 3))]
+    state = published(model)
+    for place, layer in zip(places, layers, strict=True):
+        state |= {f"module.{prefix}.{place}.{name}": value for name, value in layer.state_dict().items()}
+    torch.save(state, tmp_path / "tuned.pth")
+    found = CSBrain.load_published(tmp_path / "tuned.pth", NAMES, activation=activation, n_heads=2)
+    x = patches()
+    rows, activate = model(x).flatten(1), {"elu": F.elu, "gelu": F.gelu}[activation]
+    for layer in layers[:-1]:
+        rows = activate(layer(rows))
+    torch.testing.assert_close(found(x.flatten(2)), layers[-1](rows))
+    found.save_pretrained(tmp_path / "ours")
+    again = CSBrain.from_pretrained(tmp_path / "ours")
+    torch.testing.assert_close(again(x.flatten(2)), found(x.flatten(2)))
+
+
+def test_a_head_of_something_else_is_refused(tmp_path):
+    state = published(backbone(temporal_layout="published"))
+    torch.save(state | {"module.other.weight": torch.zeros(2, 2)}, tmp_path / "a.pth")
+    with pytest.raises(NeurodecError, match=r"head of other\.weight, which is none of CSBrain's"):
+        CSBrain.load_published(tmp_path / "a.pth", NAMES, n_heads=2)
 
 
 def test_windows_are_resampled_and_filled():

@@ -8,7 +8,10 @@ import torch
 
 from neurodec.encoders import NICE, MindBridge, NeuroBridge, Together
 from neurodec.encoders.mindbridge import pool_voxels
+from neurodec.encoders.neurobridge import published_projector
+from neurodec.encoders.published import take_exactly
 from neurodec.errors import NeurodecError
+from neurodec.training.shared_space import SharedSpaceObjective
 
 BACKBONES = ["eegproject", "tsconv", "eegnet", "transformer"]
 SIZES = {"n_chans": 5, "n_times": 100, "n_outputs": 12}
@@ -81,6 +84,26 @@ def test_channels_that_a_file_does_not_tell_are_asked_for(tmp_path):
         NeuroBridge.load_published(tmp_path / "a.pth")
     model = NeuroBridge.load_published(tmp_path / "a.pth", n_chans=5)
     assert model(torch.randn(2, 5, 100)).shape == (2, 12)
+
+
+def test_the_projector_with_a_hidden_layer_is_read_too(tmp_path):
+    """The authors name its layers mlp.0 and mlp.2, on both sides."""
+    theirs = torch.nn.Sequential(torch.nn.Linear(12, 7), torch.nn.ReLU(), torch.nn.Linear(7, 6))
+    state = {f"mlp.{name}": value for name, value in theirs.state_dict().items()}
+    whole = {"model_state_dict": published_project(), "eeg_projector_state_dict": state}
+    torch.save(whole, tmp_path / "a.pth")
+    model = NeuroBridge.load_published(tmp_path / "a.pth", n_chans=5).eval()
+    x = torch.randn(2, 5, 100)
+    torch.testing.assert_close(model(x), theirs(model.backbone(x)))
+    options, tensors = published_projector(state, "a")
+    objective = SharedSpaceObjective({"image": [12]}, **options)
+    take_exactly(objective.projector, tensors, "a")
+    image = torch.randn(3, 12)
+    torch.testing.assert_close(objective.project("image", image), theirs(image))
+    whole["eeg_projector_state_dict"] = {"other.weight": torch.zeros(2, 2)}
+    torch.save(whole, tmp_path / "a.pth")
+    with pytest.raises(NeurodecError, match=r"projector of other\.weight, which is none of NeuroBridge's"):
+        NeuroBridge.load_published(tmp_path / "a.pth", n_chans=5)
 
 
 def bridge(**options):

@@ -3,9 +3,9 @@ import pytest
 
 from neurodec.data import Trials
 from neurodec.data.readers.things_eeg2 import CHANNELS
+from neurodec.encoders.csbrain_regions import Montage
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.ablation import (
-    EEG_REGIONS,
     Window,
     advantage,
     bin_width,
@@ -16,17 +16,18 @@ from neurodec.evaluation.ablation import (
     without_chan,
 )
 from neurodec.linear.features import binned
+from neurodec.preprocessing.electrodes import REGIONS
 
 
 def test_every_channel_of_things_eeg2_is_in_exactly_one_region():
     groups = regions_of(CHANNELS)
     assert sorted(index for members in groups.values() for index in members) == list(range(63))
     assert {name: len(members) for name, members in groups.items()} == {
-        "frontal": 15,
-        "central": 14,
+        "frontal": 22,
+        "parietal": 9,
         "temporal": 10,
-        "parietal": 16,
         "occipital": 8,
+        "central": 14,
     }
     assert [CHANNELS[index] for index in groups["occipital"]] == [
         "PO7",
@@ -46,8 +47,14 @@ def test_other_name_schemes():
         "central": [4],
         "occipital": [1, 2],
     }
-    prefixes = [prefix for group in EEG_REGIONS.values() for prefix in group]
-    assert len(prefixes) == len(set(prefixes))
+
+
+def test_regions_are_those_that_csbrain_reads():
+    montage = Montage.of(["Fz", "FC1", "CP1", "Pz", "Oz", "T7"])
+    groups = regions_of(["Fz", "FC1", "CP1", "Pz", "Oz", "T7"])
+    assert {place: name for name, members in groups.items() for place in members} == {
+        place: REGIONS[region] for place, region in enumerate(montage.regions)
+    }
 
 
 def test_own_regions_are_named_by_channel():

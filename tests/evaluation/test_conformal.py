@@ -61,17 +61,22 @@ def sets_of(evaluation, study, fitted):
 
 def test_closed_forms():
     scores = np.arange(1.0, 20.0)  # 19 calibration rows: the second lowest covers 0.9
-    assert cut_off(scores, 0.9) == 2
-    assert cut_off(scores, 0.5) == 10
-    assert cut_off(scores, 0.96) == -np.inf
-    leads = np.arange(160.0, 0.0, -1)
-    assert lowest_lead(leads, np.ones(160, dtype=bool), 0.2) == 1
-    assert lowest_lead(leads[:22], np.ones(22, dtype=bool), 0.2) == np.inf  # 0.8 ** 22 > 0.05 / 8
-    assert lowest_lead(leads[:23], np.ones(23, dtype=bool), 0.2) == 138
+    assert cut_off(scores, 0.9, 19) == 2
+    assert cut_off(scores, 0.5, 19) == 10
+    assert cut_off(scores, 0.96, 19) == -np.inf
+    assert cut_off(np.repeat(scores, 10), 0.9, 19) == 2  # ten pictures of a concept prove no more than one
+    assert cut_off(scores, 0.9, 9) == 1
+    concepts = np.arange(160)
+    leads = np.full(160, 1.2)
+    assert lowest_lead(leads, np.ones(160, dtype=bool), 0.2, concepts) == 0
     assert (
-        lowest_lead(leads, leads > 80, 0.2) == 81
-    )  # a hundred given with twenty wrong ones is not sure enough
-    assert lowest_lead(leads, leads < 80, 0.2) == np.inf
+        lowest_lead(leads[:22], np.ones(22, dtype=bool), 0.2, concepts[:22]) == np.inf
+    )  # 0.8 ** 22 > 0.05 / 8
+    assert lowest_lead(leads[:23], np.ones(23, dtype=bool), 0.2, concepts[:23]) == 0
+    assert lowest_lead(leads, np.ones(160, dtype=bool), 0.2, concepts // 8) == np.inf  # of 20 concepts
+    unsure = np.where(np.arange(160) < 80, 1.2, 0.6)
+    assert lowest_lead(unsure, unsure > 1, 0.2, concepts) == 0.8  # the lowest that leaves the wrong ones out
+    assert lowest_lead(leads, np.zeros(160, dtype=bool), 0.2, concepts) == np.inf
 
 
 def test_promises_are_held_over_many_recordings():
@@ -87,7 +92,7 @@ def test_promises_are_held_over_many_recordings():
         assert found["n_calibration"] == 100
         assert found["n_candidates"] == 300
     for coverage, values in held.items():
-        assert coverage - 0.02 < np.mean(values) < coverage + 0.04, (coverage, np.mean(values))
+        assert coverage - 0.03 < np.mean(values) < coverage + 0.04, (coverage, np.mean(values))
     assert np.mean(np.array(wrong) > 0.2) <= 0.15  # the bound fails in 5 % of calibrations
     assert np.mean(answered) > 0.1  # a hundred calibration rows prove little
 

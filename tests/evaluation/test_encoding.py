@@ -61,7 +61,7 @@ def world():
 
 def test_regions_prompts_and_likelihood(world, tmp_path):
     study, fitted = world
-    evaluation = VoxelEncoding(prompts=PROMPTS, n_bootstrap=100)
+    evaluation = VoxelEncoding(prompts=PROMPTS)
     run = evaluation.run({}, study.part("test"), fitted)
     person = run[0]
     ridge = person["encoders"]["ridge"]
@@ -98,7 +98,7 @@ def test_hidden_voxels_are_left_out_of_the_inversion(world):
     inverted = fitted.system._inversion(person).decode(encoders, person.responses(trials)[0][:, :60])
     np.testing.assert_allclose(hidden, inverted, atol=1e-5)
     assert np.corrcoef(hidden.ravel(), z.ravel())[0, 1] > 0.9  # the other twenty held nothing
-    retrieval = Retrieval(repetition_curve=False, n_bootstrap=50, n_permutations=50)
+    retrieval = Retrieval(repetition_curve=False, n_permutations=50)
     predicted = {"averaged-all-0": fitted.system.predict(test)}
     alone = Fitted("ridge", fitted.system, fitted.train, fitted.targets, lambda head: None)
     run = retrieval.run(predicted, study.part("test"), alone)

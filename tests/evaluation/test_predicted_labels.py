@@ -14,7 +14,7 @@ from neurodec.evaluation.section import Fitted
 from neurodec.features import ClassLabels, Numbers
 from neurodec.linear import RidgeClassifier
 
-FAST = {"n_bootstrap": 50, "n_permutations": 200}
+FAST = {"n_permutations": 200}
 
 
 class Known:

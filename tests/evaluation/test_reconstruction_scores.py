@@ -13,14 +13,15 @@ from torchvision import models
 
 from neurodec import NeurodecError
 from neurodec.evaluation import pictures as picture_sets
+from neurodec.evaluation.intervals import interval
 from neurodec.evaluation.networks import NETWORKS
 from neurodec.evaluation.picture_protocols import PROTOCOLS, protocol_named
 from neurodec.evaluation.pictures import Resize
 from neurodec.evaluation.reconstruction import correlation_matrix, n_way_top_k, pixcorr, ssim, two_way
 from neurodec.evaluation.reconstruction_scores import _identified, score_reconstructions
-from neurodec.evaluation.statistics import interval, permuted_scores, stimulus_matrix
+from neurodec.evaluation.statistics import permuted_scores, stimulus_matrix
 
-DRAWS = {"n_bootstrap": 300, "n_permutations": 300, "seed": 3}
+DRAWS = {"n_permutations": 300, "seed": 3}
 N = 12
 
 
@@ -59,10 +60,10 @@ def test_summary_has_the_form_of_results(scores, pair):
     assert found["two_way"] == {"tiny_clip": table["two_way_tiny_clip"].mean()}
     for name in ("pixcorr", "ssim"):
         assert found[name] == table[name].mean()
-        assert found["ci95"][name] == interval(table[name], n_bootstrap=300, seed=3)
+        assert found["ci95"][name] == interval(table[name], kind="mean")
         low, high = found["ci95"][name]
         assert low < found[name] < high
-    assert found["ci95"]["two_way"]["tiny_clip"] == interval(table["two_way_tiny_clip"], None, 300, 3)
+    assert found["ci95"]["two_way"]["tiny_clip"] == interval(table["two_way_tiny_clip"])
     facts = {
         "n_images": N,
         "protocol": "mindeye",

@@ -8,7 +8,7 @@ from neurodec.errors import NeurodecError
 from neurodec.evaluation.retrieval import Retrieval
 from neurodec.evaluation.scored import RetrievalRun
 
-FAST = {"n_bootstrap": 500, "n_permutations": 499}
+FAST = {"n_permutations": 499}
 
 
 @pytest.fixture(scope="module")

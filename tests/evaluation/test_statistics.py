@@ -2,80 +2,13 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from neurodec.errors import NeurodecError
 from neurodec.evaluation.similarity import expected_top, rank_bounds
 from neurodec.evaluation.statistics import (
-    bootstrap,
-    interval,
-    paired_difference,
+    exchanged_labels,
     permutation_p,
     permuted_scores,
     stimulus_matrix,
 )
-
-
-def covered(draw, truth, n_simulations=300, **options):
-    inside = 0
-    for simulation in range(n_simulations):
-        scores, clusters = draw(np.random.default_rng(simulation))
-        low, high = interval(scores, clusters, n_bootstrap=400, seed=simulation, **options)
-        inside += low <= truth <= high
-    return inside / n_simulations
-
-
-def test_bootstrap_interval_covers_the_truth_95_times_of_100():
-    def draw(rng):
-        return (rng.random(200) < 0.3).astype(float), None
-
-    assert 0.91 <= covered(draw, 0.3) <= 0.98
-
-
-def test_clustered_bootstrap_covers_when_rows_are_not_independent():
-    """Four subjects see the same stimuli; easy stimuli are easy for all. Rows on their own would promise too much."""
-
-    def draw(rng):
-        ease = np.repeat(rng.beta(0.5, 0.5, size=100), 4)
-        return (rng.random(400) < ease).astype(float), np.repeat(np.arange(100), 4)
-
-    def draw_rows(rng):
-        return draw(rng)[0], None
-
-    assert 0.91 <= covered(draw, 0.5) <= 0.98
-    assert covered(draw_rows, 0.5) < 0.85
-
-
-def test_bootstrap_has_the_standard_error_of_the_mean(rng):
-    scores = rng.standard_normal(400)
-    assert bootstrap(scores, n_bootstrap=20_000).std() == pytest.approx(scores.std() / 20, rel=0.03)
-    assert bootstrap(scores, n_bootstrap=20_000).mean() == pytest.approx(scores.mean(), abs=1e-3)
-
-
-def test_bootstrap_is_seeded_and_blind_to_cluster_names(rng):
-    scores, clusters = rng.random(50), np.repeat([f"s{i}" for i in range(25)], 2)
-    first = bootstrap(scores, clusters, 100, seed=3)
-    np.testing.assert_array_equal(first, bootstrap(scores, np.repeat(np.arange(25), 2), 100, seed=3))
-    assert (first != bootstrap(scores, clusters, 100, seed=4)).any()
-
-
-def test_interval_of_a_perfect_score_still_has_width():
-    low, high = interval(np.ones(200))
-    assert high == 1
-    assert low == pytest.approx(0.025 ** (1 / 200))  # Clopper-Pearson in closed form
-    assert interval(np.zeros(200)) == pytest.approx([0, 1 - low])
-    with pytest.raises(NeurodecError, match="no test rows"):
-        interval(np.array([]))
-
-
-def test_paired_difference_is_sharper_than_two_intervals(rng):
-    ease = rng.random(200)
-    a = (rng.random(200) < 0.2 + 0.8 * ease).astype(float)
-    b = a * (rng.random(200) < 0.8)  # wrong wherever a is wrong, and a little more often
-    against = paired_difference(a, b)
-    assert against["difference"] == pytest.approx(a.mean() - b.mean())
-    assert against["ci95"][0] > 0
-    assert against["p_value"] < 0.01
-    assert interval(a)[0] < interval(b)[1]  # the intervals overlap all the same
-    assert paired_difference(a, a)["p_value"] == 1
 
 
 def test_permutation_p_of_noise_is_uniform():
@@ -125,3 +58,31 @@ def test_exchanging_responses_equals_exchanging_embeddings(rng):
 def test_permutation_p_counts_the_observed_arrangement():
     assert permutation_p(1.0, np.zeros(99)) == pytest.approx(0.01)
     assert permutation_p(0.0, np.zeros(99)) == 1
+
+
+def test_labels_within_groups_change_places(rng):
+    labels, groups = rng.integers(3, size=60), np.repeat([f"run-{code}" for code in range(4)], 15)
+    drawn = np.array(list(exchanged_labels(labels, groups, 20, 0)))
+    for group in np.unique(groups):
+        own = groups == group
+        assert (np.sort(drawn[:, own], axis=1) == np.sort(labels[own])).all()
+    assert len(np.unique(drawn, axis=0)) == 20
+
+
+def test_rotated_labels_keep_their_order_and_people_with_a_diagnosis_exchange_it():
+    labels, groups = np.array([0, 0, 1, 1, 2, 0, 1, 2]), np.array([0, 0, 0, 0, 0, 1, 1, 1])
+    doubled = np.concatenate([labels[:5], labels[:5]])
+    for row in exchanged_labels(labels, groups, 50, 0, "rotated"):
+        assert np.array_equal(np.sort(row[:5]), np.sort(labels[:5]))
+        assert any(np.array_equal(row[:5], doubled[k : k + 5]) for k in range(5))
+    people = exchanged_labels(np.array([0, 0, 1, 1, 1, 0]), np.array([0, 0, 1, 1, 1, 2]), 50, 0, "rotated")
+    assert {tuple(row) for row in people} == {(0, 0, 1, 1, 1, 0), (1, 1, 0, 0, 0, 0), (0, 0, 0, 0, 0, 1)}
+
+
+def test_one_person_with_both_labels_does_not_stop_the_others_from_exchanging_theirs():
+    """19 people with a diagnosis and one with both labels: exchanging people gives the p of 20, rotation 0.05."""
+    labels = np.concatenate([np.repeat(np.arange(19) % 2, 10), np.repeat([0, 1], 5)])
+    groups = np.concatenate([np.repeat(np.arange(19), 10), np.full(10, 19)])
+    named = labels.copy()
+    null = [(named == row).mean() for row in exchanged_labels(labels, groups, 1999, 0, "rotated")]
+    assert permutation_p(1.0, np.array(null)) <= 0.001

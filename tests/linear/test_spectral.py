@@ -35,7 +35,7 @@ def steady_state(rng, n_trials=120, amplitude=0.5):
 
 
 def auc(trials, decoder):
-    evaluation = Classification(decoder=decoder, n_shuffles=0, n_bootstrap=200)
+    evaluation = Classification(decoder=decoder, n_shuffles=0)
     return evaluation.of_trials(trials)["classification"]
 
 
@@ -44,7 +44,7 @@ def test_steady_state_responses_need_their_power(rng):
     assert auc(trials, RidgeClassifier())["auc"] < 0.75
     found = auc(trials, SpectralClassifier())
     assert found["auc"] > 0.95
-    assert found["ci95_auc"][0] > 0.9
+    assert found["ci95_auc"][0] > 0.75  # four runs, whose folds share training trials
 
 
 def test_which_channels_go_together_is_decoded_by_the_tangent_space_alone(rng):

@@ -149,7 +149,7 @@ def retrieval_folder(root: Path, folds: dict[str, tuple[str, ...]] | None = None
         "n_parameters": 1234567,
         "train_samples_per_s": 1500.0,
     }
-    found = Retrieval(n_bootstrap=200, n_permutations=200).results(list(runs.values()))
+    found = Retrieval(n_permutations=200).results(list(runs.values()))
     write_json(out / "results.json", {**header, **found, "speed": speed})
     return out
 
@@ -450,7 +450,8 @@ def test_p_values_at_the_floor_are_bounds(written):
     assert p_value(0.001, 0.001) == "< 0.001"
     assert p_value(1 / 201, 1 / 201) == "< 0.005"
     assert p_value(2 / 10_001, 1 / 10_001) == "= 0.0002"
-    assert p_value(3e-5) == "= 3e-05"
+    assert p_value(3e-5, 1e-5) == "= 3e-05"
+    assert p_value(3e-5) == "< 0.0001"  # of a formula, which has no floor
     results = read_json(written[0] / "results.json")
     assert results["retrieval"]["p_value"] == results["retrieval"]["p_floor"] == 1 / 201
     assert "p < 0.005" in Page(written[1]).text

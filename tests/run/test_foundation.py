@@ -43,7 +43,7 @@ def write_recipes(home, epochs=1, **tuning):
         "lr_scheduler": {"class_path": "neurodec.training.CosineSchedule"},
         "data": {"batch_size": 4, "validation_fraction": 0.0},
         "trainer": {"max_epochs": epochs, **TRAINER},
-        "evaluation": {"class_path": "neurodec.evaluation.HiddenPatches", "init_args": {"n_bootstrap": 20}},
+        "evaluation": {"class_path": "neurodec.evaluation.HiddenPatches", "init_args": {}},
     }
     (home / "pretraining.yaml").write_text(yaml.safe_dump(pretraining))
     recipe = {
@@ -70,7 +70,7 @@ def write_recipes(home, epochs=1, **tuning):
         ],
         "evaluation": {
             "class_path": "neurodec.evaluation.PredictedClasses",
-            "init_args": {"n_bootstrap": 20, "n_permutations": 50},
+            "init_args": {"n_permutations": 50},
         },
         **tuning,
     }

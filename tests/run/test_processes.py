@@ -19,7 +19,7 @@ from small_studies import STUDIES
 
 from neurodec.run.processes import alone_in
 
-# Without dropout and batch norm, whose chance and statistics are every process's own.
+# With batch normalisation, of which all processes share the statistics; without dropout, which each draws for itself.
 ENCODER = """
 import torch
 
@@ -28,7 +28,11 @@ class Flat(torch.nn.Module):
     def __init__(self, n_chans: int, n_times: int, n_outputs: int) -> None:
         super().__init__()
         self.layers = torch.nn.Sequential(
-            torch.nn.Flatten(), torch.nn.Linear(n_chans * n_times, 32), torch.nn.GELU(), torch.nn.Linear(32, n_outputs)
+            torch.nn.Flatten(),
+            torch.nn.Linear(n_chans * n_times, 32, bias=False),
+            torch.nn.BatchNorm1d(32),
+            torch.nn.GELU(),
+            torch.nn.Linear(32, n_outputs),
         )
 
     def forward(self, response):
@@ -47,7 +51,6 @@ SECTIONS = {
             "channels": False,
             "regions": False,
             "n_permutations": 50,
-            "n_bootstrap": 50,
         },
     },
 }

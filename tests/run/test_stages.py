@@ -28,10 +28,10 @@ RECIPE = {
     "trainer": {"max_epochs": 4, "accelerator": "cpu", "enable_progress_bar": False},
     "prior": {"class_path": "neurodec.priors.DiffusionPrior", "init_args": {"max_epochs": 3}},
     "decoder": {"class_path": "neurodec.decoders.GuidedDiffusion"},
-    "reconstruction": {"n_images": 8, "n_steps": 3, "prior_n_steps": 5, "n_bootstrap": 100},
+    "reconstruction": {"n_images": 8, "n_steps": 3, "prior_n_steps": 5},
     "evaluation": {
         "class_path": "neurodec.evaluation.Retrieval",
-        "init_args": {"windows": None, "channels": False, "n_permutations": 200, "n_bootstrap": 200},
+        "init_args": {"windows": None, "channels": False, "n_permutations": 200},
     },
 }
 SIZE = {"n_train_concepts": 60, "images_per_concept": 2, "n_test_concepts": 30, "gallery_per_concept": 2}

@@ -200,7 +200,7 @@ def test_a_decoder_in_a_file_of_ones_own_draws_and_is_not_asked_twice(home, caps
         system=RIDGE,
         targets=RAW,
         decoder={"class_path": "my_drawer.Colours"},
-        reconstruction={"n_bootstrap": 50, "conditions": {"hue": "text"}},
+        reconstruction={"conditions": {"hue": "text"}},
     )
     assert "--allow my_drawer" in refused(capsys, arguments("run", home))
     found = run(home, "out", *BEN, "--allow", "my_drawer")
@@ -411,7 +411,7 @@ def test_dataset_targets_and_ridge_reach_pictures(tmp_path, modality):
         system=RIDGE,
         prior={"class_path": "neurodec.priors.IdentityPrior"},
         decoder={"class_path": "neurodec.decoders.GuidedDiffusion"},
-        reconstruction={"n_images": 4, "n_steps": 3, "n_bootstrap": 50},
+        reconstruction={"n_images": 4, "n_steps": 3},
     )
     found = run(tmp_path / "data")
     assert found["retrieval"]["n_candidates"] == 12
@@ -429,7 +429,7 @@ def test_rhythms_and_single_trial_folds_by_recipe(tmp_path, scheme, more):
     root.mkdir()
     STUDIES["fif"][0](root)
     decoder = {"class_path": "neurodec.linear.SpectralClassifier", "init_args": {"bands": [[4, 8], [8, 13]]}}
-    settings = {"decoder": decoder, "scheme": scheme, "n_shuffles": 3, "n_bootstrap": 100, **more}
+    settings = {"decoder": decoder, "scheme": scheme, "n_shuffles": 3, **more}
     evaluation = {"class_path": "neurodec.evaluation.Classification", "init_args": settings}
     write_small(tmp_path / "recipe.yaml", "fif", evaluation=evaluation)
     found = run(root)["classification"]
@@ -438,7 +438,7 @@ def test_rhythms_and_single_trial_folds_by_recipe(tmp_path, scheme, more):
     assert "stricter test" in (tmp_path / "out/report.html").read_text()
 
 
-SETS = {"class_path": "neurodec.evaluation.CandidateSets", "init_args": {"n_bootstrap": 200}}
+SETS = {"class_path": "neurodec.evaluation.CandidateSets", "init_args": {}}
 
 
 @pytest.mark.parametrize("kind", ["ridge", "encoder"])

@@ -273,7 +273,7 @@ def test_accuracy_rises_with_the_context_and_the_voxels(world, system):
     study, targets = world
     system = copy.copy(system)
     system.way, system.inverse = "prior", "bayes"
-    judged = Adaptation(n_pictures=[10, 40, 400], n_voxels=[8, 60], n_repeats=3, n_bootstrap=200)
+    judged = Adaptation(n_pictures=[10, 40, 400], n_voxels=[8, 60], n_repeats=3)
     given = Fitted("in-context", system, study.part("train"), targets)
     run = judged.run({}, study.part("test", ["p2"]), given)
     points = pd.DataFrame(judged.results([run])["adaptation"]["points"])
@@ -287,7 +287,7 @@ def test_accuracy_rises_with_the_context_and_the_voxels(world, system):
 
 def test_companions_stand_beside_it_in_retrieval(world, system, tmp_path):
     study, targets = world
-    retrieval = Retrieval(n_bootstrap=100, n_permutations=100, regions=False, repetition_curve=False)
+    retrieval = Retrieval(n_permutations=100, regions=False, repetition_curve=False)
     test = study.part("test", ["p2"])
     predictions = {rows: system.predict(trials) for rows, trials in retrieval.inputs(test).items()}
     given = Fitted("in-context", system, study.part("train"), targets, lambda head: None)

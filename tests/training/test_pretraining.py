@@ -33,7 +33,7 @@ def recipe(path, epochs=2, **encoder):
         "trainer": {"max_epochs": epochs, "accelerator": "cpu", "gradient_clip_val": 1.0},
         "evaluation": {
             "class_path": "neurodec.evaluation.HiddenPatches",
-            "init_args": {"n_bootstrap": 200, "n_windows": 6},
+            "init_args": {"n_windows": 6},
         },
     }
     path.write_text(yaml.safe_dump(content))

@@ -15,6 +15,7 @@ from neurodec.data.dataset import Dataset, Part
 from neurodec.data.events import choose_stimuli, require_likely_unit, require_single, timed_events
 from neurodec.data.readers.bids_files import companion, entities, require_one_each, sidecar, wanted
 from neurodec.data.readers.nifti import open_image, read_mask, read_regions, read_series, repetition_time
+from neurodec.data.splits import TRAINING
 from neurodec.data.stimuli import label_trials, pictures_of, read_stimuli, stimuli_of_trials, table_files
 from neurodec.data.tables import is_missing, read_table
 from neurodec.data.trials import Trials, with_defaults
@@ -133,8 +134,6 @@ class BidsFMRI(Dataset):
             patterns = self._patterns(series, t_r, events, confounds)
         except NeurodecError as error:
             raise NeurodecError(f"{events_file}: {error}.") from error
-        if self.standardise == "run":
-            patterns = zscore_rows(patterns)
         named = entities(path)
         events = events.drop(columns=[name for name in ("subject", "session", "run") if name in events])
         table = with_defaults(
@@ -143,6 +142,13 @@ class BidsFMRI(Dataset):
             session=named.get("ses", "01"),
             run="_".join(named[key] for key in ("task", "acq", "ce", "dir", "run") if key in named) or "01",
         )
+        if self.standardise == "run":
+            measured = table["split"].isin(TRAINING).to_numpy()
+            if not measured.any() and (table["split"] == "test").any():
+                account.note(
+                    "voxels are scaled by the test events themselves, without labels: none is for training"
+                )
+            patterns = zscore_rows(patterns, measured if measured.any() else None)
         info = {
             "modality": "fmri",
             "units": "a.u.",

@@ -109,6 +109,10 @@ def note_picked(picked: Picked, account: Account) -> None:
 
 def accounted(trials: Trials, settings: EEGPreprocessing, where: str, account: Account) -> Trials:
     """Whiten trials in place, and put the account of their part into their `info`."""
+    if settings.whiten in ("zscore", "robust") and len(trials) and (trials.table["split"] == "test").all():
+        account.note(
+            "channels are scaled by the test trials themselves, without labels: none is for training"
+        )
     trials = whitened(trials, settings, where)
     entry = account.entry(where, len(trials), trials.responses.shape[1])
     return Trials(trials.responses, trials.table, {**trials.info, "account": [entry]})

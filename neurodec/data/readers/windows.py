@@ -79,6 +79,9 @@ class EEGWindows(Dataset):
 
     skips_damaged = True
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_known", {})
+
     def parts(self, root: Path) -> list[Part]:
         """List the recordings."""
         found = []
@@ -136,6 +139,12 @@ class EEGWindows(Dataset):
         return pd.DataFrame(rows).assign(image="", caption="")
 
     def _found(self, root: Path) -> list[tuple[Path, dict[str, str]]]:
+        """Return the recordings and their fields, looked for once: every recording asks who is tested."""
+        if root not in self._known:
+            self._known[root] = self._search(root)
+        return self._known[root]
+
+    def _search(self, root: Path) -> list[tuple[Path, dict[str, str]]]:
         if "{" in self.files:
             found = [(path, all_fields(fields)) for path, fields in find_files(root, self.files)]
         else:
