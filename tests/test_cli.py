@@ -179,7 +179,7 @@ def test_fewer_repetitions_than_asked_for(again, capsys):
     error = refused(capsys, on_copy("predict", root, out, "--evaluation.init_args.n_repetitions", "3"))
     assert "Subject anna saw test00 2 times, fewer than the 3 repetitions asked for" in error
     assert "`n_repetitions`" in error
-    assert "run the stage predict first" in refused(capsys, on_copy("retrieve", root, out))
+    assert "the finished stage predict of this recipe" in refused(capsys, on_copy("retrieve", root, out))
     assert not (out / "retrieved.csv").exists()
 
 

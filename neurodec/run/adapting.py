@@ -13,7 +13,7 @@ from neurodec.data import Study, prepare, summary
 from neurodec.data.predictions import Predictions
 from neurodec.decoder import NeuralDecoder, adapted_system, predictions_of
 from neurodec.errors import NeurodecError
-from neurodec.evaluation.similarity import chance_top, similarity, top_candidates
+from neurodec.evaluation.similarity import Centre, Gallery, chance_top, top_candidates
 from neurodec.features import Extractor, Features, embed_pictures
 from neurodec.files import atomic_path, key_of, track, write_table
 from neurodec.run.recipe_file import load_recipe
@@ -222,9 +222,10 @@ def _retrieve(
     else:
         features = _features(stimuli, root, targets, system)
         names, gallery = list(features.stimuli), np.asarray(features.values)
-    z, centre = np.asarray(found.of(system.head)), system.centre(system.head)
-    z = z if centre is None else z - centre.astype(z.dtype)
-    similarities = similarity(z, system.project(system.head, gallery))
+    mean = system.mean_target(system.head)
+    centre = None if mean is None else Centre(mean, mean)
+    pictures = Gallery(system.project(system.head, gallery), names, names, centre=centre)
+    similarities = pictures.similarity(np.asarray(found.of(system.head)))
     best = np.asarray(names)[top_candidates(similarities)]
     table = found.table.assign(**{f"top{place + 1}": best[:, place] for place in range(best.shape[1])})
     write_table(out / "retrieved.csv", table)

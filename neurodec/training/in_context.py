@@ -371,6 +371,10 @@ class InContextSystem(System):
                 others[name].way, others[name].inverse = way, inverse
         return others
 
+    def mean_target(self, name: str) -> np.ndarray | None:
+        """Return the mean embedding, to which all but the network shrink; see `System.mean_target`."""
+        return None if self.inverse == "network" else self.learnt.gallery.mean
+
     def project(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return embeddings of unit length; see `System.project`."""
         return _unit(values)

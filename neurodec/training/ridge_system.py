@@ -245,6 +245,11 @@ class RidgeSystem(System):
         fewer._take(folder)
         return fewer, out
 
+    def mean_target(self, name: str) -> np.ndarray | None:
+        """Return the mean training target; see `System.mean_target`."""
+        statistics = [model[name][1][0] for model in self._models.values()]
+        return np.mean(statistics, axis=0).reshape(self.config["targets"][name])
+
     @property
     def spaces(self) -> list[str]:
         """Spaces that it was fitted to."""

@@ -172,6 +172,10 @@ class System(ABC):
         """Return targets (n, ...) in the space in which the head of that name is compared with them."""
         return values
 
+    def mean_target(self, name: str) -> np.ndarray | None:
+        """Return the mean target of the training, to which predictions shrink, or None where they do not."""
+        return None
+
     @abstractmethod
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the folder that `from_pretrained` reads."""
