@@ -77,6 +77,7 @@ def _replace(partial: Path, path: Path) -> None:
         os.replace(partial, path)
         return
     aside = path.with_name(f".{os.getpid()}.partial.former.{path.name}")
+    shutil.rmtree(aside, ignore_errors=True)  # of a killed process that had this number
     os.replace(path, aside)
     try:
         os.replace(partial, path)

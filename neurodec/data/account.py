@@ -71,6 +71,12 @@ class Account:
         }
 
 
+def add_note(entries: Sequence[dict[str, Any]], sentence: str) -> None:
+    """Add a note to finished accounts, as ``info["account"]`` has them."""
+    for entry in entries:
+        entry["notes"].append(sentence)
+
+
 def summary(entries: Sequence[dict[str, Any]]) -> list[str]:
     """Return the accounts of all parts as a few lines of text: totals first, then every note once.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from neurodec.data.account import add_note
 from neurodec.data.noise import mean_noise
 from neurodec.data.trials import Trials, require_same_space, same_rate
 from neurodec.errors import NeurodecError
@@ -158,9 +159,15 @@ def _common_channels(parts: Sequence[Trials]) -> CommonSpace:
         )
     for part in parts:
         if dropped & set(part.ch_names):
-            _note(part, f"left out, as they are bad in another recording: {', '.join(sorted(dropped))}")
+            add_note(
+                part.info.get("account", []),
+                f"left out, as they are bad in another recording: {', '.join(sorted(dropped))}",
+            )
         if not same_rate(part.info["sfreq"], sfreq):
-            _note(part, f"resampled from {part.info['sfreq']:g} to {sfreq:g} Hz, the lowest rate of all")
+            add_note(
+                part.info.get("account", []),
+                f"resampled from {part.info['sfreq']:g} to {sfreq:g} Hz, the lowest rate of all",
+            )
     columns = [np.array([part.ch_names.index(name) for name in shared]) for part in parts]
     info = {**first.pick(shared).info, "sfreq": sfreq, "account": _accounts(parts)}
     if "preprocessing" in info:
@@ -220,7 +227,9 @@ def _common_voxels(parts: Sequence[Trials]) -> CommonSpace:
     for part in parts:
         lost = len(part.info["voxel_indices"]) - len(shared)
         if lost:
-            _note(part, f"{lost} voxels are left out, as another run's mask lacks them")
+            add_note(
+                part.info.get("account", []), f"{lost} voxels are left out, as another run's mask lacks them"
+            )
     columns = [np.searchsorted(part.info["voxel_indices"], shared) for part in parts]
     info = {**first.info, "voxel_indices": shared.tolist(), "account": _accounts(parts)}
     if "roi" in info and len(shared) != len(first.info["voxel_indices"]):
@@ -232,8 +241,7 @@ def _common_voxels(parts: Sequence[Trials]) -> CommonSpace:
 
 
 def _note(part: Trials, sentence: str) -> None:
-    for entry in part.info.get("account", []):
-        entry["notes"].append(sentence)
+    add_note(part.info.get("account", []), sentence)
 
 
 def _accounts(parts: Sequence[Trials]) -> list[dict[str, Any]]:

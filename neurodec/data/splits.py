@@ -70,6 +70,33 @@ def check_leakage(table: pd.DataFrame, level: Level = "concept") -> None:
             )
 
 
+def n_overlapping(table: pd.DataFrame, length: float) -> int:
+    """Count test windows that share time with a training window of the same recording.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of trials; without the column `onset` (s, in the recording) nothing is known, and 0 returned.
+    length : float
+        Of a window (s).
+    """
+    if "onset" not in table:
+        return 0
+    n_found = 0
+    for rows in table.groupby(["subject", "session", "run"]).indices.values():
+        own = table.iloc[rows]
+        onsets = own["onset"].to_numpy(dtype=float)
+        train = np.sort(onsets[own["split"].isin(TRAINING)])
+        test = onsets[own["split"] == "test"]
+        if not len(train) or not len(test):
+            continue
+        place = np.searchsorted(train, test)
+        before, after = train[np.maximum(place - 1, 0)], train[np.minimum(place, len(train) - 1)]
+        apart = np.minimum(np.abs(test - before), np.abs(test - after))
+        n_found += int((apart < length - 1e-9).sum())
+    return n_found
+
+
 def validation_concepts(concepts: pd.Series | np.ndarray, fraction: float, seed: int) -> set[str]:
     """Draw the concepts (or people) that are held out of training for model selection.
 

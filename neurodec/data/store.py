@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 import neurodec
-from neurodec.data.account import Account
+from neurodec.data.account import Account, add_note
 from neurodec.data.dataset import Dataset, Part
 from neurodec.data.harmonise import common_space, spaces_of
 from neurodec.data.noise import write_described
-from neurodec.data.splits import Level, check_leakage
+from neurodec.data.splits import Level, check_leakage, n_overlapping
 from neurodec.data.stimuli import complete_stimuli, picture_below
 from neurodec.data.study import MARK
 from neurodec.data.tables import is_missing
@@ -291,6 +291,14 @@ def _join(
     _refuse_twins(loaded)
     table = pd.concat([trials.table for trials in loaded.values()], ignore_index=True)
     check_leakage(table, leakage)
+    for trials in loaded.values():
+        n = n_overlapping(trials.table, trials.responses.shape[-1] / trials.info.get("sfreq", np.inf))
+        if n and leakage != "none":
+            add_note(
+                trials.info["account"],
+                f"{n} test windows share time with training windows of the same recording, so what is common to both "
+                "can be decoded too; cut shorter epochs, or split by runs",
+            )
     _require_known(table, stimuli)
     owners = {part.name: part.subject for part in parts}
     groups = {name: members for name, members in known.items() if set(members) <= set(loaded)}

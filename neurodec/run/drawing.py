@@ -8,18 +8,24 @@ import numpy as np
 import torch
 
 from neurodec.data.predictions import Predictions
+from neurodec.data.splits import TRAINING
 from neurodec.decoder import NeuralDecoder, Prior, build_decoder, build_prior
 from neurodec.evaluation import Retrieval
+from neurodec.evaluation.curves import as_trials
 from neurodec.evaluation.networks import sees_as
 from neurodec.features import Features
 from neurodec.files import key_of, write_table
-from neurodec.priors import load_prior
+from neurodec.priors import IdentityPrior, load_prior
+from neurodec.priors.pairs import drawn_predictions
 from neurodec.run.folds import Fold
 from neurodec.run.recipe_parser import sections_of
 from neurodec.run.reconstruct import Seen, reconstruct, score
 
 if TYPE_CHECKING:
     from neurodec.run.stages import Run
+
+
+_FEW = 2  # times as many training pictures as were left out: then predictions of all are drawn
 
 
 class Drawing:
@@ -56,6 +62,7 @@ class Drawing:
         section, table = score(folders, self.settings)
         space = self.run.features[self.run.system(folds[0]).head].embedding_space
         section["conditioned_by"] = [name for name in section["two_way"] if sees_as(name, space)]
+        section["prior_from"] = self.settings.prior_from
         found["reconstruction"] = section
         metrics = ("pixcorr", "ssim", "two_way", "ci95", "n_images")
         shuffled = found.setdefault("controls", {}).setdefault("shuffled", {})
@@ -69,7 +76,10 @@ class Drawing:
     def _decoder(self, fold: Fold) -> NeuralDecoder:
         """Load system, prior and decoder of a fold; the prior is fitted first where it was not."""
         folder, run = self.run.out / "decoders" / fold.name, self.run
-        stamp, key = f"prior {fold.name}", key_of([self.sections.get("prior"), run.fit_key])
+        stamp, key = (
+            f"prior {fold.name}",
+            key_of([self.sections.get("prior"), self.settings.prior_from, run.fit_key]),
+        )
         known = run.stamps[stamp] == key and folder.exists()
         prior = load_prior(folder / "prior") if known else self._fit_prior(fold)
         own = {
@@ -86,14 +96,28 @@ class Drawing:
         return decoder
 
     def _fit_prior(self, fold: Fold) -> Prior:
+        """Fit the prior to predictions of trials that the system has not learnt from, averaged over repetitions."""
         run, system = self.run, self.run.system(fold)
-        train, features = run.study.part("train", fold.train), run.features[system.head]
-        found = system.predict(train)
+        train, features = run.study.part(TRAINING, fold.train), run.features[system.head]
         prior = build_prior(self.sections.get("prior") or {"class_path": "neurodec.priors.IdentityPrior"})
+        apart = self.settings.prior_from == "held_out" and not isinstance(prior, IdentityPrior)
+        found = system.unseen(train, run.features, fold.seed) if apart else system.predict(train)
+        z, table = np.asarray(found.of(system.head)), found.table
+        targets, concepts = features.of(table["stimulus"]), table["concept"].to_numpy()
+        if apart:
+            averaged = as_trials(z, table).average()
+            z, table = np.asarray(averaged.responses), averaged.table
+            targets, concepts = features.of(table["stimulus"]), table["concept"].to_numpy()
+            shown = train.table.drop_duplicates("stimulus")
+            if len(shown) > _FEW * table["stimulus"].nunique():
+                z, targets = drawn_predictions(
+                    z, targets, concepts, features.of(shown["stimulus"]), fold.seed
+                )
+                concepts = np.repeat(shown["concept"].to_numpy(), len(targets) // len(shown))
         return prior.fit(
-            found.of(system.head),
-            features.of(found.table["stimulus"]),
-            found.table["concept"].to_numpy(),
+            z,
+            targets,
+            concepts,
             embedding_space=features.embedding_space,
             checkpoints=run.out / "checkpoints" / f"{fold.name}-prior",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -56,6 +56,9 @@ class Reconstruction:
         How much of the diffusion is run where a condition is a first picture.
     n_images : int, optional
         Reconstruct the first so many test rows; all by default.
+    prior_from : {"held_out", "training"}
+        What the prior is fitted on: predictions of trials that the system has not learnt from (its validation trials,
+        or cross-fitted), or as many papers do of those that it has, which are better than any that it will be given.
     protocol : str
         Name of the metrics' protocol: "mindeye", "braindiffuser", "takagi" or "mindvis".
     seed : int
@@ -70,6 +73,7 @@ class Reconstruction:
     conditions: dict[str, str] = field(default_factory=dict)
     strength: float = 0.5
     n_images: int | None = None
+    prior_from: Literal["held_out", "training"] = "held_out"
     protocol: str = "mindeye"
     seed: int = 0
 

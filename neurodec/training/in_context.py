@@ -30,7 +30,7 @@ from neurodec.training.in_context_curriculum import encode_subjects, train_encod
 from neurodec.training.in_context_folder import SHIPPED, Learnt, start_folder
 from neurodec.training.in_context_people import Choice, Person, Scale, chosen_voxels, context_of, person_of
 from neurodec.training.in_context_tasks import MetaStage, SubjectVoxels
-from neurodec.training.system import System, as_trained, drawn_apart, facts_joined, facts_of
+from neurodec.training.system import System, as_trained, facts_joined, facts_of
 from neurodec.training.trainer import telling
 
 Way = Literal["network", "ridge", "prior", "direct"]
@@ -352,12 +352,9 @@ class InContextSystem(System):
             return NetworkInversion(self.learnt.inverter, self.tokens_at_once)
         return BayesianInversion(self.learnt.gallery, person.temperatures.get(self.way, 1.0))
 
-    def apart(
-        self, study: Study, targets: dict[str, Features], share: float, seed: int
-    ) -> tuple[InContextSystem, Study]:
-        """Return the system adapted to the rest of everybody's context, and what it was not; see `System.apart`."""
-        kept, out = drawn_apart(study, share, seed)
-        return self.adapt(kept, targets), out
+    def without(self, kept: Study, targets: dict[str, Features]) -> InContextSystem:
+        """Return the system adapted to some of everybody's context; see `System.without`."""
+        return self.adapt(kept, targets)
 
     def companions(self) -> dict[str, System]:
         """Return the other ways to the same people's pictures, which stand beside this one in an evaluation."""

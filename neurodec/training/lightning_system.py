@@ -316,9 +316,14 @@ class LightningSystem(System):
         if not len(out):
             raise NeurodecError(
                 "The encoder was trained on all trials (selection: published_protocol, or validation_fraction: 0), so "
-                "there is nothing to calibrate candidate sets on; leave this evaluation out."
+                "there is nothing to calibrate candidate sets or a prior on; leave out what needs it (of a prior: "
+                "reconstruction.prior_from: training)."
             )
         return self, out
+
+    def unseen(self, study: Study, targets: dict[str, Features], seed: int) -> Predictions:
+        """Return the predictions of the validation trials; see `System.unseen`."""
+        return self.predict(self.apart(study, targets, 0.0, seed)[1])
 
     @property
     def note_on_apart(self) -> str:

@@ -23,7 +23,7 @@ from neurodec.linear.ridge import Standardised, grouped_folds
 from neurodec.linear.solvers import Factor, held_out_errors, held_out_predictions
 from neurodec.training.batches import TrainingData
 from neurodec.training.fit_keys import content_key, is_fitted
-from neurodec.training.system import System, as_trained, drawn_apart, facts_of
+from neurodec.training.system import System, as_trained, facts_of
 
 Renormalisation = Literal["none", "train", "test-batch"]
 _TARGETS = 8192  # target values solved, and predicted, at once
@@ -231,19 +231,15 @@ class RidgeSystem(System):
             found[name] = values.reshape(len(rows), *shape)
         return found
 
-    def apart(
-        self, study: Study, targets: dict[str, Features], share: float, seed: int
-    ) -> tuple[RidgeSystem, Study]:
-        """Return ridge of the same kind fitted to the rest of the concepts, and the trials of these."""
-        kept, out = drawn_apart(as_trained(study, self.config), share, seed)
-        fewer = replace(self, targets=[self.head], alpha={})
-        fewer._home = TemporaryDirectory(
-            prefix="neurodec-"
-        )  # weights are memory-mapped, and go with the system
+    def without(self, kept: Study, targets: dict[str, Features]) -> RidgeSystem:
+        """Return ridge of the same kind, fitted to some of the training trials; see `System.without`."""
+        alpha = {name: value for name, value in self.alpha.items() if name == self.head}
+        fewer = replace(self, targets=[self.head], alpha=alpha)
+        fewer._home = TemporaryDirectory(prefix="neurodec-")  # weights are memory-mapped, and go with it
         folder = Path(fewer._home.name) / "ridge"
-        fewer._fit(kept, fewer._chosen(targets), folder, "")
+        fewer._fit(as_trained(kept, self.config), fewer._chosen(targets), folder, "")
         fewer._take(folder)
-        return fewer, out
+        return fewer
 
     def mean_target(self, name: str) -> np.ndarray | None:
         """Return the mean training target; see `System.mean_target`."""

@@ -31,6 +31,7 @@ FACTS = (
     "preprocessing",
 )
 _NEAR_ONE = (0.1, 10.0)
+_N_FOLDS = 5
 _OTHER_SCALE = 300.0  # times larger or smaller than averages and hidden channels make responses: another unit
 
 
@@ -114,10 +115,39 @@ class System(ABC):
         NeurodecError
             If it has learnt from all of them.
         """
+        kept, out = drawn_apart(study, share, seed)
+        return self.without(kept, targets), out
+
+    def without(self, kept: Study, targets: dict[str, Features]) -> System:
+        """Return a system of the same kind that has learnt from some of the training trials only.
+
+        Raises
+        ------
+        NeurodecError
+            If it cannot be made anew.
+        """
         raise NeurodecError(
-            f"{type(self).__name__} learns from all training trials, so there is nothing to calibrate candidate sets "
-            "on; leave this evaluation out."
+            f"{type(self).__name__} learns from all training trials, and cannot be made anew without some of them, so "
+            "there is nothing to calibrate candidate sets or a prior on; leave out what needs it."
         )
+
+    def unseen(self, study: Study, targets: dict[str, Features], seed: int) -> Predictions:
+        """Return predictions of training trials by systems that have not learnt from them; a prior is fitted on these.
+
+        Parameters
+        ----------
+        study : Study
+            Training trials.
+        targets : dict of Features
+        seed : int
+            Of the folds: every concept is left out once, with a fifth of all.
+        """
+        names = np.random.default_rng(seed).permutation(study.table["concept"].unique())
+        parts = []
+        for concepts in np.array_split(names, min(_N_FOLDS, len(names))):
+            kept, out = parted(study, set(concepts.tolist()))
+            parts.append(self.without(kept, targets).predict(out))
+        return Predictions.concatenate(parts)
 
     def known_stimuli(self, subject: str) -> set[str]:
         """Return the stimuli that a person was adapted with, which must not be decoded."""

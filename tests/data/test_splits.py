@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from neurodec.data import validation_concepts
-from neurodec.data.splits import check_leakage
+from neurodec.data.splits import check_leakage, n_overlapping
 from neurodec.errors import NeurodecError
 
 
@@ -46,3 +46,13 @@ def test_what_may_be_shared_is_the_evaluations(table, passes):
         else:
             with pytest.raises(NeurodecError, match="Training and test share 1"):
                 check_leakage(table, level)
+
+
+def test_windows_that_share_time_are_counted():
+    onsets = [0.0, 0.5, 1.0, 3.0, 3.9, 6.0]
+    table = pd.DataFrame({"onset": onsets, "split": ["train", "test", "train", "test", "validation", "test"]})
+    table = table.assign(subject="01", session="01", run="01")
+    assert n_overlapping(table, 1.0) == 2  # at 0.5 s beside two, at 3 s with the one of validation
+    assert n_overlapping(table, 0.5) == 0
+    assert n_overlapping(table.assign(run=[str(row) for row in range(6)]), 1.0) == 0
+    assert n_overlapping(table.drop(columns="onset"), 1.0) == 0

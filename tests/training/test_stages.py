@@ -1,5 +1,6 @@
 """Stages of training: where they start, what they train, whose trials they see, and folders of several brains."""
 
+import copy
 import shutil
 from dataclasses import replace
 
@@ -10,8 +11,11 @@ import torch
 from linear_studies import study_of
 from safetensors.torch import load_file
 
+from neurodec import encoders
 from neurodec.errors import NeurodecError
-from neurodec.training import LightningSystem, Stage, TrainingData, load_system
+from neurodec.training import LightningSystem, RetrievalObjective, Stage, TrainingData, load_system
+from neurodec.training.module import EncoderModule, heads_of
+from neurodec.training.staging import freeze
 
 BRIDGE = {
     "class_path": "neurodec.encoders.MindBridge",
@@ -64,9 +68,7 @@ def test_reset_tuning_trains_the_new_brain_and_nothing_else(study, tmp_path):
     assert not any(".of-3." in name for name in before)
     own = {name for name in after if ".of-3." in name}
     assert own
-    for name, value in before.items():
-        if "running" in name or "num_batches" in name:
-            continue
+    for name, value in before.items():  # normalisation statistics among them
         torch.testing.assert_close(after[name], value, msg=name)
     model = load_system(tmp_path / "models/x")
     found = model.predict(study[0])
@@ -100,6 +102,51 @@ def test_fewer_trials_of_the_new_subject_alone(study, tmp_path):
         pd.read_csv(tmp_path / f"{n}/checkpoints/x/alone/metrics.csv")["train_loss"] for n in (None, 40)
     ]
     assert not np.allclose(*losses)
+
+
+class Normalised(torch.nn.Module):
+    """A body with batch normalisation and dropout, and a head."""
+
+    def __init__(self, n_outputs: int) -> None:
+        super().__init__()
+        self.body = torch.nn.Sequential(
+            torch.nn.BatchNorm1d(40), torch.nn.Linear(40, 8), torch.nn.Dropout(0.5)
+        )
+        self.drop = torch.nn.Dropout(0.5)  # after the body, so it goes with it
+        self.head = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(8, n_outputs))
+
+    def forward(self, x):
+        return self.head(self.drop(self.body(x)))
+
+
+def test_frozen_is_frozen_statistics_and_dropout_too():
+    torch.manual_seed(0)
+    module = EncoderModule(Normalised(4), RetrievalObjective())
+    freeze(module, ["encoder.head.*", "objective.*"], "head")
+    x, before = torch.randn(30, 40) + 3, copy.deepcopy(module.encoder.state_dict())
+    module.train()
+    module.encoder.head.eval()
+    torch.testing.assert_close(module.encoder(x), module.encoder(x))  # nothing is dropped
+    for name, value in module.encoder.state_dict().items():
+        torch.testing.assert_close(value, before[name])
+    module.train()
+    assert module.encoder.head[0].training  # the head's own dropout is on
+    assert not torch.equal(module.encoder(x), module.encoder(x))
+
+
+@pytest.mark.parametrize("encoder", ["NICE", "ATM", "NeuroBridge"])
+def test_a_head_on_frozen_weights_of_published_networks(encoder):
+    sizes = {"n_chans": 6, "n_times": 100, "n_outputs": 12}
+    module = EncoderModule(getattr(encoders, encoder)(**sizes), RetrievalObjective())
+    freeze(module, ["encoder.projector.*", "objective.*"], "head")
+    before = copy.deepcopy(module.encoder.state_dict())
+    module.train()
+    x = torch.randn(16, 6, 100) + 2
+    with torch.no_grad():
+        heads_of(module.encoder, x, torch.zeros(16, dtype=torch.long), "all", "image")
+    for name, value in module.encoder.state_dict().items():
+        if "projector" not in name:
+            torch.testing.assert_close(value, before[name], msg=name)
 
 
 @pytest.mark.parametrize(
