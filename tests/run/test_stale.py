@@ -145,7 +145,7 @@ def test_a_verb_of_another_recipe_is_refused(root, capsys):
     words = ["--data-root", str(root / "data"), "--out", str(root / "changed")]
     for changes, verb, sentence in (
         (["--system.init_args.per_value", "true"], "evaluate", "finished stage"),
-        (["--targets.image.init_args.normalize", "false"], "fit", "finished stage targets"),
+        (["--targets.image.init_args.normalize", "false"], "fit", "another configuration"),
         (["--dataset.init_args.tmin", "0.1"], "evaluate", "prepared with another section `dataset`"),
     ):
         assert main([verb, str(root / "ridge.yaml"), *words, *changes]) == 2
