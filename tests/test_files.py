@@ -7,10 +7,12 @@ import pytest
 from neurodec.errors import NeurodecError
 from neurodec.files import (
     atomic_path,
+    claim,
     key_of,
     read_json,
     read_own_table,
     remove_partials,
+    sampled_sha256_of,
     sha256_of,
     write_json,
     write_table,
@@ -67,3 +69,25 @@ def test_no_name_is_a_formula_and_every_name_comes_back(tmp_path):
     back = read_own_table(tmp_path / "t.csv", dtype={"stimulus": str, "'=evil": str})
     pd.testing.assert_frame_equal(back, table, check_dtype=False)
     assert (back["onset"] == table["onset"]).all()
+
+
+def test_a_sampled_hash_sees_size_and_stretches(tmp_path):
+    content = bytearray(np.random.default_rng(0).bytes(4_000_000))
+    (tmp_path / "a").write_bytes(content)
+    first = sampled_sha256_of(tmp_path / "a")
+    (tmp_path / "b").write_bytes(content)
+    assert sampled_sha256_of(tmp_path / "b") == first
+    for change in (slice(0, 1), slice(-1, None), slice(2_000_000, 2_000_001)):
+        other = bytearray(content)
+        other[change] = bytes([other[change][0] ^ 1])
+        (tmp_path / "b").write_bytes(other)
+        assert sampled_sha256_of(tmp_path / "b") != first
+    (tmp_path / "b").write_bytes(content[:-1])
+    assert sampled_sha256_of(tmp_path / "b") != first
+
+
+def test_a_folder_belongs_to_what_it_was_made_with(tmp_path):
+    claim(tmp_path, "one", "pictures")
+    claim(tmp_path, "one", "pictures")
+    with pytest.raises(NeurodecError, match="holds pictures of another configuration or of other data"):
+        claim(tmp_path, "two", "pictures")

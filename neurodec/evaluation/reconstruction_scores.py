@@ -63,7 +63,7 @@ class ReconstructionScores:
         -------
         dict
             Means `pixcorr`, `ssim`, `two_way`, `distances` (per network; lower is better) and `n_way`, `ci95` in the
-            same form (bootstrap over stimuli), `retrieval` per network (`top1`, `top5`: the share of reconstructions
+            same form (over stimuli), `retrieval` per network (`top1`, `top5`: the share of reconstructions
             whose own target is among the most correlated targets; `target_to_recon_top1`, `..._top5`: the share of
             targets whose own reconstruction is among the most correlated reconstructions), `p_value` per network,
             `n_images`, `protocol`, `direction`, `ssim_form`, `antialias`, `unavailable`.
@@ -135,7 +135,7 @@ def score_reconstructions(
         Of all draws.
     rows : DataFrame, one row per pair, optional
         What the table of scores begins with. With a column `stimulus`, pairs of one stimulus (several subjects) are
-        resampled and permuted together, and are no distractors to each other.
+        permuted together, and intervals are over stimuli, and are no distractors to each other.
     batch_size : int
         Pictures per forward pass; does not change the scores.
     device : str

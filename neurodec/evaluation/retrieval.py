@@ -362,8 +362,8 @@ class Retrieval(Evaluation):
         Parameters
         ----------
         runs : sequence of RetrievalRun
-            One fold, or several with the same candidates, which are pooled: intervals and p values then resample and
-            permute stimuli, never the rows of single subjects.
+            One fold, or several with the same candidates, which are pooled: intervals are then over stimuli, and
+            p values permute them, never the rows of single subjects.
         """
         system = Scored.concatenate([run.system for run in runs])
         shuffled = {m: self._shuffled(system, m) for m in (1, 5)}

@@ -5,6 +5,7 @@ import pytest
 from neurodec.data import Account, Trials, with_defaults
 from neurodec.data.harmonise import common_space
 from neurodec.errors import NeurodecError
+from neurodec.preprocessing.whitening import inverse_square_root
 
 
 def sensors(rng, names=("O1", "Oz", "O2"), sfreq=100.0, n_times=50, bads=(), run="1", tmin=-0.1):
@@ -104,3 +105,39 @@ def test_other_sensors_and_windows_are_refused(rng, other, sentence):
 def test_other_places_are_refused(rng, other, sentence):
     with pytest.raises(NeurodecError, match=sentence):
         common_space([voxels(rng, [0, 1]), other(rng)])
+
+
+def whitened_part(rng, names, run, bads=()):
+    part = sensors(rng, names, run=run, bads=bads)
+    mixed = (rng.normal(size=(len(names),) * 2) + 2 * np.eye(len(names))) @ np.asarray(part.responses)
+    covariance = np.cov(mixed.swapaxes(0, 1).reshape(len(names), -1))
+    done = {"whiten": "mvnn-epochs", "reference": None, "ch_names": list(names)}
+    noise = np.column_stack([np.zeros(len(names)), covariance])
+    info = {**part.info, "units": "a.u.", "noise": {"01": noise}, "preprocessing": done}
+    responses = (inverse_square_root(covariance) @ mixed).astype(np.float32)
+    return Trials(responses, part.table, info), mixed, covariance
+
+
+def test_channels_left_out_after_whitening_leave_the_others_whitened_without_them(rng):
+    """What a later recording gets that lacks the channel; the full whitener's rows were 17 % off."""
+    first, mixed, covariance = whitened_part(rng, ("O1", "Oz", "O2"), "1")
+    second, _, _ = whitened_part(rng, ("O1", "O2"), "2", bads=["Oz"])
+    space, (found, other) = joined([first, second])
+    kept = [0, 2]
+    expected = inverse_square_root(covariance[np.ix_(kept, kept)]) @ mixed[:, kept]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(other, second.responses)  # nothing was left out of it
+    noise = (covariance[np.ix_(kept, kept)] + second.info["noise"]["01"][:, 1:]) / 2
+    np.testing.assert_allclose(space.info["noise"]["01"][:, 1:], noise)
+
+
+def test_the_average_reference_is_of_the_channels_that_are_kept(rng):
+    parts = [sensors(rng), sensors(rng, ("O1", "O2"), run="2", bads=["Oz"])]
+    for part in parts:
+        part.info["preprocessing"] = {"whiten": "none", "reference": "average", "ch_names": part.ch_names}
+    values = np.asarray(parts[0].responses)
+    referenced = values - values.mean(axis=1, keepdims=True)
+    first = Trials(referenced, parts[0].table, parts[0].info)
+    _, (found, _) = joined([first, parts[1]])
+    kept = values[:, [0, 2]]
+    np.testing.assert_allclose(found, kept - kept.mean(axis=1, keepdims=True), atol=1e-5)

@@ -5,7 +5,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neurodec.data import Dataset, Part, Study, Trials, load_stimuli, prepare, stimuli_of, with_defaults
+from neurodec.data import (
+    Dataset,
+    Part,
+    Study,
+    Trials,
+    load_stimuli,
+    prepare,
+    stimuli_of,
+    store,
+    with_defaults,
+)
 from neurodec.errors import NeurodecError
 
 
@@ -108,3 +118,21 @@ def test_nan_trials_and_absent_data_are_told(root, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(NeurodecError, match="No recording"):
         prepare(Runs(), tmp_path / "empty", tmp_path / "out")
+
+
+def test_large_sources_are_hashed_by_stretches_and_whole_on_request(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "_HASHED_WHOLE", 10)
+    read = []
+    monkeypatch.setattr(store, "sha256_of", lambda file: read.append(file) or str(file))
+    sources = Study.load(prepare(Runs(), root, tmp_path / "out")).trials.info["provenance"]["sources"]
+    assert [set(source) for source in sources] == [{"file", "sampled_sha256"}] * 2
+    assert not read
+    whole = prepare(Runs(), root, tmp_path / "whole", whole_hashes=True)
+    assert {"sha256"} < set(Study.load(whole).trials.info["provenance"]["sources"][0])
+    assert len(read) >= 2
+
+
+def test_recordings_that_share_stretches_alone_are_not_twins(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "_HASHED_WHOLE", 10)
+    monkeypatch.setattr(store, "sampled_sha256_of", lambda file: "alike")
+    prepare(Runs(), root, tmp_path / "out")  # compared whole, and found to differ

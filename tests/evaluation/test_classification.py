@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import beta
 
 from neurodec.data import ArrayFile, BidsFMRI, MuseCSV, Trials
 from neurodec.data.trials import with_defaults
@@ -263,3 +264,101 @@ def test_further_decoders_stand_beside_it(rng):
     own, other = same["classification"], same["controls"]["the same"]
     assert other["accuracy"] == own["accuracy"]
     assert other["difference_to_decoder"]["difference"] == 0
+
+
+def fixed(rng, n_train=60, n_test=80, strength=1.0, validation=False):
+    trials = trials_of(rng, n_runs=1, n_per_run=n_train + n_test, n_classes=2, strength=strength)
+    split = np.where(np.arange(len(trials)) < n_train, "train", "test")
+    if validation:
+        split[: n_train // 2] = "validation"
+    return Trials(trials.responses, trials.table.assign(split=split), trials.info)
+
+
+def test_a_fixed_split_has_intervals_of_its_trials(rng):
+    """One cluster of all test trials had no width, and p its floor."""
+    trials = fixed(rng, strength=0.4)
+    others = {"two channels": TwoChannels()}
+    found = Classification(scheme="fixed_split", n_shuffles=0, prestimulus=False, others=others).of_trials(
+        trials
+    )
+    own = found["classification"]
+    low, high = own["ci95"]
+    expected = beta.ppf([0.025, 0.975], own["accuracy"] * 80 + 0.5, 80 - own["accuracy"] * 80 + 0.5)
+    assert (low, high) == pytest.approx(tuple(expected), abs=0.02)
+    difference = found["controls"]["two channels"]["difference_to_decoder"]
+    assert difference["ci95"][0] < difference["difference"] < difference["ci95"][1]
+
+
+def test_all_of_ten_is_clopper_pearson(rng):
+    found = Classification(scheme="fixed_split", n_shuffles=0, prestimulus=False).of_trials(
+        fixed(rng, n_test=10, strength=5.0)
+    )["classification"]
+    assert found["accuracy"] == 1
+    assert found["ci95"] == pytest.approx([0.6915, 1], abs=1e-3)
+    assert found["ci95_balanced_accuracy"][0] < 0.72
+
+
+def test_a_fixed_split_trains_on_validation_trials_too(rng):
+    whole, marked = (
+        Classification(scheme="fixed_split", n_shuffles=0, prestimulus=False).of_trials(
+            fixed(np.random.default_rng(1), validation=validation)
+        )["classification"]
+        for validation in (False, True)
+    )
+    assert whole["accuracy"] == marked["accuracy"]
+    assert whole["confusion"] == marked["confusion"]
+
+
+class TwoChannels(RidgeClassifier):
+    """Ridge that reads half of the channels."""
+
+    def fit(self, responses, labels, groups, subjects):
+        return super().fit(responses[:, :2], labels, groups, subjects)
+
+    def scores(self, responses, subjects):
+        return super().scores(responses[:, :2], subjects)
+
+
+def test_people_with_one_label_exchange_it(rng):
+    """Shuffled within people, who are left out one by one, nothing would change, and p would be 1."""
+    trials = trials_of(rng, n_runs=1, n_per_run=8, n_subjects=12, n_classes=2)
+    who = trials.table["subject"].astype(int).to_numpy() % 2
+    responses = np.array(trials.responses)
+    responses[:, 0] += np.where(who, 3, -3)[:, None]
+    table = trials.table.assign(concept=np.where(who, "patient", "control"))
+    found = Classification(scheme="leave_one_subject_out", prestimulus=False, n_shuffles=99).of_trials(
+        Trials(responses, table, trials.info)
+    )["classification"]
+    assert found["accuracy"] > 0.9
+    assert found["p_value"] <= 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n_runs", "n_per_run", "n_features"), [(8, 15, 50), (3, 20, 5)])
+def test_cross_validated_noise_is_told_as_noise(n_runs, n_per_run, n_features):
+    """Over 200 null data sets: p by refits is uniform, by exchanged test labels rather too large; intervals hold."""
+    refits, exchanged, covered = [], [], 0
+    for seed in range(200):
+        trials = trials_of(
+            np.random.default_rng(seed),
+            n_times=n_features,
+            n_runs=n_runs,
+            n_per_run=n_per_run,
+            n_classes=2,
+            strength=0.0,
+        )
+        for n_shuffles, p_values in ((99, refits), (0, exchanged)):
+            evaluation = Classification(
+                prestimulus=False, n_shuffles=n_shuffles, n_permutations=199, seed=seed
+            )
+            found = evaluation.of_trials(trials)["classification"]
+            p_values.append(found["p_value"])
+            if n_shuffles:
+                covered += found["ci95"][0] <= 0.5 <= found["ci95"][1]
+    assert 0.92 <= covered / 200 <= 0.99
+    for level in (0.05, 0.2, 0.5):
+        error = np.sqrt(level * (1 - level) / 200)
+        share = np.mean(np.array(refits) <= level)
+        assert level - 3.3 * error <= share + 0.03
+        assert share <= level + 3.3 * error
+        assert np.mean(np.array(exchanged) <= level) <= level + 3.3 * error

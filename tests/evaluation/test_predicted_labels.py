@@ -10,6 +10,7 @@ from neurodec.data import Study, Trials, with_defaults
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import PredictedClasses, PredictedNumbers
+from neurodec.evaluation.predicted_labels import LabelRun
 from neurodec.evaluation.section import Fitted
 from neurodec.features import ClassLabels, Numbers
 from neurodec.linear import RidgeClassifier
@@ -150,3 +151,66 @@ def test_known_numbers_and_band_power():
     assert found["baselines"]["spectral"]["difference_to_decoder"]["difference"] < 0
     assert found["controls"]["random"]["pearson_r"] < 0.4
     assert set(own["per_subject"]) == {"p5", "p6", "p7"}
+
+
+def labelled_people(sizes, labels, share, seed=0):
+    """Return rows of people with one label each (or several, as text "ab"), named rightly in a share of trials."""
+    rng, parts = np.random.default_rng(seed), []
+    for person, (size, own) in enumerate(zip(sizes, labels, strict=True)):
+        shown = np.array([own[place * len(own) // size] for place in range(size)])
+        right = rng.random(size) < share
+        named = np.where(right, shown == "b", rng.random(size) < 0.5).astype(float)
+        parts.append(
+            pd.DataFrame(
+                {"score a": 1 - named, "score b": named, "label": shown, "subject": f"p{person:02d}"}
+            )
+        )
+    rows = pd.concat(parts, ignore_index=True)
+    return rows.assign(group=rows["subject"], way="decoder", kind="decoder")
+
+
+def found_of(rows, seed=0, n_permutations=1999):
+    evaluation = PredictedClasses(n_permutations=n_permutations, seed=seed)
+    return evaluation.results([LabelRun(rows, 0, 0, {})])["classification"]
+
+
+def test_the_null_of_balanced_accuracy_counts_the_labels_it_exchanged():
+    """Four people with 300 trials of a, eight with 20 of b, 80 % right: p was 1.0, by accuracies above 1."""
+    found = found_of(labelled_people([300] * 4 + [20] * 8, ["a"] * 4 + ["b"] * 8, 0.6))
+    assert found["balanced_accuracy"] == pytest.approx(0.8, abs=0.03)
+    n_ways = 495  # to choose the four among twelve
+    assert found["p_value_balanced_accuracy"] == pytest.approx(1 / n_ways, abs=0.002)
+
+
+def test_one_person_with_both_labels_among_many_with_one():
+    found = found_of(labelled_people([10] * 20, ["a", "b"] * 9 + ["a", "ab"], 0.9))
+    assert found["p_value_balanced_accuracy"] <= 0.001
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sizes", "labels"),
+    [
+        ([60] * 4, ["ab"] * 4),
+        ([120, 60, 30, 30, 20], ["ab"] * 5),
+        ([20] * 16, ["a", "b"] * 8),
+        ([100] * 4 + [20] * 8, ["a"] * 4 + ["b"] * 8),
+        ([20] * 12, ["a", "b"] * 5 + ["ab", "a"]),
+        ([200], ["ab" * 20]),
+    ],
+    ids=["both labels", "unequal people", "one label each", "unequal, one label", "mixed", "one person"],
+)
+def test_p_of_noise_is_uniform_and_intervals_hold_chance(sizes, labels):
+    """Over 250 null data sets per design."""
+    p_values, covered = [], 0
+    for seed in range(250):
+        found = found_of(labelled_people(sizes, labels, 0.0, seed), seed, n_permutations=199)
+        p_values.append(found["p_value_balanced_accuracy"])
+        low, high = found["ci95_balanced_accuracy"]
+        covered += low <= 0.5 <= high
+    p_values = np.array(p_values)
+    for level in (0.05, 0.2, 0.5):
+        error = np.sqrt(level * (1 - level) / 250)
+        assert level - 3.3 * error <= (p_values <= level).mean() + 0.02  # p comes in steps
+        assert (p_values <= level).mean() <= level + 3.3 * error
+    assert 0.91 <= covered / 250 <= 0.99  # 93 to 97 %, give or take what 250 draws leave open

@@ -1,12 +1,18 @@
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from jsonargparse import ArgumentParser
 
+from neurodec.data import Study
+from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.retrieval import Retrieval
 from neurodec.evaluation.scored import RetrievalRun
+from neurodec.evaluation.similarity import Centre
+from neurodec.features import Features
 
 FAST = {"n_permutations": 499}
 
@@ -187,3 +193,41 @@ def test_pools_are_scored_both_ways(run):
 def test_pools_larger_than_the_test_set_are_refused(run):
     with pytest.raises(NeurodecError, match="`pool_size` is 31, and subject 01 saw 30 test stimuli"):
         Retrieval(**FAST, pool_size=31).results([run])
+
+
+def test_one_rule_for_all_decoders(recording):
+    """Predictions that lie elsewhere, or shrink to the mean target, are ranked as if they did not."""
+    features = replace(recording.features, values=recording.features.values + 5)
+    targets = recording.train_targets + 5
+    mean = targets.mean(axis=0)
+
+    def found(predict, centre):
+        quick = Retrieval(**FAST, repetition_curve=False, windows=None, regions=False, channels=False)
+        run = quick.of_trials(recording.test, recording.stimuli, features, predict, centre=centre)
+        return quick.results([run])["retrieval"]
+
+    known = found(recording.predict, Centre(np.zeros(8), mean))
+    moved = found(lambda trials: recording.predict(trials) + 100, Centre(np.full(8, 100.0), mean))
+    shrunk = found(lambda trials: mean + 0.01 * recording.predict(trials), Centre(mean, mean))
+    assert known["top1"] == moved["top1"] == shrunk["top1"] > 0.5
+    assert shrunk["uncentred_top1"] < 0.2
+    assert found(recording.predict, None)["top1"] == known["uncentred_top1"]
+
+
+def test_the_centre_is_of_training_trials_alone(recording):
+    train = Study.of(recording.train, recording.stimuli)
+    system = SimpleNamespace(
+        predict=lambda study: Predictions({"image": recording.predict(study.trials)}, study.trials.table)
+    )
+    own = Features(recording.train_targets, recording.train.table["stimulus"].tolist(), {})
+    own = Features(
+        np.array(own.values)[~recording.train.table["stimulus"].duplicated().to_numpy()],
+        recording.train.table["stimulus"].drop_duplicates().tolist(),
+        {},
+    )
+    centre = Retrieval().centre_of(system, "image", train, own, ["01"])
+    rows = recording.train.table["subject"] == "01"
+    rows = rows if rows.any() else ~rows
+    averaged = recording.train.select(np.flatnonzero(rows)).average()
+    np.testing.assert_allclose(centre.prediction, recording.predict(averaged).mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(centre.target, np.asarray(own.values).mean(axis=0), rtol=1e-5)

@@ -106,3 +106,15 @@ def test_groups_of_other_amplitude_become_alike(rng):
         standardise_groups(louder, groups), standardise_groups(responses, groups), atol=1e-5
     )
     assert not np.shares_memory(standardise_groups(louder, groups), louder)
+
+
+def test_a_nearly_dead_channel_is_not_blown_up(rng):
+    """Scales are at least 1e-8 of the largest, as promised."""
+    responses = rng.standard_normal((20, 3, 50))
+    responses[:, 1] *= 1e-12
+    responses[:, 2] = 4.0
+    found = responses.copy()
+    noise = standardise(found, np.arange(20))
+    assert noise[1, 2] == pytest.approx((1e-8 * np.sqrt(noise[:, 1:].max())) ** 2)
+    assert np.abs(found[:, 1]).max() < 1e-3
+    np.testing.assert_allclose(found[:, 2], 0)

@@ -109,3 +109,12 @@ def test_bad_input(tmp_path):
         EEGWindows("edf/*/{subject}/*/*/*.edf", exclude=["01_tcp_ar"]).parts(tmp_path / "tueg")
     with pytest.raises(NeurodecError, match="names subject 77"):
         EEGWindows(held_out=["77"]).stimuli(root)
+
+
+def test_the_tree_is_searched_once(tmp_path, monkeypatch):
+    """Every recording asks who is tested; of 69,000 the tree would be walked 69,000 times."""
+    root = write_corpus(tmp_path / "data")
+    searched, search = [], EEGWindows._search
+    monkeypatch.setattr(EEGWindows, "_search", lambda self, root: searched.append(1) or search(self, root))
+    prepared(tmp_path, root)
+    assert len(searched) == 1
