@@ -183,7 +183,10 @@ def jackknife_interval(
         variance = max(jackknife_variance(value, without) * (reach / norm.isf(_TAIL)) ** 2, least)
         return _mid_p(value, value * (1 - value) / max(variance * inflation, 1e-12))
     if kind == "correlation":
-        edge = 1 - 1e-12
+        edge = 1 - 1e-9
+        if abs(value) >= edge:  # as of a share: agreement of all trials has no spread either
+            share = jackknife_interval(float(value > 0), without, sizes, "share", least, inflation, n_trials)
+            return [2 * bound - 1 for bound in share]
         turned = np.arctanh(np.clip([value, *without], -edge, edge))
         half = reach * np.sqrt(inflation * jackknife_variance(turned[0], turned[1:]))
         return np.tanh([turned[0] - half, turned[0] + half]).tolist()

@@ -205,7 +205,7 @@ def _retrieval(results: dict[str, Any], folds: Folds, chance: float) -> Iterator
     if len(points := folds.points("windows")):
         caption = (
             "Accuracy from part of the time. Ridge is refitted to each window; the encoder is not, and sees zeros "
-            "outside it. For speed the refitted ridge reads coarser bins and tries fewer penalties than the ridge of the "
+            "outside it. For speed the refitted ridge reads coarser bins and tries fewer penalties than that of the "
             "table, so that the whole window need not give the same score. Before onset (ridge alone), anything above "
             "chance is a warning sign." + spread
         )

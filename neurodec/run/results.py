@@ -56,7 +56,7 @@ def header_of(run: Run) -> dict[str, Any]:
     trained = {"selection": recipe.selection, "protocol": recipe.protocol, "seeds": recipe.seeds}
     groups = run.study.table.groupby("split", sort=False)["stimulus"]
     return {
-        "schema": 2,
+        "schema": 3,
         "recipe": recipe.name,
         "dataset": recipe.dataset.class_path.rpartition(".")[2],
         "subjects": run.study.subjects,

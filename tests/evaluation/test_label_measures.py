@@ -88,3 +88,12 @@ def test_intervals_of_correlations_cover_the_truth():
         low, high = label_intervals({"pearson_r": measures["pearson_r"]}, np.zeros(150))["pearson_r"]
         covered += low <= 0.6 <= high
     assert 0.93 <= covered / 400 <= 0.97
+
+
+def test_all_right_has_an_interval_in_every_measure():
+    labels = np.tile([0, 1], 10)
+    measures = class_measures(np.eye(2)[labels], labels)
+    found = label_intervals(measures, np.zeros(20), n_trials=20)
+    assert all(own[0] < 0.9 for own in found.values())
+    assert all(own[1] == pytest.approx(1) for own in found.values())
+    assert found["kappa"][0] == pytest.approx(2 * found["accuracy"][0] - 1)

@@ -18,7 +18,7 @@ from neurodec.evaluation.networks import NETWORKS
 from neurodec.evaluation.picture_protocols import PROTOCOLS, protocol_named
 from neurodec.evaluation.pictures import Resize
 from neurodec.evaluation.reconstruction import correlation_matrix, n_way_top_k, pixcorr, ssim, two_way
-from neurodec.evaluation.reconstruction_scores import _identified, score_reconstructions
+from neurodec.evaluation.reconstruction_scores import _identified, _p_value, score_reconstructions
 from neurodec.evaluation.statistics import permuted_scores, stimulus_matrix
 
 DRAWS = {"n_permutations": 300, "seed": 3}
@@ -282,3 +282,27 @@ def test_absent_classes_are_told(pair, tmp_path, monkeypatch):
     found = score_reconstructions(*pair, protocol="mindvis", **DRAWS).summary()
     assert found["n_way"] == {}
     assert "vit_h_14_swag" in found["unavailable"]["vit_h_14"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("direction", ["over_targets", "over_recons"])
+@pytest.mark.parametrize("n_people", [1, 3])
+def test_pictures_of_noise_are_told_as_noise(direction, n_people):
+    """Over 600 null data sets of 40 pictures: p is uniform, and 95 % intervals hold chance as often."""
+    p_values, covered, correlated = [], 0, 0
+    for seed in range(600):
+        rng = np.random.default_rng(seed)
+        stimuli = np.tile(np.arange(40), n_people)
+        targets = rng.normal(size=(40, 20))[stimuli]
+        correlations = correlation_matrix(targets, rng.normal(size=(len(stimuli), 20)))
+        columns, exchanged = _identified(correlations, direction, stimuli)
+        p_values.append(_p_value(exchanged, stimuli, 199, seed))
+        low, high = interval(columns["two_way"], stimuli)
+        covered += low <= 0.5 <= high
+        low, high = interval(np.diag(correlations), stimuli, "mean")
+        correlated += low <= 0 <= high
+    for level in (0.05, 0.2, 0.5):
+        error = np.sqrt(level * (1 - level) / 600)
+        assert np.mean(np.array(p_values) <= level) == pytest.approx(level, abs=3.3 * error + 0.005)
+    assert 0.92 <= covered / 600 <= 0.98  # 95 % give or take three standard errors of 600 data sets
+    assert 0.92 <= correlated / 600 <= 0.98

@@ -3,6 +3,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from jsonargparse import ArgumentParser
 
@@ -10,8 +11,8 @@ from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.retrieval import Retrieval
-from neurodec.evaluation.scored import RetrievalRun
-from neurodec.evaluation.similarity import Centre
+from neurodec.evaluation.scored import RetrievalRun, Scored
+from neurodec.evaluation.similarity import Centre, Gallery
 from neurodec.features import Features
 
 FAST = {"n_permutations": 499}
@@ -231,3 +232,24 @@ def test_the_centre_is_of_training_trials_alone(recording):
     averaged = recording.train.select(np.flatnonzero(rows)).average()
     np.testing.assert_allclose(centre.prediction, recording.predict(averaged).mean(axis=0), rtol=1e-4)
     np.testing.assert_allclose(centre.target, np.asarray(own.values).mean(axis=0), rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alike", [False, True], ids=["five people", "five people who answer alike"])
+def test_retrieval_of_noise_is_told_as_noise(alike):
+    """Over 300 null data sets of 40 stimuli; a handful of hits comes in steps, so p and intervals are rather safe."""
+    p_values, covered = [], 0
+    names = [f"s{number:02d}" for number in range(40)]
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        own = rng.normal(size=(5, 40, 12))
+        own = np.broadcast_to(own[:1], own.shape) if alike else own
+        table = pd.DataFrame({"subject": np.repeat(list("abcde"), 40), "stimulus": names * 5})
+        gallery = Gallery(rng.normal(size=(40, 12)), names, names)
+        scored = Scored.of(own.reshape(200, 12), table.assign(concept=table["stimulus"]), gallery)
+        found = Retrieval(n_permutations=199, seed=seed, k_way=[]).summary(scored)
+        p_values.append(found["p_value"])
+        covered += found["ci95_top1"][0] <= 1 / 40 <= found["ci95_top1"][1]
+    for level in (0.05, 0.2, 0.5):
+        assert np.mean(np.array(p_values) <= level) <= level + 3.3 * np.sqrt(level * (1 - level) / 300)
+    assert covered / 300 >= 0.93

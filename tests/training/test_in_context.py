@@ -1,6 +1,7 @@
 """The in-context system: tasks that do not leak, trainings that resume, people who are read without a fit."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ from neurodec.training.in_context_tasks import (
     encoder_loss,
     inverter_batch,
 )
-from neurodec.training.in_context_training import meta_train
+from neurodec.training.in_context_training import _Tasks, meta_train
 
 SIZES = {"width": 24, "n_layers": 2, "ffn_dim": 32, "n_heads": 4, "hidden": 32, "n_registers": 4}
 N_TRAIN, N_TEST = 120, 30
@@ -343,3 +344,23 @@ def test_categories_are_decoded_in_context(rng, way, inverse):
     assert scores.shape == (2, 12, 3)
     assert (scores[0].argmax(axis=1) == labels[24:]).mean() > 0.7
     assert (scores[1].argmax(axis=1) == labels[24:]).mean() < 0.7
+
+
+def test_processes_share_the_rows_of_a_batch():
+    """Two of them drew the same batches once, and the second device was for nothing."""
+    stage = MetaStage("a", 3, (4, 9), batch_size=6)
+
+    def draw(n, random):
+        return {"x": torch.randn(stage.batch_size, n, generator=random)}
+
+    def batches(rank, n_processes):
+        trainer = SimpleNamespace(global_rank=rank, world_size=n_processes, global_step=0)
+        return [batch["x"] for batch in _Tasks(draw, stage, 0, trainer)]
+
+    for whole, *shares in zip(batches(0, 1), batches(0, 2), batches(1, 2), strict=True):
+        assert [len(share) for share in shares] == [3, 3]
+        torch.testing.assert_close(torch.stack(shares, dim=1).flatten(0, 1), whole)
+
+
+def test_nobody_is_hidden_unless_asked():
+    assert TrainingData().hide_subject == 0

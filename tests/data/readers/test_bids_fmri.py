@@ -70,6 +70,23 @@ def test_reads_runs_events_and_mask(root):
         assert CLASSES[int(np.argmax(means))] == concept
 
 
+def test_test_events_are_scaled_by_the_training_events_of_their_run(root):
+    """And by themselves only where a run has none, which is told."""
+    plain = load(root)
+    for run, splits in (("01", ["train", "test", "train"]), ("02", ["test"] * 3)):
+        file = root / f"sub-01_task-view_run-{run}_events.tsv"
+        pd.read_csv(file, sep="\t").assign(split=splits).to_csv(file, sep="\t", index=False)
+    found = load(root, standardise="run")
+    values = plain.responses[:3].astype(float)
+    kept = values[[0, 2]]
+    np.testing.assert_allclose(
+        found.responses[:3], (values - kept.mean(axis=0)) / kept.std(axis=0), rtol=1e-3, atol=1e-3
+    )
+    first, second = (reader(standardise="run").load(part, root) for part in reader().parts(root))
+    assert not any("scaled by the test events" in note for note in first.info["account"][0]["notes"])
+    assert any("scaled by the test events" in note for note in second.info["account"][0]["notes"])
+
+
 def test_standardised_within_the_run(root):
     trials = load(root, standardise="run")
     for _, rows in trials.table.groupby("run").indices.items():

@@ -263,3 +263,27 @@ def test_one_table_serves_several_recordings_that_show_different_stimuli(tmp_pat
     trials = Study.load(prepare(reader, tmp_path, tmp_path / "out")).trials
     assert set(trials.table["stimulus"]) == {"cat", "dog", "cow", "hen"}
     assert len(trials) == 48
+
+
+@pytest.mark.parametrize(("split", "told"), [("test", True), ("train", False), ("cv", False)])
+def test_scaling_by_test_trials_is_told(tmp_path, signals, split, told):
+    _fif(tmp_path / "a_raw.fif", signals)
+    _events(tmp_path / "a.csv", split=split)
+    settings = EEGPreprocessing(tmax=0.5, whiten="zscore")
+    dataset = Recordings(files="*_raw.fif", events="a.csv", preprocessing=settings)
+    (part,) = dataset.parts(tmp_path)
+    notes = dataset.load(part, tmp_path).info["account"][0]["notes"]
+    assert any("scaled by the test trials themselves" in note for note in notes) == told
+
+
+def test_windows_of_training_and_test_that_overlap_are_told(tmp_path, signals):
+    _fif(tmp_path / "a_raw.fif", signals)
+    _events(tmp_path / "a.csv", split=["train", "test"] * 12, concept=[f"c{row}" for row in range(24)])
+    table = pd.read_csv(tmp_path / "a.csv").assign(stimulus=[f"s{row}" for row in range(24)])
+    table.to_csv(tmp_path / "a.csv", index=False)
+    for tmax, told in ((1.4, True), (0.5, False)):
+        settings = EEGPreprocessing(tmin=-0.2, tmax=tmax)
+        dataset = Recordings(files="*_raw.fif", events="a.csv", preprocessing=settings)
+        study = Study.load(prepare(dataset, tmp_path, tmp_path / f"prepared-{tmax}"))
+        notes = study.account[0]["notes"]
+        assert any("12 test windows share time" in note for note in notes) == told
