@@ -13,6 +13,7 @@ import pandas as pd
 from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError
+from neurodec.evaluation.centring import training_centre
 from neurodec.evaluation.intervals import interval
 from neurodec.evaluation.retrieval import Retrieval
 from neurodec.evaluation.scored import Scored
@@ -128,7 +129,7 @@ class Adaptation(Evaluation):
         own = fitted.targets[head]
         projected = replace(own, values=system.project(head, np.asarray(own.values)).astype(np.float32))
         gallery = retrieval.candidates(found.table, test.stimuli, projected)
-        centre = retrieval.centre_of(system, head, support, projected, test.subjects)
+        centre = training_centre(system, head, support, projected, test.subjects, seed=self.seed)
         return Scored.of(np.asarray(found.of(head)), found.table, replace(gallery, centre=centre))
 
 

@@ -15,6 +15,7 @@ from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
+from neurodec.evaluation.centring import training_centre
 from neurodec.evaluation.intervals import interval
 from neurodec.evaluation.retrieval import Retrieval
 from neurodec.evaluation.section import Evaluation, Fitted, Predictor
@@ -120,7 +121,7 @@ class CandidateSets(Evaluation):
         for name, one in {fitted.name: system, **system.companions()}.items():
             values = one.project(head, np.asarray(fitted.targets[head].values))
             features = replace(fitted.targets[head], values=values.astype(np.float32))
-            centre = Retrieval(seed=self.seed).centre_of(one, head, fitted.train, features, study.subjects)
+            centre = training_centre(one, head, fitted.train, features, study.subjects, seed=self.seed)
             asked = self._asked(one, tested, features, head, centre)
             known = self._known(one, apart, fitted.train, features, head, centre, asked.scores.shape[1])
             about = {

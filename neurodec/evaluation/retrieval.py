@@ -15,6 +15,7 @@ from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.ablation import Predict
+from neurodec.evaluation.centring import training_centre
 from neurodec.evaluation.curves import (
     Ablation,
     Known,
@@ -31,7 +32,6 @@ from neurodec.evaluation.statistics import permutation_p, permuted_scores, stimu
 from neurodec.features import Features
 
 K_WAY = (2, 4, 10, 50, 100, 200)
-_FOR_CENTRE = 4096  # training rows whose predictions are averaged
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ class Retrieval(Evaluation):
         head, own = self._head(fitted), self._candidates_named(fitted)
         ridge = fitted.baseline(head)
         projected = _projected(fitted.system, head, own)
-        centre = self.centre_of(fitted.system, head, fitted.train, projected, study.subjects)
+        centre = self._centre(fitted.system, head, fitted.train, projected, study.subjects)
         runs = []
         for space, trials in study.spaces.items():
             train = fitted.train.spaces.get(space)
@@ -267,33 +267,11 @@ class Retrieval(Evaluation):
         others, uncentred = self._others(study, fitted, head, own)
         return replace(run, others=others, uncentred=run.uncentred.assign(**uncentred))
 
-    def centre_of(
+    def _centre(
         self, system: Predictor, head: str, train: Study, features: Features, subjects: Sequence[str]
     ) -> Centre:
-        """Return the means of a system's predictions and of its targets over training trials.
-
-        Parameters
-        ----------
-        system : Predictor
-        head : str
-        train : Study
-            Of the tested subjects where it has any; up to 4,096 rows are predicted, drawn once.
-        features : Features
-            Targets as the system compares them.
-        subjects : sequence of str
-            Who is tested.
-        """
-        own = train.part(subjects=subjects)
-        train = own if len(own) else train
-        study = train if self.averaging == "embedding" else train.average()
-        rng, share = np.random.default_rng(self.seed), min(1.0, _FOR_CENTRE / len(study))
-        rows = {
-            name: np.sort(rng.permutation(len(trials))[: max(1, round(share * len(trials)))])
-            for name, trials in study.spaces.items()
-        }
-        found = np.asarray(system.predict(study.select(rows)).of(head), dtype=np.float64)
-        shown = features.of(train.table["stimulus"].drop_duplicates())
-        return Centre(found.mean(axis=0), np.asarray(shown, dtype=np.float64).mean(axis=0))
+        single = self.averaging == "embedding"
+        return training_centre(system, head, train, features, subjects, single=single, seed=self.seed)
 
     def _others(
         self, study: Study, fitted: Fitted, head: str, own: Features
@@ -305,7 +283,7 @@ class Retrieval(Evaluation):
             z, table = self.rows(predictions, head)
             projected = _projected(companion, head, own)
             gallery = self.candidates(table, study.stimuli, projected)
-            centre = self.centre_of(companion, head, fitted.train, projected, study.subjects)
+            centre = self._centre(companion, head, fitted.train, projected, study.subjects)
             found[name] = Scored.of(z, table, replace(gallery, centre=centre))
             uncentred[name] = Scored.of(z, table, gallery).top()
         return found, uncentred
@@ -317,7 +295,7 @@ class Retrieval(Evaluation):
         head = self._head(fitted)
         z, table = self.rows(predictions, head)
         features = _projected(fitted.system, head, self._candidates_named(fitted))
-        centre = self.centre_of(fitted.system, head, fitted.train, features, test.subjects)
+        centre = self._centre(fitted.system, head, fitted.train, features, test.subjects)
         return z, table, replace(self.candidates(table, test.stimuli, features), centre=centre)
 
     def _head(self, fitted: Fitted) -> str:

@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser
 from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError
+from neurodec.evaluation.centring import training_centre
 from neurodec.evaluation.retrieval import Retrieval
 from neurodec.evaluation.scored import RetrievalRun, Scored
 from neurodec.evaluation.similarity import Centre, Gallery
@@ -226,7 +227,7 @@ def test_the_centre_is_of_training_trials_alone(recording):
         recording.train.table["stimulus"].drop_duplicates().tolist(),
         {},
     )
-    centre = Retrieval().centre_of(system, "image", train, own, ["01"])
+    centre = training_centre(system, "image", train, own, ["01"])
     rows = recording.train.table["subject"] == "01"
     rows = rows if rows.any() else ~rows
     averaged = recording.train.select(np.flatnonzero(rows)).average()

@@ -1,0 +1,54 @@
+"""Where directions start from when a decoder's predictions are compared with candidates: the means of the training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from neurodec.data import Study
+from neurodec.evaluation.section import Predictor
+from neurodec.evaluation.similarity import Centre
+from neurodec.features import Features
+
+_ROWS = 4096  # training rows whose predictions are averaged
+
+
+def training_centre(
+    system: Predictor,
+    head: str,
+    train: Study,
+    features: Features,
+    subjects: Sequence[str],
+    *,
+    single: bool = False,
+    seed: int = 0,
+) -> Centre:
+    """Return the means of a system's predictions and of its targets over training trials.
+
+    Parameters
+    ----------
+    system : Predictor
+    head : str
+    train : Study
+        Of the tested subjects where it has any; up to 4,096 rows are predicted, drawn once.
+    features : Features
+        Targets as the system compares them.
+    subjects : sequence of str
+        Who is tested.
+    single : bool
+        Predict single trials, where tested ones are averaged after the system; by default averages over repetitions.
+    seed : int
+        Of the draw.
+    """
+    own = train.part(subjects=subjects)
+    train = own if len(own) else train
+    study = train if single else train.average()
+    rng, share = np.random.default_rng(seed), min(1.0, _ROWS / len(study))
+    rows = {
+        name: np.sort(rng.permutation(len(trials))[: max(1, round(share * len(trials)))])
+        for name, trials in study.spaces.items()
+    }
+    found = np.asarray(system.predict(study.select(rows)).of(head), dtype=np.float64)
+    shown = features.of(train.table["stimulus"].drop_duplicates())
+    return Centre(found.mean(axis=0), np.asarray(shown, dtype=np.float64).mean(axis=0))
