@@ -268,7 +268,7 @@ def test_further_decoders_stand_beside_it(rng):
 
 def fixed(rng, n_train=60, n_test=80, strength=1.0, validation=False):
     trials = trials_of(rng, n_runs=1, n_per_run=n_train + n_test, n_classes=2, strength=strength)
-    split = np.where(np.arange(len(trials)) < n_train, "train", "test")
+    split = np.where(np.arange(len(trials)) < n_train, "train", "test").astype(object)
     if validation:
         split[: n_train // 2] = "validation"
     return Trials(trials.responses, trials.table.assign(split=split), trials.info)
