@@ -50,8 +50,8 @@ class CommonSpace:
             block = np.asarray(part.responses[start : start + BLOCK], dtype=np.float32)
             if turn is not None:
                 block = (turn @ block.astype(np.float64)).astype(np.float32)
-            else:
-                block = block if whole else block[:, columns]
+            elif not whole:
+                block = block[:, columns]
             if not same_rate(ratio, 1.0):
                 block = resample(block, ratio).astype(np.float32)
             yield block[..., : self.shape[-1]] if block.ndim == 3 else block
@@ -159,15 +159,9 @@ def _common_channels(parts: Sequence[Trials]) -> CommonSpace:
         )
     for part in parts:
         if dropped & set(part.ch_names):
-            add_note(
-                part.info.get("account", []),
-                f"left out, as they are bad in another recording: {', '.join(sorted(dropped))}",
-            )
+            _note(part, f"left out, as they are bad in another recording: {', '.join(sorted(dropped))}")
         if not same_rate(part.info["sfreq"], sfreq):
-            add_note(
-                part.info.get("account", []),
-                f"resampled from {part.info['sfreq']:g} to {sfreq:g} Hz, the lowest rate of all",
-            )
+            _note(part, f"resampled from {part.info['sfreq']:g} to {sfreq:g} Hz, the lowest rate of all")
     columns = [np.array([part.ch_names.index(name) for name in shared]) for part in parts]
     info = {**first.pick(shared).info, "sfreq": sfreq, "account": _accounts(parts)}
     if "preprocessing" in info:
@@ -227,9 +221,7 @@ def _common_voxels(parts: Sequence[Trials]) -> CommonSpace:
     for part in parts:
         lost = len(part.info["voxel_indices"]) - len(shared)
         if lost:
-            add_note(
-                part.info.get("account", []), f"{lost} voxels are left out, as another run's mask lacks them"
-            )
+            _note(part, f"{lost} voxels are left out, as another run's mask lacks them")
     columns = [np.searchsorted(part.info["voxel_indices"], shared) for part in parts]
     info = {**first.info, "voxel_indices": shared.tolist(), "account": _accounts(parts)}
     if "roi" in info and len(shared) != len(first.info["voxel_indices"]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -96,6 +96,14 @@ class Study:
         """Return a view of some rows of every space; spaces without any are left out."""
         kept = {name: self.spaces[name].select(index) for name, index in rows.items() if len(index)}
         return replace(self, spaces=kept)
+
+    def parted(self, concepts: Collection[str]) -> tuple[Study, Study]:
+        """Return the trials without some concepts, and those of these."""
+        rows = {
+            name: trials.table["concept"].isin(concepts).to_numpy() for name, trials in self.spaces.items()
+        }
+        kept = self.select({name: np.flatnonzero(~out) for name, out in rows.items()})
+        return kept, self.select({name: np.flatnonzero(out) for name, out in rows.items()})
 
     def average(self, n_repetitions: int | None = None, seed: int = 0) -> Study:
         """Average repetitions in every space; see `Trials.average`."""

@@ -228,11 +228,13 @@ class CSBrain(nn.Module):
         backbone, state = load_backbone(read_checkpoint(path), montage, str(path), n_heads)
         width = backbone.patch_size
         head, n_patches = published_head(state, len(ch_names), width, str(path), activation)
-        n_epochs = sequence if isinstance(head, SequenceHead) else 1
-        last = head.classifier if isinstance(head, SequenceHead) else head.feed_forward[-1]
-        hidden = (
-            {"head_hidden": [one.out_features for one in head.feed_forward[:-1:3]]} if n_epochs == 1 else {}
-        )
+        if isinstance(head, SequenceHead):
+            n_epochs, last = sequence, head.classifier
+            options: dict[str, Any] = {"head": "sequence", "sequence": sequence}
+        else:
+            *layers, last = [layer for layer in head.feed_forward if isinstance(layer, nn.Linear)]
+            n_epochs = 1
+            options = {"head": "flatten", "head_hidden": [layer.out_features for layer in layers]}
         model = cls(
             len(ch_names),
             n_patches * width * n_epochs,
@@ -240,10 +242,8 @@ class CSBrain(nn.Module):
             sfreq=float(width),  # a patch is a second
             ch_names=ch_names,
             regions=regions,
-            head="sequence" if n_epochs > 1 else "flatten",
             units=HUNDRED_MICROVOLTS,
-            sequence=n_epochs,
-            **hidden,
+            **options,
             head_activation=activation,
             patch_size=width,
             n_layers=len(backbone.layers),

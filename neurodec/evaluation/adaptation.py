@@ -13,7 +13,7 @@ import pandas as pd
 from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError
-from neurodec.evaluation.centring import training_centre
+from neurodec.evaluation.centring import projected, training_centre
 from neurodec.evaluation.intervals import interval
 from neurodec.evaluation.retrieval import Retrieval
 from neurodec.evaluation.scored import Scored
@@ -126,10 +126,9 @@ class Adaptation(Evaluation):
     def _scored(self, system: Predictor, support: Study, test: Study, fitted: Fitted) -> Scored:
         retrieval, head = Retrieval(seed=self.seed), fitted.system.head
         found = system.predict(test)
-        own = fitted.targets[head]
-        projected = replace(own, values=system.project(head, np.asarray(own.values)).astype(np.float32))
-        gallery = retrieval.candidates(found.table, test.stimuli, projected)
-        centre = training_centre(system, head, support, projected, test.subjects, seed=self.seed)
+        features = projected(system, head, fitted.targets[head])
+        gallery = retrieval.candidates(found.table, test.stimuli, features)
+        centre = training_centre(system, head, support, features, test.subjects, seed=self.seed)
         return Scored.of(np.asarray(found.of(head)), found.table, replace(gallery, centre=centre))
 
 

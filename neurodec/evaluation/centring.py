@@ -1,8 +1,9 @@
-"""Where directions start from when a decoder's predictions are compared with candidates: the means of the training."""
+"""How predictions and candidates are compared: projected alike, and each less its mean over the training trials."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,11 @@ from neurodec.evaluation.similarity import Centre
 from neurodec.features import Features
 
 _ROWS = 4096  # training rows whose predictions are averaged
+
+
+def projected(system: Predictor, head: str, features: Features) -> Features:
+    """Return targets as the system compares them with a head."""
+    return replace(features, values=system.project(head, np.asarray(features.values)).astype(np.float32))
 
 
 def training_centre(

@@ -15,7 +15,7 @@ from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
-from neurodec.evaluation.centring import training_centre
+from neurodec.evaluation.centring import projected, training_centre
 from neurodec.evaluation.intervals import interval
 from neurodec.evaluation.retrieval import Retrieval
 from neurodec.evaluation.section import Evaluation, Fitted, Predictor
@@ -116,12 +116,12 @@ class CandidateSets(Evaluation):
         fewest = int(study.table.groupby(["subject", "stimulus"]).size().min())
         n_repetitions = min(n_repetitions, fewest)
         tested = study.average(n_repetitions, self.seed)
-        rows = []
-        head = fitted.system.head
+        # Trials kept apart are to be to the centre what test trials are: not of it.
+        rest, _ = fitted.train.parted(set(apart.table["concept"]))
+        rows, head = [], fitted.system.head
         for name, one in {fitted.name: system, **system.companions()}.items():
-            values = one.project(head, np.asarray(fitted.targets[head].values))
-            features = replace(fitted.targets[head], values=values.astype(np.float32))
-            centre = training_centre(one, head, fitted.train, features, study.subjects, seed=self.seed)
+            features = projected(one, head, fitted.targets[head])
+            centre = training_centre(one, head, rest, features, study.subjects, seed=self.seed)
             asked = self._asked(one, tested, features, head, centre)
             known = self._known(one, apart, fitted.train, features, head, centre, asked.scores.shape[1])
             about = {

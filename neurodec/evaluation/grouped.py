@@ -217,9 +217,13 @@ def inflation_of(nulls: Sequence[tuple[Grouped, np.ndarray]], clusters: np.ndarr
         As for `Grouped.intervals`.
     """
     values = np.array([grouped.measure(scores) for grouped, scores in nulls])
-    within = np.nanmean([grouped.variance(scores, clusters) for grouped, scores in nulls[:_MEASURED]], axis=0)
-    factors = np.nanvar(values, axis=0, ddof=1) / np.maximum(within, 1e-12)
-    return Measures(*np.maximum(np.nan_to_num(factors, nan=1.0), 1.0).tolist())
+    within = np.array([grouped.variance(scores, clusters) for grouped, scores in nulls[:_MEASURED]])
+    factors = []
+    for own, told in zip(values.T, within.T, strict=True):
+        own, told = own[np.isfinite(own)], told[np.isfinite(told)]  # the AUC may not be defined
+        known = len(own) > 1 and len(told) > 0
+        factors.append(max(own.var(ddof=1) / max(told.mean(), 1e-12), 1.0) if known else 1.0)
+    return Measures(*map(float, factors))
 
 
 def _tally(right: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:

@@ -80,6 +80,10 @@ class LabelEvaluation(Evaluation):
     n_permutations: int = 2000
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.groups not in ("subject", "run"):
+            raise NeurodecError(f"`groups` is {self.groups!r}; use subject or run.")
+
     needs_system: ClassVar[bool] = True
     section: ClassVar[str]
 

@@ -134,8 +134,8 @@ def score_reconstructions(
     seed : int
         Of all draws.
     rows : DataFrame, one row per pair, optional
-        What the table of scores begins with. With a column `stimulus`, pairs of one stimulus (several subjects) are
-        permuted together, and intervals are over stimuli, and are no distractors to each other.
+        What the table of scores begins with. With a column `stimulus`, intervals are over stimuli, and pairs of one
+        stimulus (several subjects) are permuted together and are no distractors to each other.
     batch_size : int
         Pictures per forward pass; does not change the scores.
     device : str

@@ -15,7 +15,7 @@ from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.ablation import Predict
-from neurodec.evaluation.centring import training_centre
+from neurodec.evaluation.centring import projected, training_centre
 from neurodec.evaluation.curves import (
     Ablation,
     Known,
@@ -162,13 +162,7 @@ class Retrieval(Evaluation):
         galleries = {decoder: gallery, "ridge": linear}
         average = averages(test, decoders, self.averaging, known)
         predicted, table = average(self.n_repetitions, self.seed)
-        scored = {name: Scored.of(z, table, galleries[name]) for name, z in predicted.items()}
-        uncentred = {
-            "system" if name == decoder else name: Scored.of(
-                z, table, replace(galleries[name], centre=None)
-            ).top()
-            for name, z in predicted.items()
-        }
+        scored = {name: Scored.with_uncentred(z, table, galleries[name]) for name, z in predicted.items()}
         counts = repetition_counts(test, self.repetition_curve, self.n_repetitions)
         curves = {
             "k_way": self._k_way(scored[decoder]),
@@ -190,9 +184,7 @@ class Retrieval(Evaluation):
         curves |= self._ablations(ablation)
         before = ablation.before_onset()
         prestimulus = None if before is None else Scored.of(before, averaged.table, linear)
-        return RetrievalRun(
-            scored[decoder], scored.get("ridge"), prestimulus, curves, uncentred=pd.DataFrame(uncentred)
-        )
+        return RetrievalRun(scored[decoder], scored.get("ridge"), prestimulus, curves)
 
     @property
     def level(self) -> Level:
@@ -232,8 +224,8 @@ class Retrieval(Evaluation):
             )
         head, own = self._head(fitted), self._candidates_named(fitted)
         ridge = fitted.baseline(head)
-        projected = _projected(fitted.system, head, own)
-        centre = self._centre(fitted.system, head, fitted.train, projected, study.subjects)
+        features = projected(fitted.system, head, own)
+        centre = self._centre(fitted.system, head, fitted.train, features, study.subjects)
         runs = []
         for space, trials in study.spaces.items():
             train = fitted.train.spaces.get(space)
@@ -252,7 +244,7 @@ class Retrieval(Evaluation):
                 evaluation.of_trials(
                     trials,
                     study.stimuli,
-                    projected,
+                    features,
                     _z_of(fitted.system, head, space),
                     ridge_features=own,
                     ridge=None if ridge is None or space not in ridge.spaces else _z_of(ridge, head, space),
@@ -264,8 +256,7 @@ class Retrieval(Evaluation):
                 )
             )
         run = runs[0] if len(runs) == 1 else self._pooled(runs)
-        others, uncentred = self._others(study, fitted, head, own)
-        return replace(run, others=others, uncentred=run.uncentred.assign(**uncentred))
+        return replace(run, others=self._others(study, fitted, head, own))
 
     def _centre(
         self, system: Predictor, head: str, train: Study, features: Features, subjects: Sequence[str]
@@ -273,20 +264,17 @@ class Retrieval(Evaluation):
         single = self.averaging == "embedding"
         return training_centre(system, head, train, features, subjects, single=single, seed=self.seed)
 
-    def _others(
-        self, study: Study, fitted: Fitted, head: str, own: Features
-    ) -> tuple[dict[str, Scored], dict[str, np.ndarray]]:
-        """Score the system's companions on the same rows, and without centring."""
-        found, uncentred = {}, {}
+    def _others(self, study: Study, fitted: Fitted, head: str, own: Features) -> dict[str, Scored]:
+        """Score the system's companions on the same rows."""
+        found = {}
         for name, companion in fitted.system.companions().items():
             predictions = {rows: companion.predict(trials) for rows, trials in self.inputs(study).items()}
             z, table = self.rows(predictions, head)
-            projected = _projected(companion, head, own)
-            gallery = self.candidates(table, study.stimuli, projected)
-            centre = self._centre(companion, head, fitted.train, projected, study.subjects)
-            found[name] = Scored.of(z, table, replace(gallery, centre=centre))
-            uncentred[name] = Scored.of(z, table, gallery).top()
-        return found, uncentred
+            features = projected(companion, head, own)
+            gallery = self.candidates(table, study.stimuli, features)
+            centre = self._centre(companion, head, fitted.train, features, study.subjects)
+            found[name] = Scored.with_uncentred(z, table, replace(gallery, centre=centre))
+        return found
 
     def compared(
         self, predictions: dict[str, Predictions], test: Study, fitted: Fitted
@@ -294,7 +282,7 @@ class Retrieval(Evaluation):
         """Return what is ranked: predictions of every test stimulus, their table, and the gallery."""
         head = self._head(fitted)
         z, table = self.rows(predictions, head)
-        features = _projected(fitted.system, head, self._candidates_named(fitted))
+        features = projected(fitted.system, head, self._candidates_named(fitted))
         centre = self._centre(fitted.system, head, fitted.train, features, test.subjects)
         return z, table, replace(self.candidates(table, test.stimuli, features), centre=centre)
 
@@ -323,8 +311,7 @@ class Retrieval(Evaluation):
             Scored.concatenate(parts) if all(part is not None for part in parts) else None
             for parts in ([run.ridge for run in runs], [run.prestimulus for run in runs])
         ]
-        uncentred = pd.concat([run.uncentred for run in runs], ignore_index=True)
-        return RetrievalRun(system, *others, {"k_way": self._k_way(system)}, uncentred=uncentred)
+        return RetrievalRun(system, *others, {"k_way": self._k_way(system)})
 
     def save(self, run: RetrievalRun, folder: Path) -> None:
         """Write a fold's evaluation."""
@@ -345,9 +332,8 @@ class Retrieval(Evaluation):
         """
         system = Scored.concatenate([run.system for run in runs])
         shuffled = {m: self._shuffled(system, m) for m in (1, 5)}
-        uncentred = pd.concat([run.uncentred for run in runs], ignore_index=True).mean().to_dict()
         sections: dict[str, Any] = {
-            "retrieval": {**self.summary(system), **_uncentred(uncentred, "system")},
+            "retrieval": self.summary(system),
             "controls": {
                 "shuffled": {
                     "n_candidates": system.n_candidates,
@@ -363,27 +349,20 @@ class Retrieval(Evaluation):
             before = Scored.concatenate([run.prestimulus for run in runs])
             sections["controls"]["prestimulus"] = {"decoder": "ridge", **self.summary(before)}
         sections["baselines"] = {
-            name: {
-                **self.summary(Scored.concatenate([run.others[name] for run in runs])),
-                **_uncentred(uncentred, name),
-            }
+            name: self.summary(Scored.concatenate([run.others[name] for run in runs]))
             for name in runs[0].others
         }
         if all(run.ridge is not None for run in runs):
             ridge = Scored.concatenate([run.ridge for run in runs])
             against = paired_difference(system.top(), ridge.top(), system.table["stimulus"].to_numpy())
-            sections["baselines"]["ridge"] = {
-                **self.summary(ridge),
-                **_uncentred(uncentred, "ridge"),
-                "encoder_minus_ridge_top1": against,
-            }
+            sections["baselines"]["ridge"] = {**self.summary(ridge), "encoder_minus_ridge_top1": against}
         if not sections["baselines"]:
             del sections["baselines"]
         return sections
 
     def summary(self, scored: Scored) -> dict[str, Any]:
         """Return the metrics of one decoder, as `results.json` names them."""
-        top1, top5 = scored.top(1), scored.top(5)
+        top1, top5, table = scored.top(1), scored.top(5), scored.table
         null = self._shuffled(scored, 1)
         return {
             "n_candidates": scored.n_candidates,
@@ -391,6 +370,7 @@ class Retrieval(Evaluation):
             "n_repetitions": scored.n_repetitions,
             "top1": float(top1.mean()),
             "top5": float(top5.mean()),
+            **({"uncentred_top1": float(table["uncentred"].mean())} if "uncentred" in table else {}),
             "chance_top1": chance_top(scored.n_candidates),
             "chance_top5": chance_top(scored.n_candidates, 5),
             "ci95_top1": self._interval(top1, scored),
@@ -403,7 +383,7 @@ class Retrieval(Evaluation):
             **({} if self.pool_size is None else {"pooled": scored.within_pools(self.pool_size, self.seed)}),
             "per_subject": {
                 subject: self._of_subject(scored, top1, top5, subject)
-                for subject in scored.table["subject"].unique()
+                for subject in table["subject"].unique()
             },
         }
 
@@ -459,16 +439,6 @@ class Retrieval(Evaluation):
         rows = (scored.table["subject"] == subject).to_numpy()
         ci95 = interval(top1[rows], scored.table["stimulus"].to_numpy()[rows])
         return {"top1": float(top1[rows].mean()), "top5": float(top5[rows].mean()), "ci95_top1": ci95}
-
-
-def _uncentred(found: dict[str, float], decoder: str) -> dict[str, float]:
-    """Return a decoder's top-1 without centring, where it was scored so."""
-    return {"uncentred_top1": found[decoder]} if decoder in found else {}
-
-
-def _projected(system: Predictor, head: str, features: Features) -> Features:
-    """Return targets as the system compares them with a head."""
-    return replace(features, values=system.project(head, np.asarray(features.values)).astype(np.float32))
 
 
 def _z_of(system: Predictor, head: str, space: str) -> Predict:

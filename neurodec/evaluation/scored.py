@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class Scored:
     similarities : ndarray, shape (n_rows, n_candidates), float64
         From one forward pass.
     table : DataFrame
-        Columns `subject, stimulus, concept`, one row per test row.
+        Columns `subject, stimulus, concept`, one row per test row; and `uncentred`, see `with_uncentred`.
     gallery : Gallery
         The candidates; their embeddings may be absent (zero width) when read from disk.
     n_repetitions : float
@@ -67,6 +67,12 @@ class Scored:
             gallery,
             int(repetitions) if repetitions == int(repetitions) else repetitions,
         )
+
+    @classmethod
+    def with_uncentred(cls, z: np.ndarray, table: pd.DataFrame, gallery: Gallery) -> Scored:
+        """Compare as `of` does, and put beside every row its top-1 where nothing is centred, as many papers compare."""
+        scored, plain = cls.of(z, table, gallery), cls.of(z, table, replace(gallery, centre=None))
+        return replace(scored, table=scored.table.assign(uncentred=plain.top()))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Scored]) -> Scored:
@@ -176,10 +182,11 @@ class Scored:
         return len(self.table) > 1 and between_rows < _SAME * float(self.similarities.std(axis=1).mean())
 
     def rank_table(self) -> pd.DataFrame:
-        """Return `subject, stimulus, concept, rank, top1 ... top5` (the stimuli found, best first)."""
+        """Return `subject, stimulus, concept, rank, top1 ... top5` (the stimuli found, best first), and `uncentred`."""
         found = np.asarray(self.gallery.stimuli)[top_candidates(self.similarities)]
         columns = {f"top{place + 1}": found[:, place] for place in range(found.shape[1])}
-        return self.table.assign(rank=self.ranks, **columns)
+        rest = self.table.drop(columns=list(_TEXT))
+        return pd.concat([self.table[list(_TEXT)].assign(rank=self.ranks, **columns), rest], axis=1)
 
 
 @dataclass(frozen=True)
@@ -198,8 +205,6 @@ class RetrievalRun:
         `repetitions`, `windows`, `regions`, `regions_left_out`, `channels`, `k_way`: lists of dicts.
     others : dict of Scored
         The system's companions, by name.
-    uncentred : DataFrame, optional
-        Top-1 of every decoder (columns) and test row where nothing is centred, as many papers compare.
     """
 
     system: Scored
@@ -207,7 +212,6 @@ class RetrievalRun:
     prestimulus: Scored | None
     curves: dict[str, Any]
     others: dict[str, Scored] = field(default_factory=dict)
-    uncentred: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def save(self, folder: str | Path) -> None:
         """Write the folder in one step: `similarity.npy`, `ranks.csv`, `candidates.csv`, `curves.json`, ..."""
@@ -228,7 +232,6 @@ class RetrievalRun:
             for number, scored in enumerate(self.others.values()):
                 np.save(partial / f"other{number}_similarity.npy", scored.similarities)
                 write_table(partial / f"other{number}_ranks.csv", scored.rank_table())
-            write_table(partial / "uncentred.csv", self.uncentred)
             about = {"gallery": gallery.kind, "n_repetitions": self.system.n_repetitions}
             about |= {"others": list(self.others)}
             write_json(partial / "about.json", about)
@@ -260,12 +263,12 @@ class RetrievalRun:
                 name: _read(folder, f"other{number}_", gallery, about["n_repetitions"])
                 for number, name in enumerate(about.get("others", []))
             }
-            uncentred = read_own_table(folder / "uncentred.csv")
-        return cls(parts[0], parts[1], parts[2], read_json(folder / "curves.json"), others, uncentred)
+        return cls(parts[0], parts[1], parts[2], read_json(folder / "curves.json"), others)
 
 
 def _read(folder: Path, name: str, gallery: Gallery, n_repetitions: float) -> Scored | None:
     if name and not (folder / f"{name}similarity.npy").exists():
         return None
     table = read_own_table(folder / f"{name}ranks.csv", dtype=_TEXT)
-    return Scored(np.load(folder / f"{name}similarity.npy"), table[list(_TEXT)], gallery, n_repetitions)
+    rows = table.filter([*_TEXT, "uncentred"])
+    return Scored(np.load(folder / f"{name}similarity.npy"), rows, gallery, n_repetitions)

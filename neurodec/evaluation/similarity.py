@@ -87,9 +87,8 @@ class Gallery:
     def similarity(self, z: np.ndarray) -> np.ndarray:
         """Return the cosine of every prediction (n, ...) with every candidate, shape (n, n_candidates)."""
         rows, candidates = (np.asarray(side).reshape(len(side), -1) for side in (z, self.values))
-        if (
-            self.centre is not None and rows.shape[1] == candidates.shape[1]
-        ):  # else it is refused, and said why
+        # Of other widths nothing is taken off: `similarity` refuses them and says why.
+        if self.centre is not None and rows.shape[1] == candidates.shape[1]:
             rows = rows - self.centre.prediction.ravel()
             candidates = candidates - self.centre.target.ravel()
         return similarity(rows, candidates)

@@ -157,7 +157,7 @@ def picture_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
         "shuffled": "control: shuffled brain",
         "mean_embedding": "control: mean embedding",
         "nearest_training": "control: nearest training picture",
-        "true_through_prior": "ceiling: true embedding, prior and decoder",
+        "true_through_prior": "true embedding, prior and decoder",
         "true_through_decoder": "ceiling: true embedding, decoder alone",
         "autoencoder": "ceiling: autoencoder alone",
     }

@@ -14,7 +14,7 @@ from neurodec.evaluation import Retrieval
 from neurodec.evaluation.curves import as_trials
 from neurodec.evaluation.networks import sees_as
 from neurodec.features import Features
-from neurodec.files import key_of, write_table
+from neurodec.files import write_table
 from neurodec.priors import IdentityPrior, load_prior
 from neurodec.priors.pairs import drawn_predictions
 from neurodec.run.folds import Fold
@@ -43,7 +43,7 @@ class Drawing:
     def draw(self, folds: list[Fold]) -> None:
         """Draw the pictures of every fold whose configuration has changed, or that lacks some."""
         for fold in folds:
-            stamp, key = f"reconstruct {fold.name}", self._key(fold)
+            stamp, key = f"reconstruct {fold.name}", self.run.keys.pictures(fold)
             folder = self.run.out / "images" / "reconstructed" / fold.name
             if self.run.stamps[stamp] == key and (folder / "pictures.csv").exists():
                 continue
@@ -58,28 +58,22 @@ class Drawing:
         """Add the scores of the pictures to the results, and write ``OUT/reconstructed.csv``."""
         folders = [self.run.out / "images" / "reconstructed" / fold.name for fold in folds]
         for fold in folds:
-            self.run.require("reconstruct", f"reconstruct {fold.name}", self._key(fold))
+            self.run.require("reconstruct", f"reconstruct {fold.name}", self.run.keys.pictures(fold))
         section, table = score(folders, self.settings)
         space = self.run.features[self.run.system(folds[0]).head].embedding_space
         section["conditioned_by"] = [name for name in section["two_way"] if sees_as(name, space)]
-        section["prior_from"] = self.settings.prior_from
+        if not isinstance(self._new_prior(), IdentityPrior):
+            section["prior_from"] = self.settings.prior_from
         found["reconstruction"] = section
         metrics = ("pixcorr", "ssim", "two_way", "ci95", "n_images")
         shuffled = found.setdefault("controls", {}).setdefault("shuffled", {})
         shuffled |= {name: section["controls"]["shuffled"][name] for name in metrics}
         write_table(self.run.out / "reconstructed.csv", table)
 
-    def _key(self, fold: Fold) -> str:
-        names = ("prior", "decoder", "reconstruction", "evaluation")
-        return key_of([[self.sections.get(name) for name in names], self.run.fit_key, fold.name])
-
     def _decoder(self, fold: Fold) -> NeuralDecoder:
         """Load system, prior and decoder of a fold; the prior is fitted first where it was not."""
         folder, run = self.run.out / "decoders" / fold.name, self.run
-        stamp, key = (
-            f"prior {fold.name}",
-            key_of([self.sections.get("prior"), self.settings.prior_from, run.fit_key]),
-        )
+        stamp, key = f"prior {fold.name}", run.keys.prior(self.settings.prior_from)
         known = run.stamps[stamp] == key and folder.exists()
         prior = load_prior(folder / "prior") if known else self._fit_prior(fold)
         own = {
@@ -95,25 +89,25 @@ class Drawing:
             decoder.prior.to("cuda")
         return decoder
 
+    def _new_prior(self) -> Prior:
+        return build_prior(self.sections.get("prior") or {"class_path": "neurodec.priors.IdentityPrior"})
+
     def _fit_prior(self, fold: Fold) -> Prior:
-        """Fit the prior to predictions of trials that the system has not learnt from, averaged over repetitions."""
+        """Fit the prior as `prior_from` says: held out, averaged over repetitions; or to training predictions."""
         run, system = self.run, self.run.system(fold)
         train, features = run.study.part(TRAINING, fold.train), run.features[system.head]
-        prior = build_prior(self.sections.get("prior") or {"class_path": "neurodec.priors.IdentityPrior"})
+        prior = self._new_prior()
         apart = self.settings.prior_from == "held_out" and not isinstance(prior, IdentityPrior)
         found = system.unseen(train, run.features, fold.seed) if apart else system.predict(train)
         z, table = np.asarray(found.of(system.head)), found.table
-        targets, concepts = features.of(table["stimulus"]), table["concept"].to_numpy()
         if apart:
             averaged = as_trials(z, table).average()
             z, table = np.asarray(averaged.responses), averaged.table
-            targets, concepts = features.of(table["stimulus"]), table["concept"].to_numpy()
-            shown = train.table.drop_duplicates("stimulus")
-            if len(shown) > _FEW * table["stimulus"].nunique():
-                z, targets = drawn_predictions(
-                    z, targets, concepts, features.of(shown["stimulus"]), fold.seed
-                )
-                concepts = np.repeat(shown["concept"].to_numpy(), len(targets) // len(shown))
+        targets, concepts = features.of(table["stimulus"]), table["concept"].to_numpy()
+        shown = train.table.drop_duplicates("stimulus")
+        if apart and len(shown) > _FEW * table["stimulus"].nunique():
+            z, targets = drawn_predictions(z, targets, concepts, features.of(shown["stimulus"]), fold.seed)
+            concepts = np.repeat(shown["concept"].to_numpy(), len(targets) // len(shown))
         return prior.fit(
             z,
             targets,

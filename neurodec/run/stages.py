@@ -29,9 +29,10 @@ from neurodec.run.recipe_file import load_recipe
 from neurodec.run.recipe_objects import built_objects, system_of
 from neurodec.run.recipe_parser import sections_of
 from neurodec.run.results import header_of, merged, over_seeds, speed_of
+from neurodec.run.stage_keys import StageKeys
 from neurodec.run.stamps import Stamps
-from neurodec.training import LightningSystem, RidgeSystem, Stage, System, TrainingData, load_system
-from neurodec.training.history import NOTHING_LEARNT, training_summary
+from neurodec.training import RidgeSystem, Stage, System, TrainingData, load_system
+from neurodec.training.history import NOTHING_LEARNT, joined_history, training_summary
 from neurodec.training.staging import of_recipes
 from neurodec.training.trainer import (
     below_out,
@@ -39,7 +40,6 @@ from neurodec.training.trainer import (
     check_folders,
     check_hardware,
     check_packages,
-    telling,
 )
 
 _TOLD = 12  # lines about the recordings; the rest is in info.json and in the report
@@ -195,7 +195,7 @@ class Run:
                         f"Subject(s) {', '.join(subjects)} have no trial with the split {split!r}; mark trials by a "
                         "column `split` (train or test) in the events or in the table of stimuli."
                     )
-            self._new_system(fold).check(self.study.part(TRAINING, fold.train))
+            self.new_system(fold).check(self.study.part(TRAINING, fold.train))
 
     def earlier(self) -> None:
         """Run the recipes that stages of training name, in ``OUT/stages/<name>``, on one device."""
@@ -215,22 +215,22 @@ class Run:
         """Fill ``OUT/targets/<name>``."""
         stimuli = self.study.stimuli  # a missing prepared folder is told before any computation
         for name, extractor in self.extractors.items():
-            if self.stamps[f"targets {name}"] != self._target_keys[name]:
-                with self.stamps.making(f"targets {name}", self._target_keys[name]):
+            if self.stamps[f"targets {name}"] != self.keys.targets[name]:
+                with self.stamps.making(f"targets {name}", self.keys.targets[name]):
                     extractor.extract(stimuli, self.root).save(self.out / "targets" / name)
 
     def fit(self, processes: Processes) -> None:
         """Fit one system per fold and seed, and its linear baseline, into ``OUT/models`` and ``OUT/checkpoints``."""
         self._check_trials()
-        if self.stamps["training"] not in (None, self._training_key):
+        if self.stamps["training"] not in (None, self.keys.training):
             places = [self.out / name for name in ("checkpoints", "models", "stages.json")]
             there = [str(place) for place in places if place.exists()]
             raise NeurodecError(
                 f"{self.out} holds a training with another configuration; choose another --out, or delete "
                 f"{' and '.join([', '.join(there[:-1]), there[-1]] if len(there) > 1 else there)}."
             )
-        self.stamps["training"] = self._training_key
-        with self.stamps.making("fit", self.fit_key):
+        self.stamps["training"] = self.keys.training
+        with self.stamps.making("fit", self.keys.fit):
             processes.ready()
             self.train(processes.n_started)
             for fold in self.folds:
@@ -240,16 +240,10 @@ class Run:
             self._write_history()
 
     def _write_history(self) -> None:
-        """Write ``OUT/metrics.csv`` of all folds and stages, and tell what learnt nothing."""
-        files = {
-            (fold.name, file.parent.name if file.parent.name != fold.name else ""): file
-            for fold in self.folds
-            for file in sorted((self.out / "checkpoints" / fold.name).glob("**/metrics.csv"))
-        }
-        if not files:
+        """Write ``OUT/metrics.csv``, and tell what learnt nothing."""
+        history = joined_history(self.out / "checkpoints", [fold.name for fold in self.folds])
+        if history is None:
             return
-        tables = [pd.read_csv(file).assign(fold=fold, stage=stage) for (fold, stage), file in files.items()]
-        history = pd.concat(tables)
         write_table(self.out / "metrics.csv", history)
         for name, found in training_summary(history).items():
             if found["beats_mean_predictor"] is False:
@@ -268,7 +262,7 @@ class Run:
                 self.study.part("test", fold.test) if self.recipe.selection == "published_protocol" else None
             )
             train = self.study.part(TRAINING, fold.train)
-            self._new_system(fold).fit(train, self.features, self.out, fold.name, new=fold.new, judged=judged)
+            self.new_system(fold).fit(train, self.features, self.out, fold.name, new=fold.new, judged=judged)
 
     def predict(self) -> None:
         """Write ``OUT/predictions/<fold>/<rows>/``: what the system predicts of every test trial, once."""
@@ -282,16 +276,14 @@ class Run:
             for rows, study in wanted.items():
                 folder, name = self.out / "predictions" / fold.name / rows, f"predict {fold.name} {rows}"
                 system = self.system(fold)
-                if self.stamps[name] != self.fit_key or not folder.exists():
-                    with self.stamps.making(name, self.fit_key):
+                if self.stamps[name] != self.keys.fit or not folder.exists():
+                    with self.stamps.making(name, self.keys.fit):
                         system.predict(study).save(folder)
 
     def retrieve(self) -> None:
         """Write ``OUT/retrieved.csv``: for every test stimulus its rank and the five best candidates."""
-        name, evaluation = next(
-            (name, one) for name, one in self.evaluations.items() if isinstance(one, Retrieval)
-        )
-        key = self._evaluation_key(name)
+        name, evaluation = next(own for own in self.evaluations.items() if isinstance(own[1], Retrieval))
+        key = self.keys.evaluation(name)
         if self.stamps["retrieve"] == key and (self.out / "retrieved.csv").exists():
             return
         tables = []
@@ -308,9 +300,9 @@ class Run:
 
     def evaluate(self) -> None:
         """Write ``OUT/results.json`` and ``OUT/evaluation/<fold>/``, below ``further/<name>`` for later evaluations."""
-        if self.stamps["evaluate"] == self._results_key and (self.out / "results.json").exists():
+        if self.stamps["evaluate"] == self.keys.results and (self.out / "results.json").exists():
             return
-        with self.stamps.making("evaluate", self._results_key):
+        with self.stamps.making("evaluate", self.keys.results):
             found = merged({name: self._evaluate(name) for name in self.evaluations})
             if "reconstruction" in self.recipe:
                 self.drawing.score(self.folds, found)
@@ -320,7 +312,7 @@ class Run:
 
     def report(self) -> None:
         """Write ``OUT/report.html``."""
-        self.require("evaluate", "evaluate", self._results_key)
+        self.require("evaluate", "evaluate", self.keys.results)
         results = read_json(self.out / "results.json")
         write_json(self.out / "results.json", {**results, "speed": speed_of(self)})
         write_report(self.out)
@@ -337,6 +329,11 @@ class Run:
     def stamps(self) -> Stamps:
         """What stages were done with."""
         return Stamps(self.out)
+
+    @cached_property
+    def keys(self) -> StageKeys:
+        """What stages are to be done with."""
+        return StageKeys(self)
 
     @property
     def trains(self) -> bool:
@@ -381,17 +378,8 @@ class Run:
     def features(self) -> dict[str, Features]:
         """The targets, by name."""
         for name in self.extractors:
-            self.require("targets", f"targets {name}", self._target_keys[name])
+            self.require("targets", f"targets {name}", self.keys.targets[name])
         return {name: Features.load(self.out / "targets" / name) for name in self.extractors}
-
-    @cached_property
-    def _target_keys(self) -> dict[str, str]:
-        return {
-            name: key_of(
-                [sections_of(self.recipe.targets[name]), self._provenance, extractor.sources(self.root)]
-            )
-            for name, extractor in self.extractors.items()
-        }
 
     @cached_property
     def folds(self) -> list[Fold]:
@@ -399,42 +387,20 @@ class Run:
         return folds_of(self.recipe.protocol, self.study.subjects, self.recipe.seeds)
 
     @cached_property
-    def _provenance(self) -> str:
-        return key_of(read_json(self.out / "prepared" / "study.json")["provenance"])
-
-    @cached_property
     def drawing(self) -> Drawing:
         """What draws the pictures."""
         return Drawing(self)
 
-    def _new_system(self, fold: Fold) -> System:
+    def new_system(self, fold: Fold) -> System:
+        """Return the system of a fold, not fitted."""
         sections = sections_of(self.recipe)
         if "trainer" in sections:
             sections["trainer"] = below_out(sections["trainer"], self.out, allow_outside=self.allow_outside)
         return system_of(sections, self.objects, fold.seed, self.allow)
 
-    @cached_property
-    def _training_key(self) -> str:
-        """Of all that a training follows from, but for the number of epochs where it can be extended."""
-        sections = sections_of(self.recipe)
-        names = ("encoder", "objective", "optimizer", "lr_scheduler", "stages", "system", "data", "trainer")
-        trainer = sections.pop("trainer", None) or {}
-        system = self._new_system(self.folds[0])
-        if isinstance(system, LightningSystem):
-            epochs = None if system.extends else trainer.get("max_epochs")
-            sections["trainer"] = telling({**trainer, "max_epochs": epochs})
-        wanted = [sections.get(name) for name in (*names, "protocol", "selection", "seeds")]
-        return key_of([wanted, self._target_keys, self._provenance])
-
-    @cached_property
-    def fit_key(self) -> str:
-        """Of all that a training follows from."""
-        trainer = sections_of(self.recipe).get("trainer") or {}
-        return key_of([self._training_key, trainer.get("max_epochs")])
-
     def system(self, fold: Fold) -> System:
         """Return the fitted system of a fold, of a training that is finished."""
-        self.require("fit", "fit", self.fit_key)
+        self.require("fit", "fit", self.keys.fit)
         return self._fitted_system(fold)
 
     def _fitted_system(self, fold: Fold) -> System:
@@ -445,7 +411,7 @@ class Run:
         folder, found = self.out / "predictions" / fold.name, {}
         for evaluation in self.evaluations.values():
             for rows in evaluation.inputs(self.study.part("test", fold.test)):
-                self.require("predict", f"predict {fold.name} {rows}", self.fit_key)
+                self.require("predict", f"predict {fold.name} {rows}", self.keys.fit)
                 found[rows] = Predictions.load(folder / rows)
         return found
 
@@ -465,26 +431,15 @@ class Run:
         ridge.fit(train, self.features, self.out, f"{fold.name}.ridge-{head}")
         return ridge
 
-    def _evaluation_key(self, name: str) -> str:
-        section = sections_of(self.recipe)["evaluation"]
-        own = section if "class_path" in section else section[name]
-        return key_of([own, self.fit_key if self.trains else None, self._provenance])
-
-    @property
-    def _results_key(self) -> str:
-        sections = sections_of(self.recipe)
-        drawn = [sections.get(name) for name in ("prior", "decoder", "reconstruction")]
-        return key_of([[self._evaluation_key(name) for name in self.evaluations], drawn])
-
     def _evaluate(self, name: str) -> dict[str, Any]:
-        evaluation, key = self.evaluations[name], self._evaluation_key(name)
+        evaluation, key = self.evaluations[name], self.keys.evaluation(name)
         if not evaluation.needs_system:
             return evaluation.results([evaluation.run({}, self.study, None)])
         runs: dict[int, list[Any]] = {}
-        whole = self.out / "evaluation"
-        whole = whole if name == next(iter(self.evaluations)) else whole / "further" / name
+        further = () if name == next(iter(self.evaluations)) else ("further", name)
         for fold in self.folds:
-            folder, stamp = whole / fold.name, f"evaluate {name} {fold.name}"
+            folder = self.out.joinpath("evaluation", *further, fold.name)
+            stamp = f"evaluate {name} {fold.name}"
             if self.stamps[stamp] != key or not folder.exists():
                 test = self.study.part("test", fold.test)
                 run = evaluation.run(self.predictions(fold), test, self._fitted(fold))

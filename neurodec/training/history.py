@@ -1,7 +1,9 @@
-"""What the history of a training tells: whether anything was learnt at all."""
+"""The history of a training, and what it tells: whether anything was learnt at all."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,6 +14,17 @@ NOTHING_LEARNT = (
     "mvnn-epochs` or `zscore`), a window around the response (`tmin: -0.2`, `tmax: 0.8`), more trials, more epochs"
 )
 _CLEARLY = 0.995  # of the mean predictor's loss; less of a lead is chance
+
+
+def joined_history(checkpoints: Path, folds: Sequence[str]) -> pd.DataFrame | None:
+    """Return the epochs of all folds and stages below a folder of checkpoints, or None where nothing was trained."""
+    files = {
+        (fold, file.parent.name if file.parent.name != fold else ""): file
+        for fold in folds
+        for file in sorted((checkpoints / fold).glob("**/metrics.csv"))
+    }
+    tables = [pd.read_csv(file).assign(fold=fold, stage=stage) for (fold, stage), file in files.items()]
+    return pd.concat(tables) if tables else None
 
 
 def training_summary(history: pd.DataFrame) -> dict[str, dict[str, Any]]:

@@ -28,7 +28,16 @@ from neurodec.training.batches import TrainingData
 from neurodec.training.fit_keys import content_key, is_fitted
 from neurodec.training.in_context_curriculum import encode_subjects, train_encoder, train_inverter
 from neurodec.training.in_context_folder import SHIPPED, Learnt, start_folder
-from neurodec.training.in_context_people import Choice, Person, Scale, chosen_voxels, context_of, person_of
+from neurodec.training.in_context_people import (
+    Choice,
+    Person,
+    Scale,
+    chosen_voxels,
+    context_of,
+    first_pictures,
+    person_of,
+    unit_length,
+)
 from neurodec.training.in_context_tasks import MetaStage, SubjectVoxels
 from neurodec.training.system import System, as_trained, facts_joined, facts_of
 from neurodec.training.trainer import telling
@@ -43,10 +52,7 @@ PAIRS: dict[str, tuple[Way, Inverse]] = {
     "direct ridge": ("direct", "direct"),
 }
 """How encoders are made, and how they are inverted: the ways that stand beside each other in every evaluation."""
-_OPTIONS = (
-    *("way", "inverse", "head", "n_support", "n_voxels", "choice", "whiten", "tokens_at_once"),
-    "seed",
-)
+_OPTIONS = ("way", "inverse", "head", "n_support", "n_voxels", "choice", "whiten", "tokens_at_once", "seed")
 
 
 class InContextSystem(System):
@@ -156,8 +162,7 @@ class InContextSystem(System):
             adapted = self.adapt(study, targets)
             adapted.config["key"] = key
             adapted.save_pretrained(folder)
-        taken = type(self).from_pretrained(folder)
-        self.__dict__.update(taken.__dict__)
+        vars(self).update(vars(type(self).from_pretrained(folder)))
 
     def meta_fit(
         self, study: Study, targets: dict[str, Features], checkpoints: Path
@@ -182,12 +187,15 @@ class InContextSystem(System):
         features = targets[self.head]
         trains = self._start is None or any(self._stages.values())
         subjects = self._subjects(study, features) if len(study) and trains else []
-        pool = _unit(np.asarray(features.of(sorted(set(study.table["stimulus"]))))) if len(study) else None
+        pool = (
+            unit_length(np.asarray(features.of(sorted(set(study.table["stimulus"]))))) if len(study) else None
+        )
         if subjects and (self._start is None or self._stages["encoder"]):
             pairs = [(one.images.numpy(), one.responses.numpy().T) for one in subjects]
             known = (self.learnt.encoder, self.learnt.inverter) if self._start is not None else ()
-            space = features.embedding_space
-            self.learnt = Learnt(PopulationPrior.of(pairs), Gallery.of(pool), space, *known)
+            self.learnt = Learnt(
+                PopulationPrior.of(pairs), Gallery.of(pool), features.embedding_space, *known
+            )
         if self._start is None and not subjects:
             raise NeurodecError(
                 "There is nobody to train the in-context system on; take protocol: new_subject with several subjects, "
@@ -199,14 +207,13 @@ class InContextSystem(System):
         self, subjects: list[SubjectVoxels], pool: np.ndarray | None, checkpoints: Path
     ) -> dict[str, pd.DataFrame]:
         history: dict[str, pd.DataFrame] = {}
-        stages, n_embed = self._stages, self.learnt.gallery.mean.shape[0]
+        stages, learnt, n_embed = self._stages, self.learnt, self.learnt.gallery.mean.shape[0]
         if (stages["encoder"] or stages["inverter"]) and not subjects:
             raise NeurodecError(
                 "The curriculum needs training subjects, and all are new; take protocol: new_subject with several "
                 "subjects, or leave the stages out."
             )
         torch.manual_seed(self.seed)
-        learnt = self.learnt
         if self._start is None and stages["encoder"]:
             learnt.encoder = InContextEncoder(**{"n_embed": n_embed, **self._encoder})
         if self._start is None and stages["inverter"]:
@@ -265,7 +272,8 @@ class InContextSystem(System):
         for trials in support.spaces.values():
             for subject in dict.fromkeys(trials.table["subject"]):
                 own = trials.select(np.flatnonzero(trials.table["subject"] == subject))
-                adapted.people[subject] = self._person(_first(own, self.n_support), features, encodings)
+                own = first_pictures(own, self.n_support)
+                adapted.people[subject] = self._person(own, features, encodings)
         adapted.config = facts_joined(self.config, facts_of(support))
         adapted.config = adapted._described()
         return adapted
@@ -285,7 +293,7 @@ class InContextSystem(System):
     def _scale(self, trials: Trials, features: Features) -> tuple[Scale, np.ndarray, list[str]]:
         """Return the scale of a context, the embeddings of its pictures, and which pictures these are."""
         stimuli = list(dict.fromkeys(trials.table["stimulus"]))
-        images = _unit(np.asarray(features.of(stimuli)))
+        images = unit_length(np.asarray(features.of(stimuli)))
         return Scale.of(trials, images if self.whiten else None), images, stimuli
 
     def _columns(self, images: np.ndarray, responses: np.ndarray) -> np.ndarray:
@@ -360,9 +368,7 @@ class InContextSystem(System):
         """Return the other ways to the same people's pictures, which stand beside this one in an evaluation."""
         others = {}
         for name, (way, inverse) in PAIRS.items():
-            able = "network" not in (way, inverse) or (
-                self.learnt.encoder is not None and self.learnt.inverter is not None
-            )
+            able = "network" not in (way, inverse) or None not in (self.learnt.encoder, self.learnt.inverter)
             if (way, inverse) != (self.way, self.inverse) and able:
                 others[name] = copy(self)
                 others[name].way, others[name].inverse = way, inverse
@@ -374,11 +380,10 @@ class InContextSystem(System):
 
     def project(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return embeddings of unit length; see `System.project`."""
-        return _unit(values)
+        return unit_length(values)
 
     def _require_space(self, space: str) -> None:
-        base = space.removesuffix("/unit")
-        if base != self.learnt.embedding_space.removesuffix("/unit"):
+        if space.removesuffix("/unit") != self.learnt.embedding_space.removesuffix("/unit"):
             raise NeurodecError(
                 f"The context's embeddings are of {space}, the system was trained on "
                 f"{self.learnt.embedding_space}; embed the pictures in that space."
@@ -393,31 +398,31 @@ class InContextSystem(System):
                 person.save(partial / "people" / str(number))
             write_described(partial / "config.json", self._described())
 
+    def _options(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _OPTIONS}
+
     def _parameters(self) -> dict[str, Any]:
         """Return what a fit follows from, as plain values."""
         start = [] if self._start is None else sorted(start_folder(self._start).glob("*.safetensors"))
         return {
-            **{name: getattr(self, name) for name in _OPTIONS},
+            **self._options(),
             "networks": [self._encoder, self._inverter],
             "start": [sha256_of(file) for file in start],
-            "curriculum": {
-                name: [asdict(stage) for stage in stages] for name, stages in self._stages.items()
-            },
+            "curriculum": {part: [asdict(stage) for stage in own] for part, own in self._stages.items()},
             "data": [self.data.ch_names, self.data.tmin, self.data.tmax],
             "trainer": telling(self._trainer),
         }
 
     def _described(self) -> dict[str, Any]:
-        about = {"system": "neurodec.training.InContextSystem", "networks": self.learnt.sizes}
-        about |= {
-            "init_args": {name: getattr(self, name) for name in _OPTIONS},
+        return {
+            **self.config,
+            "system": "neurodec.training.InContextSystem",
+            "networks": self.learnt.sizes,
+            "init_args": self._options(),
             "subjects": list(self.people),
-        }
-        space = {
             "embedding_space": self.learnt.embedding_space,
             "embedding_spaces": {self.head: self.learnt.embedding_space},
         }
-        return {**self.config, **about, **space}
 
     @classmethod
     def from_pretrained(
@@ -435,8 +440,8 @@ class InContextSystem(System):
         with reading(folder, "an in-context system", "delete it and fit again"):
             system = cls(**config["init_args"], start=str(folder))
             system.learnt = Learnt.load(folder, config["networks"], config["embedding_space"])
-            people = {subject: folder / "people" / str(n) for n, subject in enumerate(config["subjects"])}
-            system.people = {subject: Person.load(own) for subject, own in people.items()}
+            places = {who: folder / "people" / str(n) for n, who in enumerate(config["subjects"])}
+            system.people = {who: Person.load(own) for who, own in places.items()}
         system.config = config
         return system
 
@@ -445,16 +450,3 @@ class InContextSystem(System):
         """Number of the networks' parameters."""
         networks = [network for network in (self.learnt.encoder, self.learnt.inverter) if network is not None]
         return sum(parameter.numel() for network in networks for parameter in network.parameters())
-
-
-def _first(trials: Trials, n_pictures: int | None) -> Trials:
-    """Return the trials of the first so many pictures, in order of appearance."""
-    if n_pictures is None:
-        return trials
-    kept = list(dict.fromkeys(trials.table["stimulus"]))[:n_pictures]
-    return trials.select(np.flatnonzero(trials.table["stimulus"].isin(kept)))
-
-
-def _unit(values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values, dtype=np.float32)
-    return values / np.linalg.norm(values, axis=-1, keepdims=True).clip(min=1e-12)

@@ -246,3 +246,17 @@ def person_of(
     }
     weights, bias, _ = solve_left_out(responses[:, columns], images, RidgeEncoding().alphas)
     return Person(scale, columns, encoders, {}, np.column_stack([bias, weights]).astype(np.float32))
+
+
+def first_pictures(trials: Trials, n_pictures: int | None) -> Trials:
+    """Return the trials of the first so many pictures, in order of appearance."""
+    if n_pictures is None:
+        return trials
+    kept = list(dict.fromkeys(trials.table["stimulus"]))[:n_pictures]
+    return trials.select(np.flatnonzero(trials.table["stimulus"].isin(kept)))
+
+
+def unit_length(values: np.ndarray) -> np.ndarray:
+    """Return embeddings of unit length, float32."""
+    values = np.asarray(values, dtype=np.float32)
+    return values / np.linalg.norm(values, axis=-1, keepdims=True).clip(min=1e-12)

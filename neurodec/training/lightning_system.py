@@ -42,7 +42,7 @@ from neurodec.training.staging import (
     start_key,
     subjects_of,
 )
-from neurodec.training.system import System, as_trained, facts_of, parted, scales_of
+from neurodec.training.system import System, as_trained, facts_of, scales_of
 from neurodec.training.trainer import telling
 
 _EPOCHS = 1000  # Lightning's own number, where none is given
@@ -312,7 +312,7 @@ class LightningSystem(System):
             }
             out = study.select(rows)
         else:
-            _, out = parted(study, self.config.get("held_out") or [])
+            _, out = study.parted(self.config.get("held_out") or [])
         if not len(out):
             raise NeurodecError(
                 "The encoder was trained on all trials (selection: published_protocol, or validation_fraction: 0), so "

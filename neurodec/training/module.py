@@ -66,9 +66,8 @@ class EncoderModule(L.LightningModule):
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.augmentations = nn.ModuleList(augmentations)
         self.hide_subject, self.spaces, self.seed = hide_subject, list(spaces), seed
-        self.held: list[
-            nn.Module
-        ] = []  # frozen, and so never in training mode; see `neurodec.training.staging`
+        # Frozen, and so never in training mode; see `neurodec.training.staging`.
+        self.held: list[nn.Module] = []
         self._options = {"encoder": encoder} if takes(objective.forward, "encoder") else {}
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,7 @@ class System(ABC):
         names = np.random.default_rng(seed).permutation(study.table["concept"].unique())
         parts = []
         for concepts in np.array_split(names, min(_N_FOLDS, len(names))):
-            kept, out = parted(study, set(concepts.tolist()))
+            kept, out = study.parted(set(concepts.tolist()))
             parts.append(self.without(kept, targets).predict(out))
         return Predictions.concatenate(parts)
 
@@ -221,15 +221,6 @@ class System(ABC):
         return 0
 
 
-def parted(study: Study, concepts: Collection[str]) -> tuple[Study, Study]:
-    """Return a study without some concepts, and the trials of these."""
-    rows = {
-        space: trials.table["concept"].isin(concepts).to_numpy() for space, trials in study.spaces.items()
-    }
-    kept = study.select({space: np.flatnonzero(~out) for space, out in rows.items()})
-    return kept, study.select({space: np.flatnonzero(out) for space, out in rows.items()})
-
-
 def drawn_apart(study: Study, share: float, seed: int) -> tuple[Study, Study]:
     """Return a study without a share of its concepts, drawn, and the trials of these.
 
@@ -238,7 +229,7 @@ def drawn_apart(study: Study, share: float, seed: int) -> tuple[Study, Study]:
     NeurodecError
         If nothing would be left.
     """
-    kept, out = parted(study, validation_concepts(study.table["concept"], share, seed))
+    kept, out = study.parted(validation_concepts(study.table["concept"], share, seed))
     if set(kept.spaces) != set(study.spaces) or set(out.spaces) != set(study.spaces):
         n_concepts = study.table["concept"].nunique()
         raise NeurodecError(
@@ -350,9 +341,8 @@ def _require_alike(trials: Trials, facts: dict[str, Any]) -> None:
         )
     wanted = facts.get("rms")
     size = typical_rms(trials.responses) if wanted and len(trials) else 0.0
-    if (
-        size > 0 and not wanted / _OTHER_SCALE <= size <= wanted * _OTHER_SCALE
-    ):  # parts may be hidden: zeros pass
+    # Parts may be hidden, so zeros pass.
+    if size > 0 and not wanted / _OTHER_SCALE <= size <= wanted * _OTHER_SCALE:
         raise NeurodecError(
             f"The responses are of size {size:.2g}, those of the training {wanted:.2g}, so they are in another unit or "
             "were whitened otherwise; preprocess them as in training."

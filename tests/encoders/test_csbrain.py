@@ -21,7 +21,7 @@ from neurodec.encoders.csbrain_backbone import (
     TemporalTokenizer,
     load_backbone,
 )
-from neurodec.encoders.csbrain_heads import hidden_errors
+from neurodec.encoders.csbrain_heads import SequenceHead, hidden_errors
 from neurodec.encoders.csbrain_regions import Montage, published_tables
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
@@ -271,6 +271,20 @@ def test_every_published_head_is_read(tmp_path, prefix, places, widths, activati
     found.save_pretrained(tmp_path / "ours")
     again = CSBrain.from_pretrained(tmp_path / "ours")
     torch.testing.assert_close(again(x.flatten(2)), found(x.flatten(2)))
+
+
+def test_the_published_head_of_sleep_is_read(tmp_path):
+    model, width, length = backbone(temporal_layout="published").eval(), SMALL["patch_size"], 3
+    head = SequenceHead(8, 7, width, 5).eval()
+    state = published(model) | {f"module.{name}": value for name, value in head.state_dict().items()}
+    torch.save(state, tmp_path / "sleep.pth")
+    found = CSBrain.load_published(tmp_path / "sleep.pth", NAMES, sequence=length, n_heads=2)
+    epochs = torch.randn(2, length, 8, 7, width)
+    expected = head(model(epochs.flatten(0, 1)).unflatten(0, (2, length)))
+    logits = found(epochs.transpose(1, 2).flatten(2))
+    torch.testing.assert_close(logits, expected)
+    with pytest.raises(NeurodecError, match="does not divide into a `sequence` of 1"):
+        CSBrain.load_published(tmp_path / "sleep.pth", NAMES, sequence=1, n_heads=2)
 
 
 def test_a_head_of_something_else_is_refused(tmp_path):

@@ -48,10 +48,16 @@ def test_a_group_of_one_class_gives_no_pair():
     assert grouped.measure(scores).balanced_accuracy == pytest.approx((2 / 3 + 1) / 2)
 
 
-def test_intervals_hold_the_score(rng):
+def test_intervals_hold_the_score_and_cover_chance(rng):
     grouped, scores = scored(rng)
     for (low, high), value in zip(grouped.intervals(scores, None), grouped.measure(scores), strict=True):
         assert low < value < high
+    covered = 0
+    for _ in range(40):
+        grouped, noise = scored(rng, strength=0.0)
+        low, high = grouped.intervals(noise, None).accuracy
+        covered += low <= 1 / 3 <= high
+    assert covered >= 35
 
 
 def test_groups_that_differ_widen_the_interval(rng):

@@ -56,6 +56,32 @@ def test_independent_trials_get_the_mid_p_interval_of_their_binomial():
     assert interval(scores) == pytest.approx(mid_p_by_sums(300, 1000), abs=2e-4)
 
 
+def test_paired_difference_is_sharper_than_two_intervals(rng):
+    ease = rng.random(200)
+    a = (rng.random(200) < 0.2 + 0.8 * ease).astype(float)
+    b = a * (rng.random(200) < 0.8)  # wrong wherever a is wrong, and a little more often
+    against = paired_difference(a, b)
+    assert against["difference"] == pytest.approx(a.mean() - b.mean())
+    assert against["ci95"][0] > 0
+    assert against["p_value"] < 0.01
+    assert interval(a)[0] < interval(b)[1]  # the intervals overlap all the same
+    assert paired_difference(a, a)["p_value"] == 1
+
+
+def test_rows_that_are_not_independent_promise_too_much_on_their_own():
+    """Four subjects see the same stimuli; easy stimuli are easy for all."""
+    covered = {"stimuli": 0, "rows": 0}
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        ease = np.repeat(rng.beta(0.5, 0.5, size=100), 4)
+        scores = (rng.random(400) < ease).astype(float)
+        for name, clusters in (("stimuli", np.repeat(np.arange(100), 4)), ("rows", None)):
+            low, high = interval(scores, clusters)
+            covered[name] += low <= 0.5 <= high
+    assert 0.91 <= covered["stimuli"] / 300 <= 0.98
+    assert covered["rows"] / 300 < 0.85
+
+
 def test_two_runs_that_happen_to_agree_prove_little():
     low, high = interval(np.tile([1.0, 1, 1, 0], 10), np.repeat([0, 1], 20))
     assert high - low > 0.1

@@ -59,6 +59,21 @@ def test_a_class_that_is_always_named_and_one_that_is_never_shown():
     assert found["weighted_f1"] == pytest.approx(1 / 3)
 
 
+def test_intervals_cover_and_respect_groups():
+    """Of 60 draws of people whose accuracy differs, the true mean lies in about 95 % of the intervals."""
+    hits, n_people, n_each = 0, 12, 20
+    for seed in range(60):
+        own = np.random.default_rng(seed)
+        skill = own.beta(6, 4, size=n_people)
+        right = own.random((n_people, n_each)) < skill[:, None]
+        scores = np.stack([right.ravel(), ~right.ravel()], axis=1).astype(float)
+        groups = np.repeat(np.arange(n_people), n_each)
+        measures = {"accuracy": class_measures(scores, np.zeros(len(scores), int))["accuracy"]}
+        low, high = label_intervals(measures, groups)["accuracy"]
+        hits += low <= 0.6 <= high
+    assert hits >= 50
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("n_people", [1, 3, 12])
 def test_intervals_of_every_measure_cover_what_is_true_of_noise(n_people):

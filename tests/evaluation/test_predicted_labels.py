@@ -113,6 +113,8 @@ def test_other_linear_decoders_and_groups():
     evaluation = PredictedClasses(**FAST, groups="run", baselines={"ridge": RidgeClassifier()})
     _, found = results(evaluation, of, Known("label", 0.9), ClassLabels())
     assert found["baselines"]["ridge"]["balanced_accuracy"] < 0.75  # phases are new in every trial
+    with pytest.raises(NeurodecError, match="`groups` is 'night'; use subject or run"):
+        PredictedClasses(groups="night")
     elsewhere = Study({**of.part("test").spaces, "other": of.part("test").trials}, of.stimuli)
     system = Known("label", 0.9)
     fitted = Fitted("x", system, of.part("train"), {"label": ClassLabels().extract(of.stimuli, ".")})

@@ -221,12 +221,9 @@ def test_the_centre_is_of_training_trials_alone(recording):
     system = SimpleNamespace(
         predict=lambda study: Predictions({"image": recording.predict(study.trials)}, study.trials.table)
     )
-    own = Features(recording.train_targets, recording.train.table["stimulus"].tolist(), {})
-    own = Features(
-        np.array(own.values)[~recording.train.table["stimulus"].duplicated().to_numpy()],
-        recording.train.table["stimulus"].drop_duplicates().tolist(),
-        {},
-    )
+    shown = recording.train.table["stimulus"]
+    first = ~shown.duplicated().to_numpy()
+    own = Features(np.array(recording.train_targets)[first], shown[first].tolist(), {})
     centre = training_centre(system, "image", train, own, ["01"])
     rows = recording.train.table["subject"] == "01"
     rows = rows if rows.any() else ~rows

@@ -26,7 +26,7 @@ def steady_state(rng, n_trials=120, amplitude=0.5):
         pd.DataFrame(
             {
                 "stimulus": np.array(["20 Hz", "30 Hz"])[labels],
-                "run": (np.arange(n_trials) * 4 // n_trials).astype(str),
+                "run": (np.arange(n_trials) * 12 // n_trials).astype(str),
             }
         )
     )
@@ -44,7 +44,7 @@ def test_steady_state_responses_need_their_power(rng):
     assert auc(trials, RidgeClassifier())["auc"] < 0.75
     found = auc(trials, SpectralClassifier())
     assert found["auc"] > 0.95
-    assert found["ci95_auc"][0] > 0.75  # four runs, whose folds share training trials
+    assert found["ci95_auc"][0] > 0.9
 
 
 def test_which_channels_go_together_is_decoded_by_the_tangent_space_alone(rng):

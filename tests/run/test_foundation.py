@@ -43,7 +43,7 @@ def write_recipes(home, epochs=1, **tuning):
         "lr_scheduler": {"class_path": "neurodec.training.CosineSchedule"},
         "data": {"batch_size": 4, "validation_fraction": 0.0},
         "trainer": {"max_epochs": epochs, **TRAINER},
-        "evaluation": {"class_path": "neurodec.evaluation.HiddenPatches", "init_args": {}},
+        "evaluation": {"class_path": "neurodec.evaluation.HiddenPatches"},
     }
     (home / "pretraining.yaml").write_text(yaml.safe_dump(pretraining))
     recipe = {

@@ -155,6 +155,12 @@ def test_categories_in_context_on_haxby(shared, tmp_path):
     results = json.loads((tmp_path / "out/results.json").read_text())
     found = {"network": results["classification"]}
     found |= {name: one["classification"] for name, one in results["further"].items()}
-    for name, least in (("network", 0.25), ("network_bayes", 0.6), ("ridge_bayes", 0.65)):
-        assert found[name]["ci95"][0] > least, (name, found[name]["ci95"])  # chance 0.125
+    # Chance is 0.125. The intervals allow for folds that share training runs, hence 0.65 beside an accuracy of 0.92.
+    for name, least, accuracy in (
+        ("network", 0.25, 0.5),
+        ("network_bayes", 0.6, 0.8),
+        ("ridge_bayes", 0.65, 0.85),
+    ):
+        assert found[name]["ci95"][0] > least, (name, found[name]["ci95"])
+        assert found[name]["accuracy"] > accuracy
         assert found[name]["p_value"] < 0.01

@@ -438,7 +438,7 @@ def test_rhythms_and_single_trial_folds_by_recipe(tmp_path, scheme, more):
     assert "stricter test" in (tmp_path / "out/report.html").read_text()
 
 
-SETS = {"class_path": "neurodec.evaluation.CandidateSets", "init_args": {}}
+SETS = {"class_path": "neurodec.evaluation.CandidateSets"}
 
 
 @pytest.mark.parametrize("kind", ["ridge", "encoder"])

@@ -290,9 +290,12 @@ class _RawFile:
 
     def table(self, stimuli: pd.DataFrame, subject: str, session: str) -> pd.DataFrame:
         table = stimuli.iloc[self.codes - 1][["stimulus", "concept", "split"]].reset_index(drop=True)
-        repetition = table.groupby("stimulus").cumcount()
         return table.assign(
-            subject=subject, session=session, run="01", repetition=repetition, onset=self.onsets / self.sfreq
+            subject=subject,
+            session=session,
+            run=self.file.stem.removeprefix("raw_eeg_"),  # of their own: onsets of two files share no clock
+            repetition=table.groupby("stimulus").cumcount(),
+            onset=self.onsets / self.sfreq,
         )
 
 

@@ -84,6 +84,10 @@ class EEGWindows(Dataset):
 
     def parts(self, root: Path) -> list[Part]:
         """List the recordings."""
+        self._known[root] = self._search(root)  # anew: there may be more of them than last time
+        return self._listed(root)
+
+    def _listed(self, root: Path) -> list[Part]:
         found = []
         for path, fields in self._found(root):
             name = path.relative_to(root).with_suffix("").as_posix().replace("/", "_").replace(".", "-")
@@ -134,12 +138,12 @@ class EEGWindows(Dataset):
                 "concept": part.subject,
                 "split": "test" if part.subject in tested else "train",
             }
-            for part in self.parts(root)
+            for part in self._listed(root)
         ]
         return pd.DataFrame(rows).assign(image="", caption="")
 
     def _found(self, root: Path) -> list[tuple[Path, dict[str, str]]]:
-        """Return the recordings and their fields, looked for once: every recording asks who is tested."""
+        """Return the recordings and their fields as listed last: every recording asks who is tested."""
         if root not in self._known:
             self._known[root] = self._search(root)
         return self._known[root]

@@ -84,6 +84,14 @@ def test_prepared_store_joins_sessions_and_counts_repetitions(root, tmp_path):
     assert (counts.loc["test"] == 8).all(axis=None)
 
 
+def test_the_two_files_of_a_session_share_no_clock(root, tmp_path):
+    """Both begin at 0 s, so their onsets were once taken for windows that overlap in time."""
+    study = Study.load(prepare(ThingsEEG2(), root, tmp_path / "prepared"))
+    runs = study.table.groupby("split")["run"].unique()
+    assert runs.map(list).to_dict() == {"test": ["test"], "train": ["training"]}
+    assert not any("share time" in note for entry in study.account for note in entry["notes"])
+
+
 def test_preprocessed_forms_are_read_block_by_block(root, tmp_path, rng):
     train, test = rng.standard_normal((6, 2, 63, 50)), rng.standard_normal((3, 4, 63, 50))
     times = np.round(np.arange(-10, 50) / 250, 6)

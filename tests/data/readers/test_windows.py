@@ -1,5 +1,7 @@
 """Windows of a folder of EDF recordings: what is cut, kept, left out, and listed."""
 
+import shutil
+
 import mne
 import numpy as np
 import pytest
@@ -118,3 +120,13 @@ def test_the_tree_is_searched_once(tmp_path, monkeypatch):
     monkeypatch.setattr(EEGWindows, "_search", lambda self, root: searched.append(1) or search(self, root))
     prepared(tmp_path, root)
     assert len(searched) == 1
+
+
+def test_recordings_that_were_added_are_listed(tmp_path):
+    """The list is kept for the recordings that ask who is tested, not from one preparation to the next."""
+    root = write_corpus(tmp_path / "data")
+    reader = EEGWindows()
+    before = reader.parts(root)
+    first = before[0].files[-1]
+    shutil.copy(first, first.with_name(f"more-{first.name}"))
+    assert len(reader.parts(root)) == len(before) + 1

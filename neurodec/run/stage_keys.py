@@ -1,0 +1,82 @@
+"""What every stage of a run follows from, each as one key: sections of the recipe, data, and earlier stages."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from neurodec.files import key_of, read_json
+from neurodec.run.folds import Fold
+from neurodec.run.recipe_parser import sections_of
+from neurodec.training import LightningSystem
+from neurodec.training.trainer import telling
+
+if TYPE_CHECKING:
+    from neurodec.run.stages import Run
+
+_OF_TRAINING = (
+    *("encoder", "objective", "optimizer", "lr_scheduler", "stages", "system", "data", "trainer"),
+    *("protocol", "selection", "seeds"),
+)
+
+
+class StageKeys:
+    """Keys of a run, made from what is in its recipe and in ``OUT/prepared`` now.
+
+    Parameters
+    ----------
+    run : Run
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.sections = run, sections_of(run.recipe)
+
+    @cached_property
+    def prepared(self) -> str:
+        """Of the dataset and its source files."""
+        return key_of(read_json(self.run.out / "prepared" / "study.json")["provenance"])
+
+    @cached_property
+    def targets(self) -> dict[str, str]:
+        """Of every target, by name."""
+        return {
+            name: key_of([self.sections["targets"][name], self.prepared, extractor.sources(self.run.root)])
+            for name, extractor in self.run.extractors.items()
+        }
+
+    @cached_property
+    def training(self) -> str:
+        """Of all that a training follows from, but for the number of epochs where it can be extended."""
+        sections = dict(self.sections)
+        trainer = sections.pop("trainer", None) or {}
+        system = self.run.new_system(self.run.folds[0])
+        if isinstance(system, LightningSystem):
+            epochs = None if system.extends else trainer.get("max_epochs")
+            sections["trainer"] = telling({**trainer, "max_epochs": epochs})
+        return key_of([[sections.get(name) for name in _OF_TRAINING], self.targets, self.prepared])
+
+    @cached_property
+    def fit(self) -> str:
+        """Of all that a training follows from."""
+        return key_of([self.training, (self.sections.get("trainer") or {}).get("max_epochs")])
+
+    def prior(self, prior_from: str) -> str:
+        """Of a prior and what it is fitted on."""
+        return key_of([self.sections.get("prior"), prior_from, self.fit])
+
+    def pictures(self, fold: Fold) -> str:
+        """Of the pictures of a fold."""
+        names = ("prior", "decoder", "reconstruction", "evaluation")
+        return key_of([[self.sections.get(name) for name in names], self.fit, fold.name])
+
+    def evaluation(self, name: str) -> str:
+        """Of one evaluation."""
+        section = self.sections["evaluation"]
+        own = section if "class_path" in section else section[name]
+        return key_of([own, self.fit if self.run.trains else None, self.prepared])
+
+    @property
+    def results(self) -> str:
+        """Of ``OUT/results.json``."""
+        drawn = [self.sections.get(name) for name in ("prior", "decoder", "reconstruction")]
+        return key_of([[self.evaluation(name) for name in self.run.evaluations], drawn])
