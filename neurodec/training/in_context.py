@@ -245,9 +245,8 @@ class InContextSystem(System):
                 own = trials.select(np.flatnonzero(trials.table["subject"] == subject))
                 scale, images, _ = self._scale(own, features)
                 responses, _ = context_of(own, scale)
-                columns = self._columns(images, responses)
-                transposed = torch.from_numpy(np.ascontiguousarray(responses[:, columns].T))
-                found.append(SubjectVoxels(torch.from_numpy(images), transposed))
+                voxels = np.ascontiguousarray(responses[:, self._columns(images, responses)].T)
+                found.append(SubjectVoxels(torch.from_numpy(images), torch.from_numpy(voxels)))
         return found
 
     def adapt(self, support: Study, targets: dict[str, Features]) -> InContextSystem:
@@ -398,14 +397,11 @@ class InContextSystem(System):
                 person.save(partial / "people" / str(number))
             write_described(partial / "config.json", self._described())
 
-    def _options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _OPTIONS}
-
     def _parameters(self) -> dict[str, Any]:
         """Return what a fit follows from, as plain values."""
         start = [] if self._start is None else sorted(start_folder(self._start).glob("*.safetensors"))
         return {
-            **self._options(),
+            **{name: getattr(self, name) for name in _OPTIONS},
             "networks": [self._encoder, self._inverter],
             "start": [sha256_of(file) for file in start],
             "curriculum": {part: [asdict(stage) for stage in own] for part, own in self._stages.items()},
@@ -418,7 +414,7 @@ class InContextSystem(System):
             **self.config,
             "system": "neurodec.training.InContextSystem",
             "networks": self.learnt.sizes,
-            "init_args": self._options(),
+            "init_args": {name: getattr(self, name) for name in _OPTIONS},
             "subjects": list(self.people),
             "embedding_space": self.learnt.embedding_space,
             "embedding_spaces": {self.head: self.learnt.embedding_space},

@@ -153,21 +153,20 @@ def test_calibration_ridge_keeps_every_setting(data, tmp_path):
     fewer, out = RidgeSystem.from_pretrained(tmp_path / "models/x").apart(study, targets, 0.25, 0)
     assert (fewer.alphas, fewer.per_value, fewer.average_repetitions) == ([3.0], True, False)
     assert fewer.config["tmin"] == pytest.approx(0.2)
-    kept = study.select(
-        {
-            name: np.flatnonzero(~trials.table["concept"].isin(out.table["concept"]))
-            for name, trials in study.spaces.items()
-        }
-    )
+    kept, _ = study.parted(set(out.table["concept"]))
     again = RidgeSystem(**own)
     again.fit(kept, targets, tmp_path / "again", "x")
     np.testing.assert_allclose(fewer.predict(out).of("image"), again.predict(out).of("image"), atol=1e-5)
 
 
+def fitted(system, data, folder):
+    system.fit(*data, folder, "x")
+    return system
+
+
 def test_unseen_predictions_are_of_systems_that_have_not_seen_them(data, tmp_path):
     study, targets = data
-    system = RidgeSystem()
-    system.fit(study, targets, tmp_path, "x")
+    system = fitted(RidgeSystem(), data, tmp_path)
     found = system.unseen(study, targets, seed=0)
     assert sorted(found.table["stimulus"]) == sorted(study.table["stimulus"])
 
@@ -180,8 +179,7 @@ def test_unseen_predictions_are_of_systems_that_have_not_seen_them(data, tmp_pat
 
 def test_validation_trials_are_the_unseen_ones_of_a_network(data, tmp_path):
     study, targets = data
-    system = lightning()
-    system.fit(study, targets, tmp_path, "x")
+    system = fitted(lightning(), data, tmp_path)
     found = system.unseen(study, targets, seed=0)
     assert set(found.table["concept"]) == set(system.config["held_out"])
 
@@ -191,8 +189,7 @@ def test_marked_validation_trials_were_not_learnt_from(data, tmp_path):
     (name, trials), *_ = study.spaces.items()
     marked = np.where(np.arange(len(trials)) % 4 == 0, "validation", "train")
     study = Study({name: replace(trials, table=trials.table.assign(split=marked))}, study.stimuli)
-    system = lightning()
-    system.fit(study, targets, tmp_path, "x")
+    system = fitted(lightning(), (study, targets), tmp_path)
     _, out = LightningSystem.from_pretrained(tmp_path / "models/x").apart(study, targets, 0.25, 0)
     assert (out.table["split"] == "validation").all()
     assert len(out) == (marked == "validation").sum()
