@@ -10,7 +10,9 @@ import errno
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from neurodec import __version__
@@ -92,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unknown argument {overrides[0]}")
     _find_own(getattr(arguments, "allow", []))
     try:
-        arguments.run(arguments, overrides)
+        with _warnings_once(debug=arguments.debug):
+            arguments.run(arguments, overrides)
     except NeurodecError as error:
         if arguments.debug:
             traceback.print_exc()
@@ -105,6 +108,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted; what is done is kept, and the same command goes on from here", file=sys.stderr)
         return 130
     return 0
+
+
+@contextmanager
+def _warnings_once(*, debug: bool) -> Iterator[None]:
+    """Print every warning once, as one line; what only concerns a library's developers, with ``--debug`` alone."""
+    seen: set[str] = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        text = " ".join(str(message).split())
+        if text not in seen:
+            seen.add(text)
+            print(f"neurodec: warning: {text}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        if not debug:
+            for kind in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
+                warnings.simplefilter("ignore", kind)
+        yield
 
 
 def _fail(sentence: str) -> int:

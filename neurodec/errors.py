@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -48,11 +49,35 @@ def reading(
     except BaseException as error:  # every format fails in its own way; this is the only place that knows it
         if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
             raise
+        if isinstance(source, Path):
+            require_fetched(source)
         reason = " ".join(str(error).split())[:_LONGEST] or "no reason was given"
         form = f" as {kind}" if kind else ""
         raise NeurodecError(
             f"{source} cannot be read{form} ({type(error).__name__}: {reason}); {way_out}."
         ) from error
+
+
+def require_fetched(path: Path) -> None:
+    """Refuse a file whose content was never fetched (git-annex, Git LFS), or a link to nothing.
+
+    Raises
+    ------
+    NeurodecError
+        With the command that fetches it.
+    """
+    target = os.readlink(path) if path.is_symlink() and not path.exists() else ""
+    head = path.read_bytes()[:64] if not target and path.is_file() and path.stat().st_size < 1024 else b""
+    if "annex" in Path(target).parts or head.startswith(b"/annex/objects"):
+        raise NeurodecError(
+            f"{path} is known to git-annex, but its content was not fetched; run  datalad get {path}"
+        )
+    if head.startswith(b"version https://git-lfs"):
+        raise NeurodecError(
+            f"{path} is known to Git LFS, but its content was not fetched; run  git lfs pull."
+        )
+    if target:
+        raise NeurodecError(f"{path} is a link to {target}, which is not there; restore that file.")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import mne
 import numpy as np
@@ -31,18 +32,21 @@ class Clock:
     seconds : ndarray, shape (n_pieces,)
         Time of these samples on the recording's clock, in seconds from the first sample. Formats that do not say how
         long a pause was count none: there, the clock is the place in the file.
+    rate : float, optional
+        Samples per second of the clock, where its seconds are not those that `sfreq` counts (XDF).
     """
 
     sfreq: float
     n_samples: int
     starts: np.ndarray
     seconds: np.ndarray
+    rate: float | None = None
 
     def places(self, seconds: np.ndarray) -> np.ndarray:
         """Turn clock times into places in the file, seconds from its first sample; NaN where nothing was recorded."""
         seconds = np.asarray(seconds, dtype=float)
         piece = np.searchsorted(self.seconds, seconds + _TOLERANCE / self.sfreq, side="right") - 1
-        within = seconds - self.seconds[np.maximum(piece, 0)]
+        within = (seconds - self.seconds[np.maximum(piece, 0)]) * (self.rate or self.sfreq) / self.sfreq
         places = self.starts[np.maximum(piece, 0)] / self.sfreq + within
         ends = np.append(self.starts[1:], self.n_samples) / self.sfreq
         last = len(self.starts) - 1
@@ -69,18 +73,18 @@ class Clock:
     @property
     def paused(self) -> float:
         """Seconds of all pauses whose length is known."""
-        return float(np.sum(np.diff(self.seconds) - np.diff(self.starts) / self.sfreq))
+        return float(np.sum(np.diff(self.seconds) - np.diff(self.starts) / (self.rate or self.sfreq)))
 
 
-def clock_of(raw: mne.io.BaseRaw, gaps: tuple[np.ndarray, np.ndarray] | None = None) -> Clock:
+def clock_of(raw: mne.io.BaseRaw, gaps: tuple[Any, ...] | None = None) -> Clock:
     """Return the clock of a recording.
 
     Parameters
     ----------
     raw : mne.io.BaseRaw
         Its annotations mark seams.
-    gaps : tuple of ndarray, optional
-        First samples and clock times of the pieces, where the file states them (EDF+D).
+    gaps : tuple, optional
+        First samples and clock times of the pieces, and samples per second, where the file states them (EDF+D, XDF).
     """
     sfreq, n_samples = float(raw.info["sfreq"]), int(raw.n_times)
     if gaps is not None:

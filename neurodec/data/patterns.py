@@ -2,13 +2,93 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from neurodec.errors import NeurodecError
 
 FIELDS = ("subject", "session", "run")
 _FIELD = re.compile(r"\{(\w+)\}")
+_NOT_BIDS = ("sourcedata", "code")  # BIDS leaves open what lies there
+_MOST_DEEP = 3  # `**` of one pattern
+
+
+def files_below(root: Path, pattern: str = "**", leave_out: tuple[str, ...] = ()) -> list[Path]:
+    """List files below a folder, in linked folders too.
+
+    Parameters
+    ----------
+    root : Path
+    pattern : str
+        Relative to `root`; ``*`` and ``?`` stand for what is within a name, ``**`` for any number of folders. Brackets
+        stand for themselves.
+    leave_out : tuple of str
+        Names of folders that are not entered.
+
+    Returns
+    -------
+    list of Path
+        Sorted. Also folders that the whole pattern names (CTF, MFF), and links whose target is missing, so that
+        whoever opens them can say so. Hidden files and folders are
+        left out (git-annex keeps its objects there, macOS its resource forks), and so is a folder that was entered
+        under another name above itself.
+
+    Raises
+    ------
+    NeurodecError
+        If the pattern has too many ``**``.
+    """
+    pieces = [piece for piece in pattern.split("/") if piece not in ("", ".")]
+    pieces = [
+        piece for place, piece in enumerate(pieces) if piece != "**" or pieces[place - 1 : place] != ["**"]
+    ]
+    if pieces.count("**") > _MOST_DEEP:
+        raise NeurodecError(
+            f"The pattern {pattern} has more than {_MOST_DEEP} times **, each of which tries every folder; name the "
+            "folders, or put * for one of them."
+        )
+    if pieces and pieces[-1] == "**":
+        pieces.append("*")
+    if not root.is_dir():
+        return []
+    return sorted(_walk(root, {tuple(pieces)}, leave_out, (os.path.realpath(root),)))
+
+
+def _walk(
+    folder: Path, rests: set[tuple[str, ...]], leave_out: tuple[str, ...], above: tuple[str, ...]
+) -> Iterator[Path]:
+    """Yield the files of a folder that fit what is left of a pattern, in any of the ways to read it."""
+    with os.scandir(folder) as entries:
+        listed = [(entry.name, entry.is_dir(), entry.is_symlink()) for entry in entries]
+    for name, is_folder, is_link in listed:
+        left = {rest for pieces in rests for rest in _after(name, pieces)}
+        if () in left:
+            yield folder / name
+            left.discard(())
+        if not is_folder:
+            continue
+        real = os.path.realpath(folder / name) if is_link else os.path.join(above[-1], name)
+        if left and name not in leave_out and real not in above:
+            yield from _walk(folder / name, left, leave_out, (*above, real))
+
+
+def _after(name: str, pieces: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return what is left of a pattern once `name` has taken its first piece; nothing where it does not fit."""
+    if not pieces:
+        return []
+    first, rest = pieces[0], pieces[1:]
+    hidden = name.startswith(".") and not first.startswith(".")
+    if first == "**":
+        return [] if hidden else [pieces, *_after(name, rest)]
+    return [rest] if not hidden and fnmatchcase(name, first.replace("[", "[[]")) else []
+
+
+def bids_files(root: Path, pattern: str) -> list[Path]:
+    """List files of a BIDS data set, without what lies in ``sourcedata/`` and ``code/``."""
+    return files_below(root, pattern, _NOT_BIDS)
 
 
 def find_files(root: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
@@ -19,8 +99,9 @@ def find_files(root: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
     root : Path
         Folder that the pattern is relative to.
     pattern : str
-        With the fields ``{subject}``, ``{session}``, ``{run}`` and the wildcard ``*``. A field is as short as the
-        rest of the pattern allows and does not span folders; written twice, it must be the same both times.
+        With the fields ``{subject}``, ``{session}``, ``{run}`` and the wildcards ``*``, and ``**`` for any number of
+        folders. A field is as short as the rest of the pattern allows and does not span folders; written twice, it
+        must be the same both times.
 
     Returns
     -------
@@ -39,7 +120,7 @@ def find_files(root: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
         )
     expression = re.compile(_to_regex(pattern))
     found = []
-    for path in sorted(root.glob(_FIELD.sub("*", pattern))):
+    for path in files_below(root, _FIELD.sub("*", pattern)):
         match = expression.fullmatch(path.relative_to(root).as_posix())
         if match:
             found.append((path, match.groupdict()))
@@ -51,10 +132,12 @@ def find_files(root: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
 def _to_regex(pattern: str) -> str:
     seen: set[str] = set()
     expression = ""
-    for piece in re.split(r"(\{\w+\}|\*)", pattern):
+    for piece in re.split(r"(\{\w+\}|\*\*/|\*|\?)", pattern):
         name = piece[1:-1]
-        if piece == "*":
-            expression += "[^/]*"
+        if piece == "**/":
+            expression += "(?:[^/]+/)*"
+        elif piece in ("*", "?"):
+            expression += "[^/]*" if piece == "*" else "[^/]"
         elif not _FIELD.fullmatch(piece):
             expression += re.escape(piece)
         elif name in seen:

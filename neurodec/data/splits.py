@@ -12,7 +12,7 @@ from neurodec.errors import NeurodecError
 TRAINING = ("train", "validation")
 """Splits that a training may see: trials to learn from, and those that an epoch is chosen by."""
 Level = Literal["concept", "stimulus", "recording", "none"]
-_SHARED = {"concept": ("stimulus", "concept"), "stimulus": ("stimulus",), "recording": (), "none": ()}
+SHARED = {"concept": ("stimulus", "concept"), "stimulus": ("stimulus",), "recording": (), "none": ()}
 
 
 def groups_of(table: pd.DataFrame, column: str) -> pd.Series:
@@ -56,7 +56,7 @@ def check_leakage(table: pd.DataFrame, level: Level = "concept") -> None:
                 "runs, or correct the `split` column."
             )
     plurals = {"stimulus": "stimuli", "concept": "concepts"}
-    for column in _SHARED[level]:
+    for column in SHARED[level]:
         plural = plurals[column]
         shared = sorted(set(train[column]) & set(test[column]))
         if shared:

@@ -22,7 +22,8 @@ from neurodec.data.stimuli import complete_stimuli, picture_below
 from neurodec.data.study import MARK
 from neurodec.data.tables import is_missing
 from neurodec.data.trials import Trials, require_splits
-from neurodec.errors import NeurodecError, reading
+from neurodec.data.twins import check_pictures, note_concepts
+from neurodec.errors import NeurodecError, reading, require_fetched
 from neurodec.files import (
     atomic_path,
     key_of,
@@ -134,7 +135,7 @@ def prepare(
     known = {entry["file"]: entry for entry in before.get("provenance", {}).get("sources", [])}
     known |= {entry["file"]: entry for entry in sources}
     provenance = {**stamp, "sources": list(known.values()), "neurodec": neurodec.__version__}
-    _join(folder, parts, stimuli, provenance, before["spaces"], leakage, skipped)
+    _join(folder, root, parts, stimuli, provenance, before["spaces"], leakage, skipped)
     shutil.rmtree(folder / PARTS)
     return folder
 
@@ -150,7 +151,8 @@ def _stamps(parts: list[Part], root: Path) -> dict[str, list[int]]:
     """Size and modification time of every source: enough to see, without reading it, that a file has changed."""
     stamps = {}
     for file in sorted({file for part in parts for file in part.files}):
-        with reading(file, "", "it is a link to a file that is not there, so fetch its content"):
+        require_fetched(file)
+        with reading(file):
             found = file.stat()
             if file.is_dir():
                 raise NeurodecError(f"{file} is a folder, where a file is expected; put the file there.")
@@ -279,6 +281,7 @@ def _prepare_part(dataset: Dataset, part: Part, root: Path, target: Path) -> Non
 
 def _join(
     folder: Path,
+    root: Path,
     parts: list[Part],
     stimuli: pd.DataFrame,
     provenance: dict[str, Any],
@@ -291,6 +294,11 @@ def _join(
     _refuse_twins(loaded)
     table = pd.concat([trials.table for trials in loaded.values()], ignore_index=True)
     check_leakage(table, leakage)
+    _require_known(table, stimuli)
+    stimuli = complete_stimuli(stimuli, table)
+    told = [*check_pictures(table, stimuli, root, leakage), *note_concepts(table)]
+    for sentence in told:
+        add_note(next(iter(loaded.values())).info["account"][:1], sentence)
     for trials in loaded.values():
         n = n_overlapping(trials.table, trials.responses.shape[-1] / trials.info.get("sfreq", np.inf))
         if n and leakage != "none":
@@ -299,7 +307,6 @@ def _join(
                 f"{n} test windows share time with training windows of the same recording, so what is common to both "
                 "can be decoded too; cut shorter epochs, or split by runs",
             )
-    _require_known(table, stimuli)
     owners = {part.name: part.subject for part in parts}
     groups = {name: members for name, members in known.items() if set(members) <= set(loaded)}
     groups = groups or spaces_of(loaded, owners)
@@ -307,7 +314,7 @@ def _join(
         _write_space(folder / name, [loaded[member] for member in members], provenance, skipped)
         skipped = {}  # told once
     if not known:
-        write_table(folder / "stimuli.csv", complete_stimuli(stimuli, table))
+        write_table(folder / "stimuli.csv", stimuli)
     write_json(folder / MARK, {"spaces": {**known, **groups}, "provenance": provenance})
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from neurodec.errors import NeurodecError, reading
+from neurodec.errors import NeurodecError, reading, require_fetched
 
 MISSING = frozenset({"", "n/a", "na", "nan", "none", "null", "<na>", "#n/a"})
 """What stands for "nothing" in a cell, in lower case: pandas' and BIDS' words."""
@@ -88,6 +88,7 @@ def _bare(name: str) -> str:
 
 
 def _decode(path: Path) -> str:
+    require_fetched(path)
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from neurodec.errors import NeurodecError, reading
+from neurodec.errors import NeurodecError
 from neurodec.features.cache import cached_rows, joined
 from neurodec.features.extractor import Extractor
 from neurodec.features.table import Features
@@ -27,6 +27,7 @@ from neurodec.features.tokens import image_layers, image_tokens, text_tokens
 from neurodec.features.views import VIEWS, degraded
 from neurodec.features.weights import EMBEDDED, activation, load_clip, load_tokenizer, weights_hash
 from neurodec.files import key_of, sha256_of
+from neurodec.pictures import AS_SEEN, open_picture
 
 _AHEAD = 2  # batches of pictures decoded while the network works
 _READERS = 8  # threads that decode pictures
@@ -176,6 +177,7 @@ class OpenClip(Extractor):
             "layer": self.layer,
             "views": self.views,
             "transform": transform,
+            "pictures": AS_SEEN,
             "normalize": self.normalize,
             "precision": "autocast" if self._on_gpu else "float32",
         }
@@ -269,13 +271,9 @@ class _Pictures(Dataset):
 
     def __getitem__(self, row: int) -> Tensor:
         file, seed = self.files[row]
-        try:
-            with Image.open(file) as picture:
-                seen = picture.convert("RGB")
-            views = [seen if view is None else degraded(seen, view, seed) for view in self.views or [None]]
-            return torch.stack([self.transform(view) for view in views])
-        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
-            raise NeurodecError(f"The picture {file} cannot be read ({error}); replace it.") from error
+        seen = open_picture(file)
+        views = [seen if view is None else degraded(seen, view, seed) for view in self.views or [None]]
+        return torch.stack([self.transform(view) for view in views])
 
 
 def embed_pictures(
@@ -300,11 +298,8 @@ def embed_pictures(
     for start in range(0, len(pictures), batch_size):
         batch = []
         for picture in pictures[start : start + batch_size]:
-            if not isinstance(picture, Image.Image):
-                with reading(picture, "a picture"), Image.open(picture) as opened:
-                    batch.append(transform(opened.convert("RGB")))
-            else:
-                batch.append(transform(picture.convert("RGB")))
+            seen = picture.convert("RGB") if isinstance(picture, Image.Image) else open_picture(picture)
+            batch.append(transform(seen))
         with torch.inference_mode():
             rows.append(network.encode_image(torch.stack(batch)).float())
     found = torch.cat(rows)

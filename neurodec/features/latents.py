@@ -18,6 +18,7 @@ from neurodec.features.extractor import Extractor
 from neurodec.features.table import Features
 from neurodec.features.weights import ASSETS, EMBEDDED, weights_hash
 from neurodec.files import key_of, sha256_of
+from neurodec.pictures import AS_SEEN, open_picture
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,12 @@ class AutoencoderLatents(Extractor):
                     f"The picture of stimulus '{stimulus}' does not exist ({file}); correct the stimulus table."
                 )
         contents = [sha256_of(file) for file in files]
-        recipe: dict[str, Any] = {"kind": "latents", "weights": weights_hash(network), "size": self.size}
+        recipe: dict[str, Any] = {
+            "kind": "latents",
+            "weights": weights_hash(network),
+            "size": self.size,
+            "pictures": AS_SEEN,
+        }
 
         @torch.inference_mode()
         def compute(rows: list[int]) -> Iterator[np.ndarray]:
@@ -97,9 +103,4 @@ class AutoencoderLatents(Extractor):
         return Features(values, stimuli["stimulus"].tolist(), {**info, "contents": contents})
 
     def _pixels(self, file: Path) -> np.ndarray:
-        try:
-            with Image.open(file) as picture:
-                rgb = picture.convert("RGB")
-        except (OSError, SyntaxError, ValueError) as error:
-            raise NeurodecError(f"The picture {file} cannot be read ({error}); replace it.") from error
-        return np.asarray(rgb.resize((self.size, self.size), Image.Resampling.LANCZOS))
+        return np.asarray(open_picture(file).resize((self.size, self.size), Image.Resampling.LANCZOS))

@@ -13,6 +13,7 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from neurodec.files import atomic_path, read_own_table
+from neurodec.pictures import open_picture
 from neurodec.run.reconstruct import picture_files
 
 COLUMNS = {
@@ -39,8 +40,7 @@ def thumbnail(file: str | Path, side: int = _SIDE) -> str:
     side : int
         Pixels.
     """
-    with Image.open(file) as picture:
-        small = picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+    small = open_picture(file).resize((side, side), Image.Resampling.LANCZOS)
     content = io.BytesIO()
     small.save(content, "JPEG", quality=88)
     return data_url(content.getvalue(), "jpeg")
@@ -118,8 +118,8 @@ def save_grid(out: Path, file: Path) -> Path | None:
         text = COLUMNS[name].replace(", ", ",\n").replace("shuffled ", "shuffled\n")
         ImageDraw.Draw(sheet).multiline_text((0, middle), text, "black", label, anchor="lm")
         for column, place in enumerate(drawn):
-            with Image.open(files[place][list(COLUMNS).index(name)]) as picture:
-                tile = picture.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+            picture = open_picture(files[place][list(COLUMNS).index(name)])
+            tile = picture.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
             sheet.paste(tile, (_LABELS + column * (_SIDE + gap), line * (_SIDE + gap)))
     with atomic_path(file) as partial:
         sheet.save(partial)

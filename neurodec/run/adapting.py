@@ -10,19 +10,20 @@ import numpy as np
 import pandas as pd
 
 from neurodec.data import Study, prepare, summary
+from neurodec.data.patterns import files_below
 from neurodec.data.predictions import Predictions
 from neurodec.decoder import NeuralDecoder, adapted_system, predictions_of
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.similarity import Centre, Gallery, chance_top, top_candidates
 from neurodec.features import Extractor, Features, embed_pictures
 from neurodec.files import atomic_path, key_of, track, write_table
+from neurodec.pictures import PICTURES
 from neurodec.run.recipe_file import load_recipe
 from neurodec.run.recipe_objects import built_objects
 from neurodec.training import InContextSystem, System, load_system
 from neurodec.training.in_context_folder import SHIPPED
 
 _AT_ONCE = 8  # pictures
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,7 @@ def _retrieve(
     """Write ``retrieved.csv``: the five nearest pictures of every response."""
     stimuli = study.stimuli[study.stimuli["stimulus"].isin(set(found.table["stimulus"]))]
     if candidates is not None:
-        files = sorted(file for file in candidates.rglob("*") if file.suffix.lower() in PICTURES)
+        files = [file for file in files_below(candidates) if file.suffix.lower() in PICTURES]
         if not files:
             raise NeurodecError(
                 f"{candidates} holds no picture ({', '.join(PICTURES)}); name another folder."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import warnings
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
@@ -31,6 +32,7 @@ from neurodec.training.trainer import check_packages
 _NAMED = ("targets", "evaluation")  # hold several classes, by name
 _TRAINING = ("objective", "optimizer", "lr_scheduler", "stages", "trainer")
 _FORMER = {"neurodec.alignment.": "neurodec.training."}
+_RETIRED = {"n_bootstrap": "intervals follow from the scores themselves"}
 
 
 def load_recipe(
@@ -75,7 +77,7 @@ def load_recipe(
     parser = recipe_parser(content)
     with reading(f"The recipe {path}", *unread):
         try:
-            recipe = parser.parse_args(["--config", str(path), *overrides])
+            recipe = parser.parse_args(["--config", yaml.safe_dump(content), *overrides])
         except (ArgumentError, ValueError, TypeError) as error:
             check_packages(
                 whole_content.get("trainer")
@@ -259,9 +261,11 @@ def _check_sections_together(content: dict[str, Any], path: Path) -> None:
 
 
 def _renamed(content: Any) -> Any:
-    """Return a recipe whose classes of former versions have their names of today."""
+    """Return a recipe of former versions with the names of today, and without keys that nothing reads any more."""
     if isinstance(content, dict):
-        return {key: _renamed(value) for key, value in content.items()}
+        for key in _RETIRED.keys() & content.keys():
+            warnings.warn(f"`{key}` of the recipe is ignored: {_RETIRED[key]}.", stacklevel=2)
+        return {key: _renamed(value) for key, value in content.items() if key not in _RETIRED}
     if isinstance(content, list):
         return [_renamed(value) for value in content]
     if isinstance(content, str):

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from neurodec.decoder import NeuralDecoder
 from neurodec.decoders import select
-from neurodec.errors import NeurodecError
 from neurodec.evaluation.reconstruction_scores import score_sets
 from neurodec.features import Extractor, Features
 from neurodec.files import (
@@ -26,6 +25,7 @@ from neurodec.files import (
     track,
     write_table,
 )
+from neurodec.pictures import open_picture
 
 CONTROLS = ("shuffled", "mean_embedding", "nearest_training")
 CEILINGS = ("true_through_prior", "true_through_decoder", "autoencoder")
@@ -325,18 +325,3 @@ def _write_mean(decoder: NeuralDecoder, seen: Seen, settings: Reconstruction, fi
     with atomic_path(file) as partial:
         others = {name: torch.as_tensor(rows[None]) for name, rows in seen.mean_others.items()}
         decoder.pictures(mean, [settings.seed], others)[0].save(partial)
-
-
-def open_picture(file: str | Path) -> Image.Image:
-    """Read a picture as RGB.
-
-    Raises
-    ------
-    NeurodecError
-        If it is missing or damaged.
-    """
-    try:
-        with Image.open(file) as picture:
-            return picture.convert("RGB")
-    except OSError as error:
-        raise NeurodecError(f"The picture {file} cannot be read ({error}); restore it.") from error

@@ -130,7 +130,7 @@ def companions(path: Path, root: Path, ending: str, *, ignore: tuple[str, ...] =
     for folder in folders_of(path, root):
         fitting: dict[int, list[Path]] = {}
         for file in sorted(folder.iterdir()):
-            if file.name.endswith(ending) and file != path and file.is_file():
+            if file.name.endswith(ending) and file != path and (file.is_file() or file.is_symlink()):
                 named = {key: label for key, label in entities(file).items() if key not in ignore}
                 if all(own.get(key) == label for key, label in named.items()):
                     fitting.setdefault(len(named), []).append(file)

@@ -13,8 +13,16 @@ import pandas as pd
 from neurodec.data.account import Account
 from neurodec.data.dataset import Dataset, Part
 from neurodec.data.events import choose_stimuli, require_likely_unit, require_single, timed_events
+from neurodec.data.patterns import bids_files
 from neurodec.data.readers.bids_files import companion, entities, require_one_each, sidecar, wanted
-from neurodec.data.readers.nifti import open_image, read_mask, read_regions, read_series, repetition_time
+from neurodec.data.readers.nifti import (
+    open_image,
+    read_mask,
+    read_regions,
+    read_series,
+    repetition_time,
+    start_time,
+)
 from neurodec.data.splits import TRAINING
 from neurodec.data.stimuli import label_trials, pictures_of, read_stimuli, stimuli_of_trials, table_files
 from neurodec.data.tables import is_missing, read_table
@@ -78,7 +86,9 @@ class BidsFMRI(Dataset):
     -----
     One part is one run; memory is that of one run inside the mask. The events, masks and sidecars of a run are found
     by all its entities, also those of a derivative below ``derivatives/``. The repetition time comes from the
-    ``_bold.json`` of the run, or else from an image header that states its unit.
+    ``_bold.json`` of the run, or else from an image header that states its unit. Onsets count from the start of the
+    scan; `StartTime` (fMRIPrep) says what time in it the first volume stands for. Folders that are links are entered;
+    ``sourcedata/`` and ``code/`` are not.
     """
 
     subjects: list[str] | None = None
@@ -122,13 +132,15 @@ class BidsFMRI(Dataset):
         account = Account()
         image, mask_image = open_image(path), open_image(mask_file)
         mask = read_mask(mask_image, mask_file, image, path)
-        t_r = repetition_time(path, sidecar(path, root, "_bold.json")[0], image)
+        metadata = sidecar(path, root, "_bold.json")[0]
+        t_r, start = repetition_time(path, metadata, image), start_time(path, metadata, account)
         series = read_series(image, mask, path)
         flat = int((np.ptp(series, axis=0) == 0).sum())
         if flat:
             account.note(f"{flat} voxels of the mask never change; their patterns are zero")
-        confounds = self._read_confounds(part.files[3], len(series)) if self.confounds else None
+        confounds = self._read_confounds(part.files[3], len(series), account) if self.confounds else None
         events = label_trials(self._events(events_file, account), self._table(root), str(events_file))
+        events["onset"] -= start
         events = self._inside(events, len(series), t_r, account, events_file)
         try:
             patterns = self._patterns(series, t_r, events, confounds)
@@ -172,7 +184,7 @@ class BidsFMRI(Dataset):
 
     def _runs(self, root: Path) -> list[Path]:
         files = [
-            path for path in sorted(root.rglob("sub-*_bold.nii*")) if path.name.endswith((".nii", ".nii.gz"))
+            path for path in bids_files(root, "**/sub-*_bold.nii*") if path.name.endswith((".nii", ".nii.gz"))
         ]
         chosen = {**({"space": self.space} if self.space is not None else {}), **(self.entities or {})}
         found = wanted(files, self.subjects, self.sessions, self.tasks, chosen)
@@ -228,7 +240,7 @@ class BidsFMRI(Dataset):
             f"{path} has no {_CONFOUNDS[0]} beside it; put it there, or leave `confounds` out."
         )
 
-    def _read_confounds(self, file: Path, n_volumes: int) -> np.ndarray:
+    def _read_confounds(self, file: Path, n_volumes: int, account: Account) -> np.ndarray:
         table = read_table(file, tuple(self.confounds or ()))[self.confounds or []]
         if len(table) != n_volumes:
             raise NeurodecError(
@@ -239,7 +251,21 @@ class BidsFMRI(Dataset):
         wrong = [name for name in numbers if (numbers[name].isna() & ~blank[name]).any()]
         if wrong:
             raise NeurodecError(f"{file} holds text in the column {wrong[0]}; leave it out of `confounds`.")
-        return numbers.fillna(0.0).to_numpy(dtype=float)  # a derivative has no value at the first volume
+        known = numbers.notna()
+        within = [
+            name for name in numbers if not known[name][known[name].idxmax() :].all() or not known[name].any()
+        ]
+        if within:
+            raise NeurodecError(
+                f"{file} has no number in the column {within[0]} for volumes after the first ones; leave it out of "
+                "`confounds`, or repair it."
+            )
+        begun = [f"{name} ({int((~known[name]).sum())})" for name in numbers if not known[name].all()]
+        if begun:  # a difference has no value at the first volume
+            account.note(
+                f"confounds without a value at the first volume(s) are at their mean there: {', '.join(begun)}"
+            )
+        return numbers.fillna(numbers.mean()).to_numpy(dtype=float)
 
     def _table(self, root: Path) -> pd.DataFrame | None:
         return read_stimuli(root / self.stimuli_table, root) if self.stimuli_table else None

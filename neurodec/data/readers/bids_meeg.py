@@ -13,6 +13,7 @@ from neurodec.data.account import Account
 from neurodec.data.clock import Clock
 from neurodec.data.dataset import Dataset, Part
 from neurodec.data.events import annotate_bad, choose_stimuli, timed_events
+from neurodec.data.patterns import bids_files
 from neurodec.data.readers.bids_files import companion, entities, require_one_each, wanted
 from neurodec.data.readers.opening import open_raw, source_files
 from neurodec.data.readers.raw_trials import trials_of_raw
@@ -127,7 +128,7 @@ class BidsEEG(Dataset):
         kind = _FOLDERS.get(self.modality, self.modality)
         files = [
             path
-            for path in sorted(root.glob(f"sub-*/**/{kind}/*_{kind}.*"))
+            for path in bids_files(root, f"sub-*/**/{kind}/*_{kind}.*")
             if path.suffix in SUFFIXES
             and not re.search(r"_split-0*([2-9]|\d{2,})_", path.name)  # MNE follows the first piece to these
         ]

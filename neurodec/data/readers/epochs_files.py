@@ -66,7 +66,7 @@ class EpochsFiles(Dataset):
                 "`l_freq`, `h_freq` and `notch`."
             )
         epochs, table = self._open(path, account)
-        load_samples(epochs, where)
+        load_samples(epochs, where, account)
         account.channels = len(epochs.ch_names)
         picked = pick_channels(
             epochs,
@@ -106,7 +106,7 @@ class EpochsFiles(Dataset):
 
     def _open(self, path: Path, account: Account) -> tuple[mne.BaseEpochs, pd.DataFrame]:
         """Return the epochs that show a stimulus, and their table."""
-        epochs = open_epochs(path)
+        epochs = open_epochs(path, account)
         table = _metadata(epochs)
         if self.stimulus is not None and self.stimulus not in table:
             raise NeurodecError(

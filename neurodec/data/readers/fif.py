@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from mne.io.constants import FIFF
 
+from neurodec.data.readers.pointers import require_next
 from neurodec.errors import NeurodecError
 
 _COMPRESSION = 1100  # gzip shrinks nothing further than 1,032-fold
@@ -37,6 +38,8 @@ def check_fif(path: Path) -> None:
             )
         seen.append(following)
         following = _check_tags(following)
+        if following is not None:
+            require_next(path, following)
 
 
 def _check_tags(path: Path) -> Path | None:

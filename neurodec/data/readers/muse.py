@@ -17,6 +17,7 @@ import pandas as pd
 from neurodec.data.account import Account
 from neurodec.data.clock import Clock
 from neurodec.data.dataset import Dataset, Part
+from neurodec.data.patterns import files_below
 from neurodec.data.readers.raw_trials import trials_of_raw
 from neurodec.data.stimuli import stimuli_of_trials
 from neurodec.data.trials import Trials
@@ -63,7 +64,7 @@ class MuseCSV(Dataset):
     def parts(self, root: Path) -> list[Part]:
         """List the runs that have events; the files are short enough to be looked into."""
         self.preprocessing.check()
-        files = sorted({*root.rglob("*.csv"), *root.rglob("*.csv.gz")})
+        files = sorted({*files_below(root, "**/*.csv"), *files_below(root, "**/*.csv.gz")})
         if not files:
             raise NeurodecError(f"No .csv or .csv.gz file was found below {root}; check --data-root.")
         parts, silent, contents, codes = [], [], {}, set()

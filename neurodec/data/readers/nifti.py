@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pandas as pd
 
+from neurodec.data.account import Account
 from neurodec.data.tables import read_table
 from neurodec.errors import NeurodecError, reading
 
@@ -193,6 +194,32 @@ def repetition_time(path: Path, metadata: dict[str, Any], image: nibabel.Nifti1I
             "beside it."
         )
     return t_r
+
+
+def start_time(path: Path, metadata: dict[str, Any], account: Account) -> float:
+    """Return the time in the scan that the first volume stands for (s), as its ``_bold.json`` says.
+
+    A series whose slices were brought to one time (fMRIPrep: to the middle of the volume) begins at that time.
+
+    Raises
+    ------
+    NeurodecError
+        If it is no time.
+    """
+    timing = metadata.get("VolumeTiming") or [0.0]
+    stated = metadata.get("StartTime", timing[0] if isinstance(timing, list) else 0.0)
+    if isinstance(stated, bool) or not isinstance(stated, int | float) or not 0 <= stated <= _LONGEST:
+        raise NeurodecError(
+            f"{path}: its _bold.json gives {stated!r} as StartTime; give seconds from the scan's start."
+        )
+    if "StartTime" not in metadata and metadata.get("SliceTimingCorrected") is True:
+        account.note(
+            "slice times were corrected, but no StartTime says to which time; volumes count from their start, which "
+            "may be half a repetition time early"
+        )
+    if stated:
+        account.note(f"the first volume stands for {stated:g} s of the scan, which is taken off the onsets")
+    return float(stated)
 
 
 def _time_unit(image: nibabel.Nifti1Image) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path
 
 import mne
@@ -12,14 +11,18 @@ import numpy as np
 from neurodec.data.account import Account
 from neurodec.data.clock import Clock, clock_of
 from neurodec.data.readers import edf
+from neurodec.data.readers.eeglab import check_set, name_epochs
 from neurodec.data.readers.fif import check_fif
 from neurodec.data.readers.matlab import check_mat
-from neurodec.data.readers.xdf import read_raw_xdf
+from neurodec.data.readers.pointers import check_named
+from neurodec.data.readers.xdf import read_xdf
 from neurodec.data.trials import require_rate
+from neurodec.data.warned import heard
 from neurodec.errors import NeurodecError, reading
 
 # What MNE warns of when a file is cut short, and goes on with the rest.
 _LOST = re.compile("does not match the file size|outside data range")
+_SEVERAL = "At least one epoch has multiple events"
 _COMPRESSION = 1100  # gzip shrinks nothing further than 1,032-fold
 _WAY_OUT = "check that it is whole and that MNE opens it"
 
@@ -58,26 +61,25 @@ def open_raw(path: Path, account: Account) -> tuple[mne.io.BaseRaw, Clock]:
     """
     suffix = path.suffix.lower()
     with reading(path, _format(path), _WAY_OUT):
-        if suffix in (".fif", ".gz"):
-            check_fif(path)
-        elif suffix == ".set":
-            check_mat(path)
+        _check_content(path)
+        check_named(path)
         header = edf.EdfHeader.read(path) if suffix in edf.SUFFIXES else None
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            raw = (
-                read_raw_xdf(path, account) if suffix == ".xdf" else mne.io.read_raw(path, verbose="warning")
-            )
-        _require_whole(path, [str(warning.message) for warning in told], header)
+        gaps = marks = None
+        with heard(account, str(path)) as told:
+            if suffix == ".xdf":
+                raw, gaps, marks = read_xdf(path, account)
+            else:
+                raw = mne.io.read_raw(path, verbose="warning")
+        _require_whole(path, told, header)
         _require_bounded(raw, path)
         require_rate(float(raw.info["sfreq"]), str(path))
-        gaps = None
         if header is not None:
             edf.type_channels(raw, account)
             gaps = edf.piece_starts(path, header, float(raw.info["sfreq"]))
+            marks = mne.read_annotations(path) if gaps is not None else None
         clock = clock_of(raw, gaps)
-        if gaps is not None:
-            _to_file_time(raw, clock, mne.read_annotations(path), account)
+        if marks is not None:
+            _to_file_time(raw, clock, marks, account)
     if len(clock.starts) > 1:
         length = f", {clock.paused:g} s in all" if clock.paused > 0 else ""
         times = (
@@ -129,22 +131,30 @@ def _require_bounded(raw: mne.io.BaseRaw, path: Path) -> None:
         )
 
 
-def open_epochs(path: Path) -> mne.BaseEpochs:
+def open_epochs(path: Path, account: Account) -> mne.BaseEpochs:
     """Open an epochs file, FIF or EEGLAB, without reading its samples where the format allows.
+
+    Parameters
+    ----------
+    path : Path
+    account : Account
+        Gets what a person should know about the file.
 
     Raises
     ------
     NeurodecError
         If the file is missing, cut short, or not in the format.
     """
-    with reading(path, "MNE epochs", _WAY_OUT), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if path.suffix.lower() == ".set":
-            check_mat(path)
-            epochs = mne.io.read_epochs_eeglab(path, verbose="error")
-        else:
-            check_fif(path)
-            epochs = mne.read_epochs(path, preload=False, verbose="error")
+    with reading(path, "MNE epochs", _WAY_OUT):
+        _check_content(path)
+        is_set = path.suffix.lower() == ".set"
+        with heard(account, str(path)) as told:
+            if is_set:
+                epochs = mne.io.read_epochs_eeglab(path, verbose="warning")
+            else:
+                epochs = mne.read_epochs(path, preload=False, verbose="warning")
+        if any(text.startswith(_SEVERAL) for text in told):
+            name_epochs(path, epochs, account)
         n_values = len(epochs.events) * len(epochs.ch_names) * len(epochs.times)
         held = path.stat().st_size * (_COMPRESSION if path.suffix == ".gz" else 1)
         held += sum(file.stat().st_size for file in path.parent.glob(f"{path.name.split('.')[0]}-*.fif"))
@@ -155,17 +165,32 @@ def open_epochs(path: Path) -> mne.BaseEpochs:
         return epochs
 
 
-def load_samples(recording: mne.io.BaseRaw | mne.BaseEpochs, where: str) -> None:
-    """Read the samples of an opened file into memory.
+def load_samples(recording: mne.io.BaseRaw | mne.BaseEpochs, where: str, account: Account) -> None:
+    """Read the samples of an opened file into memory, and apply its projectors, as ``mne.Epochs`` does.
 
     Raises
     ------
     NeurodecError
         If the file is cut short.
     """
-    with reading(where, "", _WAY_OUT), mne.utils.use_log_level("error"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with reading(where, "", _WAY_OUT), heard(account, where):
         recording.load_data()
+        waiting = [projector["desc"] for projector in recording.info["projs"] if not projector["active"]]
+        if waiting:
+            recording.apply_proj()
+            account.note(f"{len(waiting)} projector(s) of the file were applied: {', '.join(waiting[:6])}")
+    grade = recording.compensation_grade
+    if grade:
+        account.note(f"the file's gradient compensation is of grade {grade}, and was left as it is")
+
+
+def _check_content(path: Path) -> None:
+    """Refuse a file of FIF or EEGLAB that would keep MNE busy for ever, or lead it elsewhere."""
+    if path.suffix.lower() in (".fif", ".gz"):
+        check_fif(path)
+    elif path.suffix.lower() == ".set":
+        check_mat(path)
+        check_set(path)
 
 
 def _format(path: Path) -> str:

@@ -62,7 +62,7 @@ def trials_of_raw(
         In order of onset, without the events at the edges of the recording, across a pause of the recorder, and in
         segments annotated as bad.
     """
-    load_samples(raw, where)
+    load_samples(raw, where, account)
     account.channels = len(raw.ch_names)
     if unit_scale != 1.0:
         raw.apply_function(lambda signal: signal * unit_scale, picks=modality, verbose="error")

@@ -8,6 +8,7 @@ import pandas as pd
 
 from neurodec.data.unpickle import load_pickled
 from neurodec.errors import NeurodecError
+from neurodec.pictures import PICTURES
 
 IMAGE_SETS = ("image_set", "images_set", "Image_set")
 FOLDERS = {
@@ -15,7 +16,6 @@ FOLDERS = {
     "test": ("test_images",),
     "gallery": ("center_images",),
 }
-PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
 def things_stimuli(root: Path) -> pd.DataFrame:

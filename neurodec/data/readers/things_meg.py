@@ -80,8 +80,8 @@ class ThingsMEG(Dataset):
 
     def load(self, part: Part, root: Path) -> Trials:
         """Read one participant: crop, sort by picture, leave out catch trials and pictures of test concepts."""
-        where = str(part.files[0])
-        epochs = open_epochs(part.files[0])
+        where, account = str(part.files[0]), Account()
+        epochs = open_epochs(part.files[0], account)
         picks = mne.pick_types(epochs.info, meg=True, ref_meg=False, exclude="bads")
         if not len(picks):
             raise NeurodecError(f"{where} has no MEG channel; check that it is the preprocessed file.")
@@ -97,7 +97,7 @@ class ThingsMEG(Dataset):
             wanted = np.flatnonzero(rows[start : start + BLOCK] >= 0) + start
             if len(wanted):
                 block = epochs[wanted]
-                load_samples(block, where)
+                load_samples(block, where, account)
                 block.crop(*window, verbose="error")
                 responses[rows[wanted]] = block.get_data(picks=picks, verbose="error")
         check_channels(responses, info["ch_names"], "meg", where)
@@ -108,7 +108,7 @@ class ThingsMEG(Dataset):
             values = metadata.get(f"{name}_nr", pd.Series(1, index=metadata.index))
             table[name] = [f"{int(value):02d}" for value in values.to_numpy()[kept["event"]]]
         table = table.assign(subject=part.subject, repetition=table.groupby("stimulus").cumcount())
-        account = Account(events=len(rows), channels=len(epochs.ch_names))
+        account.events, account.channels = len(rows), len(epochs.ch_names)
         account.leave_out("a catch trial", len(rows) - len(shown))
         account.leave_out("a training picture of a test concept", len(shown) - len(kept))
         kinds = [mne.channel_type(info, index) for index in range(len(info["chs"]))]
@@ -135,7 +135,7 @@ class ThingsMEG(Dataset):
         images = _image_list(root)
         tables = []
         for part in self.parts(root):
-            epochs = open_epochs(part.files[0])
+            epochs = open_epochs(part.files[0], Account())
             tables.append(self._shown(images, epochs.events[:, 2], str(part.files[0])))
         shown = pd.concat(tables).drop_duplicates("stimulus")
         shown = shown[shown["split"] != "gallery"]

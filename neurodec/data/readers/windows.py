@@ -12,9 +12,10 @@ import pandas as pd
 
 from neurodec.data.account import Account
 from neurodec.data.dataset import Dataset, Part
-from neurodec.data.patterns import all_fields, find_files
+from neurodec.data.patterns import all_fields, files_below, find_files
 from neurodec.data.readers.labelled.labelled_eeg import clean, require_microvolts, values_of
 from neurodec.data.readers.opening import load_samples, open_raw, source_files
+from neurodec.data.stretches import mark_seams, untouched
 from neurodec.data.trials import Trials, with_defaults
 from neurodec.errors import NeurodecError
 from neurodec.files import key_of
@@ -98,16 +99,17 @@ class EEGWindows(Dataset):
     def load(self, part: Part, root: Path) -> Trials:
         """Read one recording."""
         path, account = part.files[-1], Account()
-        raw, _ = open_raw(path, account)
+        raw, clock = open_raw(path, account)
+        mark_seams(raw, clock)
         account.channels = len(raw.ch_names)
         self._pick(raw, path, account)
         if raw.times[-1] < self.least:
             raise NeurodecError(f"{path} lasts {raw.times[-1]:.0f} s, less than {self.least:g} s (`least`).")
-        load_samples(raw, str(path))
+        load_samples(raw, str(path), account)
         clean(raw, self.l_freq, self.h_freq, self.notch, rate=self.sfreq, lowest=self.sfreq)
         values = values_of(raw)
         require_microvolts(values, path)
-        windows = self._windows(values, path, account)
+        windows = self._windows(values, raw, path, account)
         names = [plain_name(name) for name in self.ch_names or raw.ch_names]  # a montage keeps its names
         table = with_defaults(
             pd.DataFrame({"stimulus": [part.name] * len(windows), "concept": part.subject}),
@@ -152,7 +154,7 @@ class EEGWindows(Dataset):
         if "{" in self.files:
             found = [(path, all_fields(fields)) for path, fields in find_files(root, self.files)]
         else:
-            paths = sorted(path for path in root.glob(self.files) if path.is_file())
+            paths = [path for path in files_below(root, self.files) if not path.is_dir()]
             found = [(path, {"subject": _subject_of(path, root)}) for path in paths]
         kept = [
             (path, fields)
@@ -210,7 +212,7 @@ class EEGWindows(Dataset):
         raw.reorder_channels(chosen)
         raw.set_channel_types(dict.fromkeys(chosen, "eeg"), verbose="error")
 
-    def _windows(self, values: np.ndarray, path: Path, account: Account) -> np.ndarray:
+    def _windows(self, values: np.ndarray, raw: mne.io.BaseRaw, path: Path, account: Account) -> np.ndarray:
         """Return the windows that are kept (n, n_chans, n_times) in 100 microvolts."""
         n_times, trim = round(self.seconds * self.sfreq), round(self.trim * self.sfreq)
         inner = values[:, trim : values.shape[1] - trim]
@@ -218,16 +220,17 @@ class EEGWindows(Dataset):
         if not n_windows:
             raise NeurodecError(f"{path} holds no window of {self.seconds:g} s between its ends (`trim`).")
         windows = inner[:, : n_windows * n_times].reshape(len(inner), n_windows, n_times).swapaxes(0, 1)
-        loud = (np.abs(windows) * 100 >= self.reject).any(axis=(1, 2))
-        flat = (np.ptp(windows, axis=2) == 0).any(axis=1) & ~loud
+        whole = untouched(raw, (trim + n_times * np.arange(n_windows)) / self.sfreq, self.seconds, account)
+        loud = (np.abs(windows) * 100 >= self.reject).any(axis=(1, 2)) & whole
+        flat = (np.ptp(windows, axis=2) == 0).any(axis=1) & ~loud & whole
         account.events = n_windows
         account.leave_out(f"reaching {self.reject:g} microvolts", int(loud.sum()))
         account.leave_out("with a channel that never changes", int(flat.sum()))
-        kept = windows[~(loud | flat)].astype(np.float32)
+        kept = windows[whole & ~(loud | flat)].astype(np.float32)
         if not len(kept):
             raise NeurodecError(
-                f"All {n_windows} windows of {path} reach {self.reject:g} microvolts or have a flat channel; raise "
-                "`reject`, or leave the channel out."
+                f"All {n_windows} windows of {path} reach {self.reject:g} microvolts, have a flat channel, or lie in "
+                "bad segments; raise `reject`, or leave the channel out."
             )
         return kept
 

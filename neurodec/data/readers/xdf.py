@@ -16,17 +16,31 @@ _SCALES = {"volts": 1.0, "v": 1.0, "millivolts": 1e-3, "mv": 1e-3, "microvolts":
 _HEADER, _SAMPLES = 2, 3  # tags of chunks
 _STAMPED = 8  # bytes of a sample's own time stamp; others follow from the rate
 _WIDTHS = {"double64": 8, "float32": 4, "int8": 1, "int16": 2, "int32": 4, "int64": 8}
-_JITTER = 0.05  # relative; how far the measured rate may be from the one that the stream states
+_MARKERS = ("markers", "marker", "events")
+_UNSTEADY = 0.05  # relative; a rate that far from the stated one is none that a filter or a model could use
+_SAME_RATE = 0.002  # relative; an epoch of a second is then right to 2 ms at its end
+_BREAK = 0.1  # s without a sample that may be a loss; shorter ones are jitter of the stamps
 
 
-def read_raw_xdf(path: Path, account: Account) -> mne.io.BaseRaw:
-    """Read the EEG stream of an XDF file; every marker becomes an annotation.
+def read_xdf(
+    path: Path, account: Account
+) -> tuple[mne.io.BaseRaw, tuple[np.ndarray, np.ndarray, float], mne.Annotations]:
+    """Read the EEG stream of an XDF file, its pieces, and every marker as an annotation.
 
     Parameters
     ----------
     path : Path
     account : Account
-        Gets the streams that were not read, and units that had to be assumed.
+        Gets the streams that were not read, units that had to be assumed, and a rate that is not the stated one.
+
+    Returns
+    -------
+    raw : mne.io.BaseRaw
+    gaps : tuple
+        First sample and time of every piece, in seconds from the first sample by the stamps of the samples, and the
+        samples per second of these stamps; lost samples are a pause. See `neurodec.data.clock.clock_of`.
+    marks : mne.Annotations
+        Onsets in seconds from the first sample, by the stamps.
 
     Raises
     ------
@@ -38,7 +52,8 @@ def read_raw_xdf(path: Path, account: Account) -> mne.io.BaseRaw:
     except ImportError as error:
         raise NeurodecError(f"{path} needs the package pyxdf; install it with  pip install pyxdf.") from error
     _check_chunks(path)
-    streams, _ = pyxdf.load_xdf(str(path))
+    # Its own removal of jitter draws one line through up to 500 lost samples.
+    streams, _ = pyxdf.load_xdf(str(path), dejitter_timestamps=False)
     signals = [
         stream for stream in streams if _told(stream, "type").upper() == "EEG" and len(stream["time_series"])
     ]
@@ -51,28 +66,70 @@ def read_raw_xdf(path: Path, account: Account) -> mne.io.BaseRaw:
             "alone."
         )
     stream = signals[0]
-    sfreq, stamps = float(_told(stream, "nominal_srate") or 0), np.asarray(stream["time_stamps"], dtype=float)
-    if sfreq <= 0 or len(stamps) < 2 or abs((len(stamps) - 1) / np.ptp(stamps) / sfreq - 1) > _JITTER:
+    stated, stamps = (
+        float(_told(stream, "nominal_srate") or 0),
+        np.asarray(stream["time_stamps"], dtype=float),
+    )
+    starts, seconds, rate = _pieces(stamps, stated)
+    if not abs(rate / max(stated, 1e-9) - 1) <= _UNSTEADY:
         raise NeurodecError(
-            f"{path}: the EEG stream {_told(stream, 'name')} keeps no steady rate of {sfreq:g} Hz."
+            f"{path}: the EEG stream {_told(stream, 'name')} keeps no steady rate of {stated:g} Hz (its stamps: "
+            f"{rate:g} Hz); repair it, or save it with the rate that it has."
+        )
+    sfreq = stated if abs(rate / stated - 1) <= _SAME_RATE else rate
+    if abs(rate / stated - 1) > 1e-4:
+        taken = "" if sfreq == stated else f"; {rate:.2f} Hz is taken"
+        account.note(
+            f"the EEG stream states {stated:g} Hz, its samples' own stamps give {rate:.3f} Hz{taken}; onsets follow "
+            "the stamps"
         )
     names, kinds, scales = _channels(stream, account)
     info = mne.create_info(names, sfreq, kinds, verbose="error")
     values = np.asarray(stream["time_series"], dtype=float).T * scales[:, None]
     raw = mne.io.RawArray(values, info, verbose="error")
+    markers = [other for other in streams if _told(other, "type").lower() in _MARKERS]
     marks = [
         (float(stamp - stamps[0]), str(text[0] if np.ndim(text) else text))
-        for marker in streams
-        if _told(marker, "type").lower() in ("markers", "marker", "events")
+        for marker in markers
         for stamp, text in zip(marker["time_stamps"], marker["time_series"], strict=True)
     ]
-    if marks:
-        onsets, texts = zip(*sorted(marks), strict=True)
-        raw.set_annotations(mne.Annotations(onsets, 0.0, texts), verbose="error")
-    others = [_told(other, "name") for other in streams if other is not stream and not len(marks)]
+    onsets, texts = zip(*sorted(marks), strict=True) if marks else ((), ())
+    others = [
+        _told(other, "name")
+        for other in streams
+        if other is not stream and _told(other, "type").lower() not in _MARKERS
+    ]
     if others:
         account.note(f"streams of the XDF file that were not read: {', '.join(others)}")
-    return raw
+    return raw, (starts, seconds, rate), mne.Annotations(onsets, 0.0, texts)
+
+
+def _pieces(stamps: np.ndarray, stated: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return where pieces without lost samples begin, when, and the samples per second within them.
+
+    A break counts where the stamps stay behind the count of samples for the second that follows it: after a delay
+    in the network alone, the samples catch up.
+    """
+    if stated <= 0 or len(stamps) < 2:
+        return np.array([0]), np.array([0.0]), 0.0
+    behind = stamps - np.arange(len(stamps)) / stated
+    near = max(2, round(stated))
+    lost = []
+    for place in np.flatnonzero(np.diff(stamps) > max(_BREAK, 2.5 / stated)) + 1:
+        before, after = behind[max(0, place - near) : place], behind[place : place + near]
+        if np.median(after) - np.median(before) > max(_BREAK, 2.5 / stated) / 2:
+            lost.append(place)
+    starts = np.r_[0, lost].astype(int)
+    piece = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(stamps)]))
+    counts = np.bincount(piece).astype(float)
+    index = np.arange(len(stamps), dtype=float)
+    middle = np.bincount(piece, index) / counts, np.bincount(piece, stamps) / counts
+    apart = index - middle[0][piece], stamps - middle[1][piece]
+    slope = (apart[0] @ apart[1]) / max(apart[0] @ apart[0], 1.0)  # seconds per sample, one for all pieces
+    if slope <= 0:
+        return starts, np.zeros(len(starts)), 0.0
+    seconds = middle[1] + (starts - middle[0]) * slope
+    return starts, seconds - stamps[0], float(1 / slope)
 
 
 def _check_chunks(path: Path) -> None:

@@ -23,6 +23,7 @@ from neurodec.data.readers.labelled.labelled_eeg import (
 )
 from neurodec.data.readers.labelled.published_splits import split_of
 from neurodec.data.readers.opening import source_files
+from neurodec.data.stretches import one_class, untouched
 from neurodec.errors import NeurodecError
 
 
@@ -40,6 +41,8 @@ class AnnotatedWindows(LabelledEEG):
         Channels that every recording must have, under old or new names and with what recorders add.
     seconds : float
         Length of a window; an annotation is cut into as many as it holds, and one without a duration begins one.
+        Windows that touch a segment annotated as bad (``BAD_...``), a pause of the recorder or an annotation of
+        another class are left out and counted.
     l_freq, h_freq, notch : float, optional
         Hz, after resampling to 200 Hz.
     split
@@ -93,21 +96,38 @@ class AnnotatedWindows(LabelledEEG):
         account.events += len(raw.annotations) - len(marks)
         account.leave_out("annotations that are not in `labels`", len(raw.annotations) - len(marks))
         onsets, labels = [], []
+        stretches: dict[str, list[tuple[float, float]]] = {name: [] for name in self.classes}
         for mark in marks:
+            begin = mark["onset"] - raw.first_time
+            stretches[self.labels[mark["description"]]].append(
+                (begin, begin + (mark["duration"] or self.seconds))
+            )
             n_windows = max(1, int(mark["duration"] / self.seconds + 1e-6))
             if 0 < mark["duration"] < self.seconds - 1e-3:
                 account.events += 1
                 account.leave_out("shorter than a window", 1)
                 continue
-            onsets += [mark["onset"] - raw.first_time + place * self.seconds for place in range(n_windows)]
+            onsets += [begin + place * self.seconds for place in range(n_windows)]
             labels += [self.labels[mark["description"]]] * n_windows
         if not onsets:
             raise NeurodecError(
                 f"{source.files[-1]} has no annotation of `labels` that holds a window; it has "
                 f"{', '.join(sorted(set(raw.annotations.description))[:8]) or 'none'}."
             )
-        values, kept = at(values_of(raw), onsets, self.seconds, account)
-        return Windows(np.asarray(values), [labels[place] for place in kept])
+        sole = one_class(np.array(onsets), np.array(labels), self.seconds, stretches)
+        account.events += int((~sole).sum())
+        account.leave_out("in annotations of two classes, or twice in one", int((~sole).sum()))
+        places = np.flatnonzero(sole)
+        whole = untouched(raw, np.array(onsets)[places], self.seconds, account)
+        account.events += int((~whole).sum())
+        places = places[whole]
+        values, kept = at(values_of(raw), [onsets[place] for place in places], self.seconds, account)
+        if not len(kept):
+            raise NeurodecError(
+                f"{source.files[-1]} has no window that lies in one class, in no bad segment and across no pause; "
+                "check its annotations, or leave it out."
+            )
+        return Windows(np.asarray(values), [labels[places[place]] for place in kept])
 
     def stimuli(self, root: Path) -> pd.DataFrame:
         """List the classes."""

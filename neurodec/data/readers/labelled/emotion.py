@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from neurodec.data.account import Account
+from neurodec.data.patterns import files_below
 from neurodec.data.readers.labelled.labelled_eeg import (
     SFREQ,
     LabelledEEG,
@@ -73,7 +74,7 @@ class FACED(LabelledEEG):
 
     def sources(self, root: Path) -> list[Source]:
         """List the people."""
-        found = [path for path in sorted(root.rglob("sub*.pkl")) if re.fullmatch(r"sub\d+", path.stem)]
+        found = [path for path in files_below(root, "**/sub*.pkl") if re.fullmatch(r"sub\d+", path.stem)]
         people = [path.stem for path in found]
         splits = split_of("FACED", self.split, people) if people else {}
         return [Source(path.stem, path.stem, (path,), splits[path.stem]) for path in found]
@@ -108,7 +109,7 @@ class SEEDV(LabelledEEG):
     def sources(self, root: Path) -> list[Source]:
         """List the sessions."""
         found = sorted(
-            (path for path in root.rglob("*.cnt") if re.fullmatch(r"\d+_[123]_\d+", path.stem)),
+            (path for path in files_below(root, "**/*.cnt") if re.fullmatch(r"\d+_[123]_\d+", path.stem)),
             key=lambda path: number(path.stem),
         )
         people = list(dict.fromkeys(path.stem.split("_")[0] for path in found))

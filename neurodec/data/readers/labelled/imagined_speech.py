@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from neurodec.data.account import Account
+from neurodec.data.patterns import files_below
 from neurodec.data.readers.labelled.labelled_eeg import LabelledEEG, Source, Windows, names, resampled
 from neurodec.data.readers.labelled.matlab_structs import field, numbers, read_struct
 from neurodec.data.readers.labelled.published_splits import SPLITS, split_of
@@ -38,7 +39,9 @@ class BCIC2020(LabelledEEG):
     def sources(self, root: Path) -> list[Source]:
         """List the files of trials."""
         found = [
-            (folder, path) for folder in _FOLDERS for path in sorted(root.rglob(f"{folder}/Data_Sample*.mat"))
+            (folder, path)
+            for folder in _FOLDERS
+            for path in files_below(root, f"**/{folder}/Data_Sample*.mat")
         ]
         people = sorted({path.stem for _, path in found})
         by_people = split_of("BCIC2020", "by_people", people) if found and self.split == "by_people" else {}

@@ -15,9 +15,11 @@ import pandas as pd
 from scipy.signal import resample
 
 from neurodec.data.account import Account
+from neurodec.data.clock import annotation_seconds
 from neurodec.data.dataset import Dataset, Part
 from neurodec.data.readers.labelled.published_splits import Split
 from neurodec.data.readers.opening import load_samples, open_raw
+from neurodec.data.stretches import mark_seams
 from neurodec.data.trials import Trials, with_defaults
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.channels import HUNDRED_MICROVOLTS, standard_positions
@@ -188,7 +190,8 @@ def opened(
     NeurodecError
         If a channel is missing.
     """
-    raw, _ = open_raw(path, account)
+    raw, clock = open_raw(path, account)
+    mark_seams(raw, clock)
     account.channels = len(raw.ch_names)
     by_name: dict[str, str] = {}
     for own in raw.ch_names:
@@ -208,7 +211,10 @@ def opened(
     account.leave_out_channels(
         "not among those of the data set", [one for one in raw.ch_names if one not in chosen.values()]
     )
-    load_samples(raw, str(path))
+    load_samples(raw, str(path), account)
+    marked = [name for name in raw.info["bads"] if name in chosen.values()]
+    if marked:
+        account.note(f"marked as bad in the file, and read all the same: {', '.join(marked)}")
     raw.pick(list(chosen.values()))
     raw.reorder_channels(list(chosen.values()))
     raw.set_channel_types(dict.fromkeys(raw.ch_names, "eeg"), verbose="error")
@@ -219,7 +225,7 @@ def opened(
 def _differences(
     raw: mne.io.BaseRaw, by_name: dict[str, str], pairs: Sequence[str], path: Path, account: Account
 ) -> mne.io.BaseRaw:
-    load_samples(raw, str(path))
+    load_samples(raw, str(path), account)
     rows, used = [], set()
     for pair in pairs:
         direct = [by_name[name] for name in (modern_name(pair), f"{pair}-0") if name in by_name]
@@ -240,7 +246,11 @@ def _differences(
         "not among those of the data set", [one for one in raw.ch_names if one not in used]
     )
     info = mne.create_info(list(pairs), raw.info["sfreq"], "eeg")
-    return mne.io.RawArray(np.stack(rows), info, verbose="error")
+    marks = raw.annotations
+    found = mne.io.RawArray(np.stack(rows), info, verbose="error")
+    return found.set_annotations(
+        mne.Annotations(annotation_seconds(raw), marks.duration, marks.description), verbose="error"
+    )
 
 
 def spellings(names: Sequence[str], references: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:

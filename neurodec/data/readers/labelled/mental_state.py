@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from neurodec.data.account import Account
+from neurodec.data.patterns import files_below
 from neurodec.data.readers.labelled.labelled_eeg import (
     SFREQ,
     LabelledEEG,
@@ -44,7 +45,7 @@ class SEEDVIG(LabelledEEG):
 
     def sources(self, root: Path) -> list[Source]:
         """List the drives."""
-        found = sorted(root.rglob("Raw_Data/*.mat"))
+        found = files_below(root, "**/Raw_Data/*.mat")
         if not found:
             return []
         if self.split == "by_people":
@@ -110,7 +111,7 @@ class MentalArithmetic(LabelledEEG):
         """List the recordings."""
         found = [
             path
-            for path in sorted(root.rglob("Subject*_*.edf"))
+            for path in files_below(root, "**/Subject*_*.edf")
             if re.fullmatch(r"Subject\d+_[12]", path.stem)
         ]
         people = sorted({path.stem.split("_")[0] for path in found})
@@ -143,7 +144,7 @@ class Mumtaz2016(LabelledEEG):
     def sources(self, root: Path) -> list[Source]:
         """List the recordings at rest."""
         found = {}
-        for path in sorted(root.rglob("*.edf")):
+        for path in files_below(root, "**/*.edf"):
             match = re.fullmatch(r"(?:\d+_)?(H|MDD) S(\d+)\s+(EC|EO)", path.stem.strip())
             if match:
                 found[path] = (match[1], f"{match[1]}{int(match[2])}", match[3])

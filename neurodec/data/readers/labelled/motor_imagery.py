@@ -11,7 +11,7 @@ import numpy as np
 from scipy.signal import butter, lfilter
 
 from neurodec.data.account import Account
-from neurodec.data.patterns import find_files
+from neurodec.data.patterns import files_below, find_files
 from neurodec.data.readers.labelled.labelled_eeg import (
     LabelledEEG,
     Source,
@@ -54,7 +54,7 @@ class BCICIV2a(LabelledEEG):
 
     def sources(self, root: Path) -> list[Source]:
         """List the sessions."""
-        found = [path for path in sorted(root.rglob("A*.mat")) if re.fullmatch(r"A\d\d[TE]", path.stem)]
+        found = [path for path in files_below(root, "**/A*.mat") if re.fullmatch(r"A\d\d[TE]", path.stem)]
         people = sorted({path.stem[:3] for path in found})
         splits = split_of("BCICIV2a", self.split, people) if people else {}
         return [
@@ -117,7 +117,7 @@ class PhysioNetMI(LabelledEEG):
         """List the runs of imagery."""
         found = [
             path
-            for path in sorted(root.rglob("S*R*.edf"))
+            for path in files_below(root, "**/S*R*.edf")
             if re.fullmatch(r"S\d{3}R(04|06|08|10|12|14)", path.stem)
         ]
         people = sorted({path.stem[:4] for path in found})
@@ -160,7 +160,7 @@ class SHUMI(LabelledEEG):
 
     def sources(self, root: Path) -> list[Source]:
         """List the sessions."""
-        paths = list(root.rglob("sub-*_ses-*_task_motorimagery_eeg.mat"))
+        paths = files_below(root, "**/sub-*_ses-*_task_motorimagery_eeg.mat")
         if not paths:
             return []
         found = find_files(paths[0].parent, "sub-{subject}_ses-{session}_task_motorimagery_eeg.mat")

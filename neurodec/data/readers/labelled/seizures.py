@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from neurodec.data.account import Account
+from neurodec.data.patterns import files_below
 from neurodec.data.readers.labelled.labelled_eeg import (
     SFREQ,
     LabelledEEG,
@@ -120,7 +121,9 @@ class CHBMIT(SeizureEEG):
 
     def sources(self, root: Path) -> list[Source]:
         """List the recordings."""
-        found = sorted(path for path in root.rglob("chb*_*.edf") if re.match(r"chb\d\d[a-c]?_", path.name))
+        found = [
+            path for path in files_below(root, "**/chb*_*.edf") if re.match(r"chb\d\d[a-c]?_", path.name)
+        ]
         people = sorted({path.parent.name for path in found})
         splits = split_of("CHBMIT", self.split, people) if people else {}
         return [
@@ -183,7 +186,7 @@ class Siena(SeizureEEG):
 
     def sources(self, root: Path) -> list[Source]:
         """List the recordings."""
-        found = sorted(path for path in root.rglob("PN*.edf") if re.match(r"PN\d\d-", path.name))
+        found = [path for path in files_below(root, "**/PN*.edf") if re.match(r"PN\d\d-", path.name)]
         people = sorted({path.stem[:4] for path in found})
         splits = split_of("Siena", self.split, people) if people else {}
         return [

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from neurodec.data.account import Account
+from neurodec.data.patterns import files_below
 from neurodec.data.readers.labelled.labelled_eeg import (
     SFREQ,
     LabelledEEG,
@@ -62,7 +63,7 @@ class ISRUC(LabelledEEG):
     def sources(self, root: Path) -> list[Source]:
         """List the people."""
         found = sorted(
-            (path for path in root.rglob("*.rec") if re.fullmatch(r"\d+", path.stem)),
+            (path for path in files_below(root, "**/*.rec") if re.fullmatch(r"\d+", path.stem)),
             key=lambda path: number(path.stem),
         )
         people = [path.stem for path in found]
@@ -128,7 +129,7 @@ class HMC(LabelledEEG):
 
     def sources(self, root: Path) -> list[Source]:
         """List the people."""
-        found = [path for path in sorted(root.rglob("SN*.edf")) if re.fullmatch(r"SN\d+", path.stem)]
+        found = [path for path in files_below(root, "**/SN*.edf") if re.fullmatch(r"SN\d+", path.stem)]
         people = [path.stem for path in found]
         splits = split_of("HMC", self.split, people) if people else {}
         return [

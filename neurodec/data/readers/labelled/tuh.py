@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from neurodec.data.account import Account
+from neurodec.data.patterns import files_below
 from neurodec.data.readers.labelled.labelled_eeg import (
     SFREQ,
     LabelledEEG,
@@ -49,7 +50,7 @@ class TUAB(LabelledEEG):
         """List the recordings."""
         found = [
             (path, match[1], match[2])
-            for path in sorted(root.rglob("*.edf"))
+            for path in files_below(root, "**/*.edf")
             if (match := re.search(r"/(train|eval)/(normal|abnormal)/", path.as_posix()))
         ]
         splits: dict[str, str] = {}
@@ -97,7 +98,7 @@ class TUEV(LabelledEEG):
         """List the recordings."""
         found = [
             (path, match[1])
-            for path in sorted(root.rglob("*.edf"))
+            for path in files_below(root, "**/*.edf")
             if (match := re.search(r"/(train|eval)/", path.as_posix()))
         ]
         people = sorted({path.parent.name for path, part in found if part == "train"})
@@ -144,7 +145,7 @@ class TUSL(LabelledEEG):
 
     def sources(self, root: Path) -> list[Source]:
         """List the recordings."""
-        found = [path for path in sorted(root.rglob("*.edf")) if path.with_suffix(".tse_agg").is_file()]
+        found = [path for path in files_below(root, "**/*.edf") if path.with_suffix(".tse_agg").is_file()]
         people = sorted({_person(path) for path in found})
         splits = split_of("TUSL", self.split, people) if people else {}
         return [
