@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from neurodec.errors import NeurodecError, reading
 T = TypeVar("T")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)?", re.IGNORECASE)
+_LONGEST_NAME = 100  # characters; file systems take 255 bytes, and what is being written has a longer name
 _UMASK = os.umask(0o022)  # it can be read only by setting it
 os.umask(_UMASK)
 _STRETCH, _STRETCHES = 1 << 16, 17  # bytes, and how many of such stretches stand for a large file
@@ -108,6 +111,49 @@ def remove_partials(folder: str | Path) -> None:
             shutil.rmtree(leftover)
         else:
             leftover.unlink()
+
+
+def file_name(name: str) -> str:
+    """Turn any name into one part of a path; a plain name stays as it is.
+
+    Separators, control characters, ``..``, a dot or blank at an end, names that Windows reserves and more than 100
+    characters are replaced, and a hash of the name is added, so that different names stay different.
+    """
+    plain = re.sub(r"[^\w .,()=+~@#%-]", "_", unicodedata.normalize("NFC", str(name))).strip(" .")[
+        :_LONGEST_NAME
+    ]
+    if plain == name and not _RESERVED.fullmatch(plain.partition(".")[0]):
+        return plain
+    return f"{plain[:60].strip(' .') or 'name'}-{hashlib.sha256(str(name).encode('utf-8', 'replace')).hexdigest()[:8]}"
+
+
+def file_names(names: Iterable[str]) -> dict[str, str]:
+    """Map names to `file_name`, apart also where a disk takes upper and lower case for the same."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in dict.fromkeys(names):
+        own = file_name(name)
+        if own.casefold() in taken:
+            own = f"{own}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
+        taken.add(own.casefold())
+        found[name] = own
+    return found
+
+
+def require_file_name(name: str, what: str) -> str:
+    """Return a name that becomes a file or folder, or refuse it.
+
+    Raises
+    ------
+    NeurodecError
+        If it is more than one plain part of a path.
+    """
+    if not isinstance(name, str) or file_name(name) != name:
+        raise NeurodecError(
+            f"{what} {str(name)[:80]!r} becomes the name of a file or folder; give letters, digits, - and _, at most "
+            f"{_LONGEST_NAME} of them."
+        )
+    return name
 
 
 def _jsonable(value: Any) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from neurodec.data.trials import Trials
+from neurodec.files import file_name
 
 STIMULUS_COLUMNS = ("stimulus", "concept", "split", "image", "caption")
 
@@ -20,7 +21,7 @@ class Part:
     Parameters
     ----------
     name : str
-        Unique and safe as a file name, such as ``sub-01_ses-02``.
+        Unique, such as ``sub-01_ses-02``; what is not safe as a file name is replaced.
     subject : str
         Whose it is.
     files : tuple of Path
@@ -34,6 +35,9 @@ class Part:
     subject: str
     files: tuple[Path, ...]
     n_recordings: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", file_name(self.name))
 
 
 class Dataset(ABC):

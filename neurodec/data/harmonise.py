@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from neurodec.data.account import add_note
 from neurodec.data.noise import mean_noise
 from neurodec.data.trials import Trials, require_same_space, same_rate
 from neurodec.errors import NeurodecError
+from neurodec.files import file_names, require_file_name
 from neurodec.preprocessing.epoching import resample
 from neurodec.preprocessing.whitening import inverse_square_root
 
@@ -57,6 +57,23 @@ class CommonSpace:
             yield block[..., : self.shape[-1]] if block.ndim == 3 else block
 
 
+def spell_alike(parts: Iterable[Trials]) -> None:
+    """Give channels that differ in case or blanks alone (``Fp1``, ``FP1``) one name in all parts, the first found."""
+    known: dict[str, str] = {}
+    for part in parts:
+        names = part.info.get("ch_names") or []
+        folded = ["".join(name.split()).casefold() for name in names]
+        if len(set(folded)) < len(folded):
+            continue
+        alike = [known.setdefault(plain, name) for plain, name in zip(folded, names, strict=True)]
+        changed = [f"{name} as {own}" for name, own in zip(names, alike, strict=True) if name != own]
+        if changed:
+            part.info["ch_names"] = alike
+            if "preprocessing" in part.info:
+                part.info["preprocessing"] = {**part.info["preprocessing"], "ch_names": alike}
+            _note(part, f"channels are spelt as in the first recording: {', '.join(changed[:8])}")
+
+
 def spaces_of(parts: dict[str, Trials], owners: dict[str, str]) -> dict[str, list[str]]:
     """Group parts into spaces: one for all, or one per subject where subjects were measured otherwise.
 
@@ -79,7 +96,9 @@ def spaces_of(parts: dict[str, Trials], owners: dict[str, str]) -> dict[str, lis
     named = [part.info.get("space") for part in parts.values()]
     if None not in named and len(set(named)) > 1:
         return {
-            space: [name for name, own in zip(parts, named, strict=True) if own == space]
+            require_file_name(space, "The space"): [
+                name for name, own in zip(parts, named, strict=True) if own == space
+            ]
             for space in dict.fromkeys(named)
         }
     members: dict[str, list[str]] = {}
@@ -94,7 +113,8 @@ def spaces_of(parts: dict[str, Trials], owners: dict[str, str]) -> dict[str, lis
             parts[names[0]],
             "measured with other sensors or on another grid than other subjects: a space of its own",
         )
-    return {f"sub-{re.sub(r'[^0-9A-Za-z_-]', '_', subject)}": names for subject, names in members.items()}
+    folders = file_names(members)
+    return {f"sub-{folders[subject]}": names for subject, names in members.items()}
 
 
 def _kind_of(parts: list[Trials]) -> tuple[Any, ...]:

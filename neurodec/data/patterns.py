@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -123,7 +124,8 @@ def find_files(root: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
     for path in files_below(root, _FIELD.sub("*", pattern)):
         match = expression.fullmatch(path.relative_to(root).as_posix())
         if match:
-            found.append((path, match.groupdict()))
+            fields = {name: unicodedata.normalize("NFC", told) for name, told in match.groupdict().items()}
+            found.append((path, fields))
     if not found:
         raise NeurodecError(f"No file below {root} fits {pattern}; correct --data-root or the pattern.")
     return found

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from neurodec.errors import NeurodecError, reading
-from neurodec.files import atomic_path, read_own_table, write_table
+from neurodec.files import atomic_path, read_own_table, require_file_name, write_table
 
 _TEXT = dict.fromkeys(("stimulus", "concept", "split", "subject", "session", "run", "space"), str)
 
@@ -52,7 +52,7 @@ class Predictions:
         with atomic_path(folder) as partial:
             partial.mkdir()
             for name, values in self.heads.items():
-                np.save(partial / f"{name}.npy", values)
+                np.save(partial / f"{require_file_name(name, 'The target')}.npy", values)
             write_table(partial / "trials.csv", self.table)
 
     @classmethod

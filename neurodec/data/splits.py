@@ -12,6 +12,7 @@ from neurodec.errors import NeurodecError
 TRAINING = ("train", "validation")
 """Splits that a training may see: trials to learn from, and those that an epoch is chosen by."""
 Level = Literal["concept", "stimulus", "recording", "none"]
+_WEAKER = {"concept": "stimulus", "stimulus": "recording"}
 SHARED = {"concept": ("stimulus", "concept"), "stimulus": ("stimulus",), "recording": (), "none": ()}
 
 
@@ -66,7 +67,8 @@ def check_leakage(table: pd.DataFrame, level: Level = "concept") -> None:
             what = f"1 {column}" if len(shared) == 1 else f"{len(shared)} {plural}"
             raise NeurodecError(
                 f"Training and test share {what}, first {shared[0]} (rows {', '.join(map(str, rows))}) of subject "
-                f"{subjects}; zero-shot decoding needs them disjoint, so correct the `split` column."
+                f"{subjects}; zero-shot decoding needs them disjoint, so correct the `split` column, or set the "
+                f"evaluation's `leakage: {_WEAKER[column]}` if that is how the data are meant to be split."
             )
 
 

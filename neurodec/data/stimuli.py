@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,8 @@ def picture_below(root: Path, image: str, source: str | Path, row: int) -> str:
     """
     if not image:
         return ""
+    forms = [unicodedata.normalize(form, image) for form in ("NFC", "NFD")]  # macOS writes NFD
+    image = next((form for form in (image, *forms) if (root / form).is_file()), image)
     inside = os.path.relpath(os.path.normpath(root / image), os.path.normpath(root))
     outside = inside == os.pardir or inside.startswith(os.pardir + os.sep) or os.path.isabs(inside)
     if outside or not (root / inside).is_file():
@@ -182,5 +185,7 @@ def stimuli_of_trials(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 def pictures_of(stimuli: pd.DataFrame, root: Path) -> pd.DataFrame:
     """Add the pictures of stimuli that are named after files below ``stimuli/`` (BIDS)."""
-    files = "stimuli/" + stimuli["stimulus"]
-    return stimuli.assign(image=files.where([(root / file).is_file() for file in files], ""))
+    files = [f"stimuli/{name}" for name in stimuli["stimulus"]]
+    forms = [(file, unicodedata.normalize("NFD", file)) for file in files]
+    found = [next((form for form in both if (root / form).is_file()), "") for both in forms]
+    return stimuli.assign(image=found)

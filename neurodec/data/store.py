@@ -15,7 +15,7 @@ import pandas as pd
 import neurodec
 from neurodec.data.account import Account, add_note
 from neurodec.data.dataset import Dataset, Part
-from neurodec.data.harmonise import common_space, spaces_of
+from neurodec.data.harmonise import common_space, spaces_of, spell_alike
 from neurodec.data.noise import write_described
 from neurodec.data.splits import Level, check_leakage, n_overlapping
 from neurodec.data.stimuli import complete_stimuli, picture_below
@@ -292,6 +292,7 @@ def _join(
     """Concatenate the parts of every space; `study.json` comes last and marks the folder finished."""
     loaded = {part.name: Trials.load(folder / PARTS / part.name) for part in track(parts, "joining")}
     _refuse_twins(loaded)
+    spell_alike(loaded.values())
     table = pd.concat([trials.table for trials in loaded.values()], ignore_index=True)
     check_leakage(table, leakage)
     _require_known(table, stimuli)

@@ -14,7 +14,7 @@ import pandas as pd
 from neurodec.data.dataset import STIMULUS_COLUMNS
 from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError, reading
-from neurodec.files import read_json, read_own_table
+from neurodec.files import read_json, read_own_table, require_file_name
 
 MARK = "study.json"  # written last: the folder is complete
 
@@ -145,7 +145,9 @@ class Study:
         folder = Path(folder)
         about = read_json(folder / MARK)
         with reading(folder, "a prepared folder", "delete it and prepare again"):
-            spaces = {name: Trials.load(folder / name) for name in about["spaces"]}
+            spaces = {
+                name: Trials.load(folder / require_file_name(name, "The space")) for name in about["spaces"]
+            }
             if not spaces:
                 raise NeurodecError(f"The prepared folder {folder} is damaged; delete it and prepare again.")
         return cls(spaces, load_stimuli(folder))

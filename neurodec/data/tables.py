@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -24,7 +25,8 @@ _BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-
 def read_table(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     """Read a CSV or TSV file as text, with `onset` and `duration` as numbers.
 
-    Headers and cells lose the blanks around them. The separator is what the header uses (tab, comma, semicolon);
+    Headers and cells lose the blanks around them, and accents are single characters (NFC). The separator is what the
+    header uses (tab, comma, semicolon);
     numbers may have a decimal comma. ``2.0`` in a column of whole numbers reads as ``2``, so that a label is the same
     whichever program wrote it. Rows without any value are skipped.
 
@@ -48,7 +50,7 @@ def read_table(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
         number.
     """
     with reading(path, "a table", "open it in a spreadsheet and save it as CSV UTF-8"):
-        text = _decode(path)
+        text = unicodedata.normalize("NFC", _decode(path))
         header = text.lstrip("\r\n").split("\n", 1)[0].rstrip("\r")
         separator = _separator(header, required, "\t" if path.suffix == ".tsv" else ",")
         names = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]

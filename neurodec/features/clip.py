@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -154,7 +155,7 @@ class OpenClip(Extractor):
                 f"{len(empty)} of {len(stimuli)} stimuli have no caption, first {empty.iloc[0]}; complete the column "
                 "`caption` of the stimulus table, or leave out the target made of captions."
             )
-        tokens = load_tokenizer(self.model)(stimuli["caption"].tolist())  # (n, context_length)
+        tokens = _tokens(load_tokenizer(self.model), stimuli["caption"].tolist())  # (n, context_length)
         contents = [key_of(row) for row in tokens.tolist()]
         recipe = self._recipe()
         embed = text_tokens if self.layer == "tokens" else lambda network, rows: network.encode_text(rows)
@@ -306,6 +307,23 @@ def embed_pictures(
     return (found / found.norm(dim=-1, keepdim=True)).cpu().numpy()
 
 
+def _tokens(tokenizer: Callable[..., Tensor], captions: list[str]) -> Tensor:
+    """Return the tokens of captions; warn of those that are cut, which the tokenizer does in silence."""
+    tokens = tokenizer(captions)
+    length = tokens.shape[1]
+    full = torch.nonzero(tokens[:, -1] == tokens.max()).flatten().tolist()  # the end token is the highest
+    if full:
+        longer = tokenizer([captions[row] for row in full], context_length=length + 1)
+        n_cut = int((longer[:, -1] == tokens.max()).sum())
+        if n_cut:
+            warnings.warn(
+                f"{n_cut} of {len(captions)} captions are longer than the {length} tokens that the network reads, and "
+                "were cut; shorten them.",
+                stacklevel=3,
+            )
+    return tokens
+
+
 def embed_captions(captions: Sequence[str], embedding_space: str) -> np.ndarray:
     """Embed sentences by the text half of the CLIP that a space of pictures is of, each of unit length, shape (n, D).
 
@@ -317,7 +335,7 @@ def embed_captions(captions: Sequence[str], embedding_space: str) -> np.ndarray:
     model, pretrained = _clip_of(embedding_space, "Sentences")
     network, _ = load_clip(model, pretrained)
     with torch.inference_mode():
-        found = network.encode_text(load_tokenizer(model)(list(captions))).float()
+        found = network.encode_text(_tokens(load_tokenizer(model), list(captions))).float()
     return (found / found.norm(dim=-1, keepdim=True)).cpu().numpy()
 
 

@@ -16,7 +16,7 @@ from neurodec.decoder import NeuralDecoder, adapted_system, predictions_of
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.similarity import Centre, Gallery, chance_top, top_candidates
 from neurodec.features import Extractor, Features, embed_pictures
-from neurodec.files import atomic_path, key_of, track, write_table
+from neurodec.files import atomic_path, file_name, key_of, track, write_table
 from neurodec.pictures import PICTURES
 from neurodec.run.recipe_file import load_recipe
 from neurodec.run.recipe_objects import built_objects
@@ -252,7 +252,7 @@ def _draw(decoder: NeuralDecoder, found: Predictions, n_pictures: int, folder: P
         embeds = decoder.image_embeddings(z[rows.start : rows.stop], rows)
         for row, picture in zip(rows, decoder.pictures(embeds, rows, own), strict=True):
             with atomic_path(
-                folder / f"{row:04d}_{Path(kept.table['stimulus'].iloc[row]).stem}.png"
+                folder / f"{row:04d}_{file_name(Path(kept.table['stimulus'].iloc[row]).stem)}.png"
             ) as partial:
                 picture.save(partial, format="PNG")
     print(f"  {n_pictures} of {len(found)} drawn: {folder}", flush=True)

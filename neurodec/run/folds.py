@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from neurodec.errors import NeurodecError
+from neurodec.files import file_names
 
 Protocol = Literal["within_subject", "leave_one_subject_out", "joint", "new_subject"]
 
@@ -52,19 +53,19 @@ def folds_of(protocol: Protocol, subjects: list[str], seeds: Sequence[int]) -> l
     """
     if protocol in ("leave_one_subject_out", "new_subject") and len(subjects) < 2:
         raise NeurodecError(f"{protocol} needs at least two subjects; add one or use within_subject.")
-    found = []
+    found, folders = [], file_names(subjects)
     for seed in seeds:
         end = f"-seed{seed}" if len(seeds) > 1 else ""
         if protocol == "joint":
             found.append(Fold(f"joint{end}", subjects, subjects, seed))
             continue
-        for subject in subjects:
+        for subject, own in folders.items():
             others = [name for name in subjects if name != subject]
             found.append(
                 {
-                    "within_subject": Fold(f"sub-{subject}{end}", [subject], [subject], seed),
-                    "leave_one_subject_out": Fold(f"without-{subject}{end}", others, [subject], seed),
-                    "new_subject": Fold(f"new-{subject}{end}", subjects, [subject], seed, (subject,)),
+                    "within_subject": Fold(f"sub-{own}{end}", [subject], [subject], seed),
+                    "leave_one_subject_out": Fold(f"without-{own}{end}", others, [subject], seed),
+                    "new_subject": Fold(f"new-{own}{end}", subjects, [subject], seed, (subject,)),
                 }[protocol]
             )
     return found

@@ -92,9 +92,31 @@ def load_recipe(
             stage.recipe
         ):  # none that comes along
             stage.recipe = str((path.parent / stage.recipe).resolve())
+        if stage.recipe is not None:
+            _require_end(recipe_path(stage.recipe), (path.resolve(),))
     recipe.seeds = recipe.seeds or [recipe.seed]
     check_together(recipe, path, allowed)
     return parser, recipe
+
+
+def _require_end(path: Path, above: tuple[Path, ...]) -> None:
+    """Refuse stages whose recipes lead back to themselves: each would begin anew inside the other.
+
+    Raises
+    ------
+    NeurodecError
+        Naming the recipe.
+    """
+    path = path.resolve()
+    if path in above:
+        raise NeurodecError(
+            f"The recipe {above[0]} names, through the `recipe` of its stages, {path} again; name one that ends."
+        )
+    for stage in _read_yaml(path).get("stages") or []:
+        named = stage.get("recipe") if isinstance(stage, dict) else None
+        if isinstance(named, str):
+            inner = recipe_path(named)
+            _require_end(path.parent / named if inner == Path(named) else inner, (*above, path))
 
 
 def _plain(value: Any) -> Any:

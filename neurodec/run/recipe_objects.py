@@ -11,6 +11,7 @@ from neurodec.class_paths import build, resolve_class
 from neurodec.decoders import Decoder, check_conditions
 from neurodec.errors import NeurodecError, reading
 from neurodec.features import FeatureFiles
+from neurodec.files import require_file_name
 from neurodec.run.recipe_parser import SECTIONS, recipe_parser, sections_of
 from neurodec.training import LightningSystem, Objective, Stage, System
 
@@ -83,6 +84,8 @@ def check_together(recipe: Namespace, path: Path, allow: set[str]) -> None:
             f"The recipe {path} draws pictures without an `evaluation`, which says how trials are averaged; add "
             "evaluation: {class_path: neurodec.evaluation.Retrieval}."
         )
+    for own in (*objects.targets, *objects.evaluation):
+        require_file_name(own, "The target or evaluation")
     for evaluation in objects.evaluation.values():
         name = type(evaluation).__name__
         if trains and not evaluation.needs_system:

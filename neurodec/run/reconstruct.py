@@ -20,6 +20,7 @@ from neurodec.features import Extractor, Features
 from neurodec.files import (
     atomic_path,
     claim,
+    file_name,
     read_own_table,
     remove_partials,
     track,
@@ -155,7 +156,10 @@ def reconstruct(
         If `out` holds pictures of another configuration.
     """
     seeds = np.arange(settings.seed, settings.seed + len(seen))
-    names = [f"{i:04d}_{row.subject}_{row.stimulus}.png" for i, row in enumerate(seen.table.itertuples())]
+    names = [
+        f"{i:04d}_{file_name(f'{row.subject}_{row.stimulus}')}.png"
+        for i, row in enumerate(seen.table.itertuples())
+    ]
     claim(out, key, "pictures")
     decoded = decoder.image_embeddings(seen.z, seeds)
     true = torch.as_tensor(seen.true)

@@ -12,7 +12,7 @@ from neurodec.data import Study
 from neurodec.data.responses import View, blocks_of
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
-from neurodec.files import key_of, read_json
+from neurodec.files import key_of, read_json, require_file_name
 
 _WHOLE = 256 * 2**20  # bytes up to which all values are read
 _SAMPLED = 1024  # rows that are read of larger arrays
@@ -38,7 +38,10 @@ def content_key(study: Study, targets: dict[str, Features]) -> str:
         facts = {fact: trials.info.get(fact) for fact in _FACTS}
         table = hashlib.sha256(trials.table.to_csv(index=False).encode()).hexdigest()
         parts[name] = [facts, table, values_key(trials.responses)]
-    known = {name: [own.info.get("key"), values_key(own.values)] for name, own in targets.items()}
+    known = {
+        require_file_name(name, "The target"): [own.info.get("key"), values_key(own.values)]
+        for name, own in targets.items()
+    }
     return key_of([parts, known])
 
 

@@ -19,7 +19,7 @@ from neurodec.encoders import InContextEncoder, InContextInverter
 from neurodec.encoders.in_context_voxels import TOKENS, NetworkEncoding, NetworkInversion
 from neurodec.errors import NeurodecError, reading
 from neurodec.features import Features
-from neurodec.files import atomic_path, claim, key_of, sha256_of
+from neurodec.files import atomic_path, claim, key_of, require_file_name, sha256_of
 from neurodec.linear.inversion import BayesianInversion, Gallery, Inversion
 from neurodec.linear.voxel_encoders import EncodedTrials, Encoding
 from neurodec.linear.voxel_prior import PopulationPrior, PriorEncoding
@@ -153,7 +153,7 @@ class InContextSystem(System):
         judged: Study | None = None,
     ) -> None:
         """Meta-train on those who are not new, and adapt to everybody; see `System.fit`."""
-        folder, study = out / "models" / name, self.data.cut(study)
+        folder, study = out / "models" / require_file_name(name, "The fit"), self.data.cut(study)
         key = key_of([self._parameters(), list(new), content_key(study, {self.head: targets[self.head]})])
         if not is_fitted(folder, key):
             others = [subject for subject in study.subjects if subject not in new]

@@ -17,7 +17,7 @@ from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
-from neurodec.files import claim, key_of, read_json
+from neurodec.files import claim, key_of, read_json, require_file_name
 from neurodec.training.adapters import adapt, merge
 from neurodec.training.batches import TrainingData, TrialBatches
 from neurodec.training.fit import Selection, chosen_weights, train
@@ -109,7 +109,7 @@ class LightningSystem(System):
         """Train stage after stage; see `System.fit`. Finished stages are kept, a broken one goes on."""
         whole, judged = self._data.cut(study), None if judged is None else self._data.cut(judged)
         key = self._key(whole, targets, new, judged)
-        claim(out / "checkpoints" / name, key, "checkpoints")
+        claim(out / "checkpoints" / require_file_name(name, "The fit"), key, "checkpoints")
         others = of_recipes(self._stages)  # trained before
         stages = [stage for stage in self._stages if stage not in others] or [Stage("")]
         last = stages[-1].name

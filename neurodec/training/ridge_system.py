@@ -17,7 +17,7 @@ from neurodec.data.noise import read_described, write_described
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError, reading
 from neurodec.features import Features
-from neurodec.files import atomic_path, key_of
+from neurodec.files import atomic_path, key_of, require_file_name
 from neurodec.linear.features import linear_features
 from neurodec.linear.ridge import Standardised, grouped_folds
 from neurodec.linear.solvers import Factor, held_out_errors, held_out_predictions
@@ -87,7 +87,8 @@ class RidgeSystem(System):
         judged: Study | None = None,
     ) -> None:
         """Solve; see `System.fit`."""
-        folder, cut, chosen = out / "models" / name, self.data.cut(study), self._chosen(targets)
+        folder = out / "models" / require_file_name(name, "The fit")
+        cut, chosen = self.data.cut(study), self._chosen(targets)
         key = key_of([self._parameters(), content_key(cut, chosen)])
         if not is_fitted(folder, key):
             self._fit(cut, chosen, folder, key)

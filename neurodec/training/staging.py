@@ -16,7 +16,7 @@ from neurodec.class_paths import resolve_class
 from neurodec.data import Study
 from neurodec.encoders.published import read_checkpoint
 from neurodec.errors import NeurodecError
-from neurodec.files import read_json, sha256_of
+from neurodec.files import read_json, require_file_name, sha256_of
 from neurodec.training.module import EncoderModule
 
 _NOT_OF_WEIGHTS = {"regions", "head", "fill", "units", "initialisation", "start", "target"}
@@ -69,6 +69,10 @@ class Stage:
     rates: dict[str, float] = field(default_factory=dict)
     adapters: dict[str, int] = field(default_factory=dict)
     companion: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name:  # the one stage of a training without stages has none
+            require_file_name(self.name, "The stage")
 
 
 def of_recipes(stages: Sequence[Stage]) -> list[Stage]:

@@ -27,6 +27,7 @@ from neurodec.data.splits import TRAINING
 from neurodec.data.stimuli import label_trials, pictures_of, read_stimuli, stimuli_of_trials, table_files
 from neurodec.data.tables import is_missing, read_table
 from neurodec.data.trials import Trials, with_defaults
+from neurodec.data.warned import heard
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.fmri import (
     Estimate,
@@ -130,7 +131,8 @@ class BidsFMRI(Dataset):
         """Read one run and estimate the pattern of every event."""
         path, events_file, mask_file = part.files[:3]
         account = Account()
-        image, mask_image = open_image(path), open_image(mask_file)
+        with heard(account, str(path)):
+            image, mask_image = open_image(path), open_image(mask_file)
         mask = read_mask(mask_image, mask_file, image, path)
         metadata = sidecar(path, root, "_bold.json")[0]
         t_r, start = repetition_time(path, metadata, image), start_time(path, metadata, account)

@@ -27,6 +27,7 @@ from neurodec.preprocessing.eeg import EEGPreprocessing
 SUFFIXES = (".fif", ".edf", ".bdf", ".vhdr", ".set", ".ds", ".con", ".sqd", ".mff", ".xdf")
 _FOLDERS = {"mag": "meg", "grad": "meg", "ecog": "ieeg", "seeg": "ieeg"}
 _LABELS = ("trial_type", "value")  # columns that name an event, where there is no other
+_APART = 0.01  # s
 _KINDS = {  # of channels.tsv to MNE's
     "EEG": "eeg",
     "EOG": "eog",
@@ -174,6 +175,7 @@ class BidsEEG(Dataset):
         if raw is not None and clock is not None:
             marks = events.assign(stimulus=events.get("trial_type", events["stimulus"]))
             annotate_bad(raw, clock, marks)
+            _compare_samples(events, float(raw.info["sfreq"]), account)
             events = events.assign(onset=clock.places(events["onset"]))
         if "concept" not in events and not self.stimuli_table and self.concept in events:
             blank = is_missing(events[self.concept])
@@ -184,6 +186,18 @@ class BidsEEG(Dataset):
                 f"{file} has no event that is a stimulus; correct `stimulus`, or leave it out."
             )
         return events
+
+
+def _compare_samples(events: pd.DataFrame, sfreq: float, account: Account) -> None:
+    """Tell of events whose column `sample` is another moment than their onset, which counts."""
+    if "sample" not in events:
+        return
+    samples = pd.to_numeric(events["sample"], errors="coerce")
+    apart = (samples / sfreq - events["onset"]).abs() > max(_APART, 2.5 / sfreq)  # some count from 1
+    if apart.any():
+        account.note(
+            f"{int(apart.sum())} events have a `sample` that is not at their `onset`; the onset counts"
+        )
 
 
 def _name(path: Path) -> str:
