@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from neurodec.data.descriptions import check_described, require_arrays
 from neurodec.errors import reading
 from neurodec.files import atomic_path, read_json, write_json
 
@@ -46,6 +47,14 @@ def read_described(file: str | Path) -> Any:
     if isinstance(content, dict) and beside.exists():
         with reading(beside, "the noise of channels", "delete the folder and make it again"):
             content[KEY] = load_file(beside)
+            n_chans = len(content.get("ch_names") or ())
+            wanted = (
+                (n_chans, 1 + n_chans)
+                if n_chans and not isinstance(content.get("spaces"), dict)
+                else (None, None)
+            )
+            require_arrays(beside, {who: (own, wanted) for who, own in content[KEY].items()})
+    check_described(content, file)
     return content
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -106,7 +107,7 @@ def prepare(
         missing = [name for name in before["spaces"] if not (folder / name / "info.json").exists()]
         again = {part for name in missing for part in before["spaces"][name]}
         anew = {_relative(file, root) for part in parts if part.name in again for file in part.files}
-        _require_same(before["provenance"], stamp, folder, anew)
+        _require_same(before["provenance"], stamp, root, folder, anew)
         if not missing:
             return folder
         parts = [part for part in parts if part.name in again]
@@ -186,14 +187,23 @@ def _discard_changed(
             shutil.rmtree(folder / part.name, ignore_errors=True)
 
 
-def _require_same(found: dict[str, Any], wanted: dict[str, Any], folder: Path, again: set[str]) -> None:
-    """Refuse another configuration or changed files, but for those that are about to be prepared again."""
+def _require_same(
+    found: dict[str, Any], wanted: dict[str, Any], root: Path, folder: Path, again: set[str]
+) -> None:
+    """Refuse another configuration or changed files, but for those that are about to be prepared again.
+
+    A copy of the data has other times; then the content decides.
+    """
     if key_of(found["parameters"]) != key_of(wanted["parameters"]):
         raise NeurodecError(
             f"{folder} was prepared with another configuration ({_first_difference(found, wanted)}); "
             "choose another --out or delete it."
         )
     changed = {name for name, _ in set(_items(found["files"])) ^ set(_items(wanted["files"]))} - again
+    known = {entry["file"]: entry for entry in found["sources"]}
+    changed = {
+        name for name in changed if name not in wanted["files"] or not _same_content(known.get(name), root)
+    }
     if changed:
         raise NeurodecError(
             f"{folder} was prepared from other files ({min(changed)} was added, removed or changed since); "
@@ -201,13 +211,20 @@ def _require_same(found: dict[str, Any], wanted: dict[str, Any], folder: Path, a
         )
 
 
+def _same_content(entry: dict[str, str] | None, root: Path) -> bool:
+    """Tell whether a source file still has the content that was hashed when it was prepared."""
+    kinds = {"sha256", "sampled_sha256"} & set(entry or {})
+    return bool(kinds) and all(_digest_of(root / entry["file"], kind) == entry[kind] for kind in kinds)
+
+
 def _items(files: dict[str, list[int]]) -> list[tuple[str, tuple[int, ...]]]:
     return [(name, tuple(stamp)) for name, stamp in files.items()]
 
 
 def _first_difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    plain = json.loads(json.dumps(wanted["parameters"], default=str))  # as it was read: lists, no tuples
     before = pd.json_normalize(found["parameters"]).iloc[0].to_dict()
-    after = pd.json_normalize(wanted["parameters"]).iloc[0].to_dict()
+    after = pd.json_normalize(plain).iloc[0].to_dict()
     name = next(key for key in sorted({*before, *after}) if str(before.get(key)) != str(after.get(key)))
     return f"{name.removeprefix('init_args.')} was {before.get(name)}, now {after.get(name)}"
 

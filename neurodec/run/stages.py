@@ -215,9 +215,10 @@ class Run:
         """Fill ``OUT/targets/<name>``."""
         stimuli = self.study.stimuli  # a missing prepared folder is told before any computation
         for name, extractor in self.extractors.items():
-            if self.stamps[f"targets {name}"] != self.keys.targets[name]:
+            kept = self.out / "targets" / name
+            if self.stamps[f"targets {name}"] != self.keys.targets[name] or not kept.is_dir():
                 with self.stamps.making(f"targets {name}", self.keys.targets[name]):
-                    extractor.extract(stimuli, self.root).save(self.out / "targets" / name)
+                    extractor.extract(stimuli, self.root).save(kept)
 
     def fit(self, processes: Processes) -> None:
         """Fit one system per fold and seed, and its linear baseline, into ``OUT/models`` and ``OUT/checkpoints``."""

@@ -198,13 +198,32 @@ def _texts(state: Any) -> Iterator[str]:
             yield from _texts(item)
 
 
+class MovableCheckpoint(ModelCheckpoint):
+    """Keeps the best epoch in mind also where the folder was moved; Lightning forgets its score then."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint, with all paths in the folder of today."""
+        before, now = str(state_dict.get("dirpath", self.dirpath)), str(self.dirpath)
+
+        def moved(value: Any) -> Any:
+            if isinstance(value, str):
+                return now + value.removeprefix(before) if value.startswith(before) else value
+            return (
+                {moved(key): moved(own) for key, own in value.items()} if isinstance(value, dict) else value
+            )
+
+        super().load_state_dict({name: moved(value) for name, value in state_dict.items()})
+
+
 def _checkpoints(folder: Path, monitor: str | None) -> list[ModelCheckpoint]:
-    last = ModelCheckpoint(folder, filename="last", enable_version_counter=False, save_top_k=1, monitor=None)
+    last = MovableCheckpoint(
+        folder, filename="last", enable_version_counter=False, save_top_k=1, monitor=None
+    )
     if monitor is None:
         return [last]
     mode = "min" if monitor == "val_loss" else "max"
     return [
-        ModelCheckpoint(folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False),
+        MovableCheckpoint(folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False),
         last,
     ]
 

@@ -58,8 +58,18 @@ def values_key(values: np.ndarray | View) -> str:
     return digest.hexdigest()
 
 
+def written_files(folder: Path) -> list[str]:
+    """Name the files of a fit, for its description: without one of them it is fitted again."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def is_whole(folder: Path, config: dict[str, Any]) -> bool:
+    """Tell whether all files are there that a description names."""
+    return all((folder / name).is_file() for name in config.get("files", ()))
+
+
 def is_fitted(folder: Path, key: str) -> bool:
-    """Tell whether a folder holds the finished fit of a key.
+    """Tell whether a folder holds the finished fit of a key, with all its files.
 
     Raises
     ------
@@ -68,8 +78,9 @@ def is_fitted(folder: Path, key: str) -> bool:
     """
     if not (folder / "config.json").exists():
         return False
-    if read_json(folder / "config.json").get("key") != key:
+    config = read_json(folder / "config.json")
+    if config.get("key") != key:
         raise NeurodecError(
             f"{folder} holds a fit with another configuration or to other trials; choose another folder, or delete it."
         )
-    return True
+    return is_whole(folder, config)

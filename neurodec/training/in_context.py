@@ -25,7 +25,7 @@ from neurodec.linear.voxel_encoders import EncodedTrials, Encoding
 from neurodec.linear.voxel_prior import PopulationPrior, PriorEncoding
 from neurodec.linear.voxel_ridge import RidgeEncoding
 from neurodec.training.batches import TrainingData
-from neurodec.training.fit_keys import content_key, is_fitted
+from neurodec.training.fit_keys import content_key, is_fitted, written_files
 from neurodec.training.in_context_curriculum import encode_subjects, train_encoder, train_inverter
 from neurodec.training.in_context_folder import SHIPPED, Learnt, start_folder
 from neurodec.training.in_context_people import (
@@ -395,7 +395,8 @@ class InContextSystem(System):
             self.learnt.save(partial)
             for number, person in enumerate(self.people.values()):
                 person.save(partial / "people" / str(number))
-            write_described(partial / "config.json", self._described())
+            described = {**self._described(), "files": written_files(partial)}
+            write_described(partial / "config.json", described)
 
     def _parameters(self) -> dict[str, Any]:
         """Return what a fit follows from, as plain values."""

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from neurodec.data import Trials
+from neurodec.data.descriptions import require_arrays
 from neurodec.data.responses import blocks_of
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, read_json, write_json
@@ -177,6 +178,14 @@ class Person:
             arrays = load_file(folder / "person.safetensors")
             encoders = {name: VoxelEncoders.load(folder / name) for name in told["encoders"]}
             columns, direct = arrays.pop("columns"), arrays.pop("direct")
+            n_voxels, n_patterns = arrays["mean"].shape[0], arrays["taken"].shape[0]
+            shapes = {"shared": (n_voxels, n_patterns), "taken": (n_patterns,), "rest": (2, n_voxels)}
+            wanted = {name: (own, shapes.get(name, (n_voxels,))) for name, own in arrays.items()}
+            require_arrays(
+                folder, {**wanted, "columns": (columns, (None,)), "direct": (direct, (None, None))}
+            )
+            if len(columns) and not 0 <= columns.min() <= columns.max() < n_voxels:
+                raise NeurodecError(f"{folder} names voxels that the person does not have; adapt again.")
             return cls(Scale(**arrays), columns, encoders, told["temperatures"], direct)
 
 

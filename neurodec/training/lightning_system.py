@@ -21,7 +21,7 @@ from neurodec.files import claim, key_of, read_json, require_file_name
 from neurodec.training.adapters import adapt, merge
 from neurodec.training.batches import TrainingData, TrialBatches
 from neurodec.training.fit import Selection, chosen_weights, train
-from neurodec.training.fit_keys import content_key
+from neurodec.training.fit_keys import content_key, is_whole
 from neurodec.training.module import EncoderModule, LRSchedulerCallable, OptimizerCallable
 from neurodec.training.objectives import Objective, RetrievalObjective
 from neurodec.training.pretrained import (
@@ -251,7 +251,7 @@ class LightningSystem(System):
             if found.get("key") == key:
                 what = f"holds a training of {before} epochs, more than the {wanted} that are asked for"
             raise NeurodecError(f"{folder} {what}; choose another folder, or delete it and its checkpoints.")
-        return not self.extends or before == wanted
+        return is_whole(folder, found) and (not self.extends or before == wanted)
 
     def _take(self, folder: str | Path, allow: frozenset[str] | set[str]) -> None:
         self.encoder, self.config = load_pretrained(folder, allow)

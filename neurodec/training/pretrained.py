@@ -17,6 +17,7 @@ from neurodec.encoders.published import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, track
 from neurodec.training.batches import as_tensor
+from neurodec.training.fit_keys import written_files
 from neurodec.training.module import heads_of
 from neurodec.training.objectives import Objective
 
@@ -104,7 +105,8 @@ def save_pretrained(
         state = {key: _stored(value) for key, value in module.state_dict().items()}
         with atomic_path(folder / _WEIGHTS[name]) as partial:
             save_file(state, partial)
-    write_described(folder / "config.json", config)
+    files = [name for name in written_files(folder) if name in _WEIGHTS.values()]
+    write_described(folder / "config.json", {**config, "files": files})
 
 
 def _stored(value: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from neurodec.data import Study, Trials
+from neurodec.data.descriptions import require_arrays
 from neurodec.data.noise import read_described, write_described
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError, reading
@@ -22,7 +23,7 @@ from neurodec.linear.features import linear_features
 from neurodec.linear.ridge import Standardised, grouped_folds
 from neurodec.linear.solvers import Factor, held_out_errors, held_out_predictions
 from neurodec.training.batches import TrainingData
-from neurodec.training.fit_keys import content_key, is_fitted
+from neurodec.training.fit_keys import content_key, is_fitted, written_files
 from neurodec.training.system import System, as_trained, facts_of
 
 Renormalisation = Literal["none", "train", "test-batch"]
@@ -133,7 +134,7 @@ class RidgeSystem(System):
                 "subjects": study.subjects,
                 **facts_of(study),
             }
-            write_described(partial / "config.json", config)
+            write_described(partial / "config.json", {**config, "files": written_files(partial)})
 
     def _solve(
         self,
@@ -193,12 +194,24 @@ class RidgeSystem(System):
             vars(self).update({**arguments, "data": TrainingData(**arguments.pop("data"))})
             self._models: dict[str, dict[str, Any]] = {}
             for space in self.config.get("spaces") or [self.config["space"]]:
+                require_file_name(space, "The space")
                 with np.load(folder / space / "scaler.npz") as scaler:
                     model: dict[str, Any] = {"scaler": Standardised(scaler["centre"], scaler["scale"])}
                 for name in self.config["targets"]:
+                    require_file_name(name, "The target")
                     weights = np.load(folder / space / f"{name}_weights.npy", mmap_mode="r")
                     model[name] = weights, np.load(folder / space / f"{name}_statistics.npy")
                 self._models[space] = model
+                self._check(folder / space, model)
+
+    def _check(self, folder: Path, model: dict[str, Any]) -> None:
+        scaler, n_features = model["scaler"], model["scaler"].centre.size
+        for name, shape in self.config["targets"].items():
+            (weights, statistics), n_values = model[name], int(np.prod(shape))
+            wanted = {"weights": (weights, (n_features, n_values)), "statistics": (statistics, (4, n_values))}
+            require_arrays(folder, {f"{name}_{what}.npy": own for what, own in wanted.items()})
+        wanted = (n_features,)
+        require_arrays(folder, {"centre": (scaler.centre, wanted), "scale": (scaler.scale, wanted)})
 
     def predict(self, study: Study) -> Predictions:
         """Predict every trial; see `System.predict`."""
