@@ -299,10 +299,13 @@ def _decode(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def _compare(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    from neurodec.run.compare import compare
+    from neurodec.run.compare import compare, paired_tests
 
-    table = compare(arguments.runs, arguments.out)
+    table, differences = compare(arguments.runs, arguments.out), paired_tests(arguments.runs)
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    if len(differences):
+        print("on the same test rows, first minus second:")
+        print(differences.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
     print(f"figure: {arguments.out / 'comparison.png'}")
 
 

@@ -1,22 +1,29 @@
-"""Several runs side by side: one table, one figure."""
+"""Several runs side by side: one table, one figure, and tests on the rows that they share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from neurodec.errors import NeurodecError
-from neurodec.files import atomic_path, read_json, write_table
+from neurodec.evaluation.intervals import paired_difference
+from neurodec.files import atomic_path, read_json, read_own_table, write_table
 from neurodec.report.rows import leading
 
 _CHANCE = {"retrieval": "chance_top1", "classification": "chance"}
+_N_FLIPS = 10_000
+_AT_ONCE = 500  # flips
 
 
 def compare(runs: Sequence[str | Path], out: str | Path) -> pd.DataFrame:
-    """Write ``comparison.csv`` and ``comparison.png`` of the headline scores of several runs.
+    """Write ``comparison.csv`` and ``comparison.png`` of the headline scores of several runs, and test them in pairs.
+
+    ``differences.csv`` holds a line for every two runs that scored the same rows; see `paired_tests`.
 
     Parameters
     ----------
@@ -38,9 +45,91 @@ def compare(runs: Sequence[str | Path], out: str | Path) -> pd.DataFrame:
     rows = [row for run in runs for row in _rows(Path(run))]
     table = pd.DataFrame(rows)
     write_table(Path(out) / "comparison.csv", table)
+    write_table(Path(out) / "differences.csv", paired_tests(runs))
     with atomic_path(Path(out) / "comparison.png") as partial:
         _figure(table).savefig(partial, dpi=150, bbox_inches="tight")
     return table
+
+
+def paired_tests(runs: Sequence[str | Path]) -> pd.DataFrame:
+    """Test the systems of every two runs on the test rows that both scored.
+
+    Parameters
+    ----------
+    runs : sequence of str or Path
+
+    Returns
+    -------
+    DataFrame
+        `first, second, n_rows, difference, low, high, p_value, p_corrected`: the difference of the top-1 (or of the
+        accuracy) with its 95 % interval over stimuli or groups (`paired_difference`), the p of flipping the sign of
+        their differences 10,000 times, and that p corrected for all pairs (Holm 1979). Pairs whose rows or candidates
+        differ are left out, and so are runs that keep no rows.
+    """
+    hits = {str(run): _hits(Path(run)) for run in runs}
+    columns = ["first", "second", "n_rows", "difference", "low", "high", "p_value"]
+    rows = []
+    for one, two in combinations(hits, 2):
+        if hits[one] is None or hits[two] is None or not hits[one].index.equals(hits[two].index):
+            continue
+        clusters = hits[one].index.get_level_values("cluster").to_numpy()
+        found = paired_difference(hits[one].to_numpy(), hits[two].to_numpy(), clusters)
+        sums = (hits[one] - hits[two]).groupby(level="cluster", sort=False).sum().to_numpy()
+        names = Path(one).name, Path(two).name
+        rows.append([*names, len(hits[one]), found["difference"], *found["ci95"], sign_flip_p(sums)])
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(p_corrected=holm(table["p_value"].to_numpy(dtype=float)))
+
+
+def sign_flip_p(sums: np.ndarray, seed: int = 0) -> float:
+    """Return the two-sided p of a sum of differences (n,) under signs that are exchanged at random."""
+    rng, n_as_large = np.random.default_rng(seed), 0
+    for _ in range(_N_FLIPS // _AT_ONCE):
+        signs = rng.choice([-1.0, 1.0], (_AT_ONCE, len(sums)))
+        n_as_large += int((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum())
+    return (1 + n_as_large) / (1 + _N_FLIPS)
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Correct p values (n,) for their number (Holm 1979, Scand. J. Stat. 6)."""
+    order = np.argsort(p_values)
+    stepped = (
+        np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1)) if len(order) else p_values
+    )
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(stepped, 1.0)
+    return corrected
+
+
+def _hits(run: Path) -> pd.Series | None:
+    """Return whether every test row was right, by person, stimulus and place; None where a run keeps no rows."""
+    tables = []
+    for folder in sorted(path for path in (run / "evaluation").glob("*") if path.is_dir()):
+        if (folder / "ranks.csv").exists():
+            table = read_own_table(folder / "ranks.csv", dtype={"subject": str, "stimulus": str})
+            candidates = len(read_own_table(folder / "candidates.csv", dtype=str))
+            tables.append(
+                table.assign(hit=table["rank"] <= 1, cluster=table["stimulus"], candidates=candidates)
+            )
+        elif (folder / "labels.csv").exists():
+            table = read_own_table(folder / "labels.csv", dtype={"subject": str, "group": str, "label": str})
+            table = table[table["way"] == "decoder"]
+            scores = table[[name for name in table if name.startswith("score ")]]
+            named = scores.columns[scores.to_numpy().argmax(axis=1)].str.removeprefix("score ")
+            tables.append(
+                table.assign(
+                    hit=named == table["label"], cluster=table["group"], stimulus=table["label"], candidates=0
+                )
+            )
+    if not tables:
+        return None
+    table = pd.concat(tables, ignore_index=True)
+    table["place"] = table.groupby(["subject", "stimulus"]).cumcount()
+    return (
+        table.set_index(["subject", "stimulus", "place", "candidates", "cluster"])["hit"]
+        .astype(float)
+        .sort_index()
+    )
 
 
 def _rows(run: Path) -> list[dict[str, Any]]:
