@@ -55,7 +55,7 @@ SYSTEMS = {
 EXAMPLES = """examples:
   neurodec demo --out demo
   neurodec run haxby/linear --data-root DIR --out OUT
-  neurodec run my_recording.yaml --data-root . --out results --trainer.max_epochs 20
+  neurodec run my_recording.yaml --data-root recordings --out results --trainer.max_epochs 20
   neurodec fit atm/things-eeg2 --data-root DIR --out OUT --optimizer.init_args.lr 1e-4
 
 A recipe is a file, or the name of one that comes with the package:

@@ -156,6 +156,20 @@ def require_file_name(name: str, what: str) -> str:
     return name
 
 
+def require_apart(root: Path, out: Path) -> None:
+    """Refuse an output folder within the data: a reader could take what is written for recordings.
+
+    Raises
+    ------
+    NeurodecError
+        Naming both.
+    """
+    if out.resolve().is_relative_to(root.resolve()):
+        raise NeurodecError(
+            f"The output folder {out} lies in the data folder {root}, whose files are read; name one outside of it."
+        )
+
+
 def _jsonable(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()

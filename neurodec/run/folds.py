@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from neurodec.data import Study
 from neurodec.errors import NeurodecError
 from neurodec.files import file_names
 
@@ -32,6 +33,32 @@ class Fold:
     test: list[str]
     seed: int
     new: tuple[str, ...] = ()
+
+
+def require_trials(fold: Fold, study: Study) -> None:
+    """Refuse a fit that would train on nothing, score nothing, or predict what no training has seen the like of.
+
+    Raises
+    ------
+    NeurodecError
+        Naming the subjects and what to do.
+    """
+    for split, subjects in (("train", fold.train), ("test", fold.test)):
+        if not len(study.part(split, subjects)):
+            raise NeurodecError(
+                f"Subject(s) {', '.join(subjects)} have no trial with the split {split!r}; mark trials by a column "
+                "`split` (train or test) in the events or in the table of stimuli."
+            )
+    learnt, asked = (
+        {space for space, trials in study.part(split, subjects).spaces.items() if len(trials)}
+        for split, subjects in (("train", fold.train), ("test", fold.test))
+    )
+    if asked - learnt:
+        raise NeurodecError(
+            f"Subject {fold.test[0]} was measured with sensors or voxels of their own ({min(asked - learnt)}), of "
+            "which nothing is learnt where they are left out; take protocol: within_subject, joint, or new_subject "
+            "with a system that adapts."
+        )
 
 
 def folds_of(protocol: Protocol, subjects: list[str], seeds: Sequence[int]) -> list[Fold]:

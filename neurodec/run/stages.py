@@ -20,10 +20,10 @@ from neurodec.evaluation import Retrieval
 from neurodec.evaluation.scored import Scored
 from neurodec.evaluation.section import Evaluation, Fitted
 from neurodec.features import Extractor, Features
-from neurodec.files import atomic_path, key_of, read_json, write_json, write_table
+from neurodec.files import atomic_path, key_of, read_json, require_apart, write_json, write_table
 from neurodec.report import write_report
 from neurodec.run.drawing import Drawing
-from neurodec.run.folds import Fold, folds_of
+from neurodec.run.folds import Fold, folds_of, require_trials
 from neurodec.run.processes import Processes, alone_in
 from neurodec.run.recipe_file import load_recipe
 from neurodec.run.recipe_objects import built_objects, system_of
@@ -31,6 +31,7 @@ from neurodec.run.recipe_parser import sections_of
 from neurodec.run.results import header_of, merged, over_seeds, speed_of
 from neurodec.run.stage_keys import StageKeys
 from neurodec.run.stamps import Stamps
+from neurodec.simulate import command_of
 from neurodec.training import RidgeSystem, Stage, System, TrainingData, load_system
 from neurodec.training.history import NOTHING_LEARNT, joined_history, training_summary
 from neurodec.training.staging import of_recipes
@@ -128,6 +129,8 @@ class Run:
         sections = sections_of(self.recipe)
         trainer = sections.get("trainer") or {}
         check_folders(trainer, self.out, allow_outside=self.allow_outside)
+        require_apart(self.root, self.out)
+        command_of(self.root)  # a mark that is none is told before any work
         if "fit" in stages:
             check_packages(trainer)
             check_hardware(trainer)
@@ -189,12 +192,7 @@ class Run:
         if not self.trains:
             return
         for fold in self.folds:
-            for split, subjects in (("train", fold.train), ("test", fold.test)):
-                if not len(self.study.part(split, subjects)):
-                    raise NeurodecError(
-                        f"Subject(s) {', '.join(subjects)} have no trial with the split {split!r}; mark trials by a "
-                        "column `split` (train or test) in the events or in the table of stimuli."
-                    )
+            require_trials(fold, self.study)
             self.new_system(fold).check(self.study.part(TRAINING, fold.train))
 
     def earlier(self) -> None:

@@ -120,12 +120,25 @@ def simulate(
 
 
 def command_of(root: str | Path) -> str | None:
-    """Return the command that simulated a folder, or None if it is not simulated."""
+    """Return the command that simulated a folder, or None if it is not simulated.
+
+    Raises
+    ------
+    NeurodecError
+        If the mark holds something else than numbers, which a report would show as a command to run.
+    """
     mark = Path(root) / MARK
     if not mark.exists():
         return None
     told = read_json(mark)
-    usual = {"seed": 0, **asdict(SIZES[told["modality"]])}
+    kind = told.get("modality") if isinstance(told, dict) else None
+    usual = {"seed": 0, **asdict(SIZES[kind])} if isinstance(kind, str) and kind in SIZES else {}
+    wrong = [name for name in usual if type(told.get(name)) not in (int, float)]
+    if not usual or wrong:
+        raise NeurodecError(
+            f"{mark} marks the folder as simulated, but is not what `neurodec simulate` writes "
+            f"({wrong[0] if wrong else 'modality'}); simulate it anew, or remove the file if these are real recordings."
+        )
     options = [f"--{name} {told[name]}" for name, value in usual.items() if told[name] != value]
     return " ".join(["neurodec simulate", told["modality"], "--data-root DIR", *options])
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from neurodec.data.account import Account
 from neurodec.data.tables import read_table
-from neurodec.errors import NeurodecError, reading
+from neurodec.errors import NeurodecError, reading, require_fetched
 
 _COMPRESSION = 1100  # gzip shrinks nothing further than 1,032-fold
 _SHORTEST, _LONGEST = 0.05, 30.0  # seconds between volumes
@@ -26,6 +26,7 @@ def open_image(path: Path) -> nibabel.Nifti1Image:
     NeurodecError
         If it is no image that nibabel reads, or promises more voxels than the file can hold.
     """
+    require_fetched(path)
     with reading(path, "a NIfTI image"):
         image = nibabel.load(path)
         if not hasattr(image, "affine") or image.affine is None or not hasattr(image, "dataobj"):

@@ -18,7 +18,7 @@ from neurodec.data.readers.pointers import check_named
 from neurodec.data.readers.xdf import read_xdf
 from neurodec.data.trials import require_rate
 from neurodec.data.warned import heard
-from neurodec.errors import NeurodecError, reading
+from neurodec.errors import NeurodecError, reading, require_fetched
 
 # What MNE warns of when a file is cut short, and goes on with the rest.
 _LOST = re.compile("does not match the file size|outside data range")
@@ -33,8 +33,8 @@ def source_files(path: Path) -> tuple[Path, ...]:
         files = sorted(file for file in path.rglob("*") if file.is_file())
         return tuple(sorted(files, key=lambda file: -file.stat().st_size))
     beside = {".vhdr": (".eeg", ".vmrk"), ".set": (".fdt",)}.get(path.suffix.lower(), ())
-    found = [path.with_suffix(suffix) for suffix in beside if path.with_suffix(suffix).is_file()]
-    return (*found, path)
+    files = [path.with_suffix(suffix) for suffix in beside]
+    return (*(file for file in files if file.is_file() or file.is_symlink()), path)
 
 
 def open_raw(path: Path, account: Account) -> tuple[mne.io.BaseRaw, Clock]:
@@ -185,7 +185,9 @@ def load_samples(recording: mne.io.BaseRaw | mne.BaseEpochs, where: str, account
 
 
 def _check_content(path: Path) -> None:
-    """Refuse a file of FIF or EEGLAB that would keep MNE busy for ever, or lead it elsewhere."""
+    """Refuse what was not fetched, and FIF or EEGLAB that would keep MNE busy for ever, or lead it elsewhere."""
+    for file in source_files(path):
+        require_fetched(file)
     if path.suffix.lower() in (".fif", ".gz"):
         check_fif(path)
     elif path.suffix.lower() == ".set":
