@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import shlex
 import sys
 import textwrap
 import traceback
@@ -72,8 +73,9 @@ OBSTACLES = {
     **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), _IN_THE_WAY),
 }
 
-_READING = """Recordings are NIfTI runs with events (BIDS), unless --recipe names another one, whose section `dataset`
-then reads them. Its keys can be overridden: --dataset.init_args.estimate lss"""
+_READING = """Recordings are read as those of the training, where SYSTEM remembers how, or else as NIfTI runs with
+events (BIDS); --recipe names another recipe, whose section `dataset` reads them. Its keys can be overridden:
+--dataset.init_args.estimate lss"""
 
 RECIPE_HELP = """Any key of the recipe can be overridden by its dotted name:
   --trainer.max_epochs 20  --encoder.init_args.n_heads 5  --evaluation.init_args.n_permutations 1000
@@ -263,14 +265,14 @@ Writes embeddings/, retrieved.csv (the five nearest pictures) and, where SYSTEM 
     parser.add_argument(
         "--candidates", type=Path, metavar="FOLDER", help="pictures to search; those shown by default"
     )
-    parser.add_argument("--n-pictures", type=int, default=24, help="how many to draw, 24 by default")
+    parser.add_argument("--n-pictures", type=int, help="how many to draw, 24 by default, where SYSTEM draws")
 
 
 def _add_recordings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-root", type=Path, required=True, help="folder of the recordings")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument(
-        "--recipe", type=Path, default=Path("in_context/bids-fmri"), help="whose section dataset reads them"
+        "--recipe", type=Path, help="whose section dataset reads them; as those of the training, or BIDS fMRI"
     )
     _add_allow(parser)
 
@@ -280,7 +282,11 @@ def _adapt(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     recordings = RecordingsFolder(arguments.recipe, arguments.data_root, overrides, arguments.allow)
     decoder = adapt(arguments.system, recordings, arguments.out)
-    print(f"adapted: {decoder}; decode with\n  neurodec decode {decoder} --data-root DIR --out OUT")
+    words = ["neurodec", "decode", str(decoder), "--data-root", str(arguments.data_root)]
+    words += ["--out", f"{arguments.out}-decoded", *(f"--allow={name}" for name in arguments.allow)]
+    if arguments.recipe is not None:
+        words += ["--recipe", str(arguments.recipe), *overrides]
+    print(f"adapted: {decoder}; decode the trials with the split test by\n  {shlex.join(words)}")
 
 
 def _decode(arguments: argparse.Namespace, overrides: list[str]) -> None:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from neurodec.data import Study, prepare, summary
 from neurodec.data.patterns import files_below
 from neurodec.data.predictions import Predictions
+from neurodec.data.store import parameters_of
+from neurodec.data.study import MARK
 from neurodec.decoder import NeuralDecoder, adapted_system, predictions_of
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.similarity import Centre, Gallery, chance_top, top_candidates
 from neurodec.features import Extractor, Features, embed_pictures
-from neurodec.files import atomic_path, file_name, key_of, track, write_table
+from neurodec.files import atomic_path, file_name, key_of, read_json, require_apart, track, write_table
 from neurodec.pictures import PICTURES
 from neurodec.run.recipe_file import load_recipe
 from neurodec.run.recipe_objects import built_objects
 from neurodec.training import InContextSystem, System, load_system
 from neurodec.training.in_context_folder import SHIPPED
 
-_AT_ONCE = 8  # pictures
+_AT_ONCE, _DRAWN = 8, 24  # pictures at a time, and in all
 
 
 @dataclass(frozen=True)
@@ -32,28 +36,46 @@ class RecordingsFolder:
 
     Parameters
     ----------
-    recipe : str or Path
-        Its sections `dataset`, and `targets` where embeddings are no CLIP's.
+    recipe : str or Path, optional
+        Its sections `dataset`, and `targets` where embeddings are no CLIP's. By default recordings are read as those
+        that the system was fitted or adapted to, or else as BIDS fMRI.
     root : Path
         Of the recordings.
     overrides, allow : sequence of str
         As for `neurodec.run.stages.run_recipe`.
     """
 
-    recipe: str | Path
+    recipe: str | Path | None
     root: Path
     overrides: Sequence[str] = ()
     allow: Sequence[str] = ()
 
-    def read(self, prepared: Path) -> tuple[Study, dict[str, Extractor]]:
-        """Return all trials, kept in a folder, and the recipe's targets."""
-        _, recipe = load_recipe(self.recipe, self.overrides, self.allow)
-        objects = built_objects(recipe)
+    def read(self, out: Path, system: System) -> tuple[Study, dict[str, Extractor]]:
+        """Return all trials, kept in ``out/prepared``, and the recipe's targets."""
+        require_apart(self.root, out)
+        _, recipe = load_recipe(self._recipe(out, system), self.overrides, self.allow)
+        objects, prepared = built_objects(recipe), out / "prepared"
+        if (prepared / MARK).exists():  # of an attempt that read them otherwise
+            before = read_json(prepared / MARK)["provenance"]["parameters"]
+            if key_of(before) != key_of(parameters_of(objects.dataset)):
+                shutil.rmtree(prepared)
         prepare(objects.dataset, self.root, prepared, "none")
         study = Study.load(prepared)
         for line in summary(study.account):
             print(f"  {line}", flush=True)
         return study, objects.targets
+
+    def _recipe(self, out: Path, system: System) -> str | Path:
+        """Return the recipe that is named, or ``out/reader.yaml``, made of what the system remembers."""
+        if self.recipe is not None:
+            return self.recipe
+        known = system.config.get("dataset")
+        if not known:
+            return "in_context/bids-fmri"
+        content = {"name": "reader", "dataset": {name: known[name] for name in ("class_path", "init_args")}}
+        with atomic_path(out / "reader.yaml") as partial:
+            partial.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        return out / "reader.yaml"
 
 
 def adapt(source: str | Path, recordings: RecordingsFolder, out: Path) -> Path:
@@ -78,12 +100,12 @@ def adapt(source: str | Path, recordings: RecordingsFolder, out: Path) -> Path:
         If there are no training trials, a stimulus has no picture, or the system does not adapt.
     """
     decoder, system = _load(source, recordings.allow)
-    study, targets = recordings.read(out / "prepared")
+    study, targets = recordings.read(out, system)
     support = study.part("train")
     if not len(support):
         raise NeurodecError(
             f"No trial below {recordings.root} has the split train, so there is no context to adapt to; mark trials by "
-            "a column `split` in the events or in the table of stimuli."
+            "a column `split` in the events, or in a table of stimuli: --dataset.init_args.stimuli_table FILE."
         )
     shown = study.stimuli[study.stimuli["stimulus"].isin(set(support.table["stimulus"]))]
     features = _features(shown, recordings.root, targets, system)
@@ -104,7 +126,7 @@ def decode(
     split: str | None = None,
     single: bool = False,
     candidates: Path | None = None,
-    n_pictures: int = 24,
+    n_pictures: int | None = None,
 ) -> Path:
     """Decode a folder of recordings: embeddings, the nearest pictures, and drawn ones where there is a decoder.
 
@@ -121,8 +143,8 @@ def decode(
         Decode every trial; the mean over showings of a stimulus by default.
     candidates : Path, optional
         Folder of pictures to search through; the pictures that were shown by default.
-    n_pictures : int
-        How many responses are drawn.
+    n_pictures : int, optional
+        How many responses are drawn, 24 by default; refused where the system cannot draw.
 
     Returns
     -------
@@ -135,21 +157,31 @@ def decode(
         If trials show pictures that the person was adapted with, or anything is unlike what the system knows.
     """
     decoder, system = _load(source, recordings.allow)
-    study, targets = recordings.read(out / "prepared")
+    if decoder is None and n_pictures is not None:
+        raise NeurodecError(
+            f"{source} is a system without a decoder, so it draws no pictures; leave --n-pictures out, or give "
+            "OUT/decoders/<fold> of a run that reconstructs."
+        )
+    study, targets = recordings.read(out, system)
     has_test = (study.table["split"] == "test").any()
     wanted = split or ("test" if has_test else "all")
     study = study.part(None if wanted == "all" else wanted)
     if not len(study):
         raise NeurodecError(f"No trial below {recordings.root} has the split {wanted}; name another --split.")
     _require_new(system, study)
+    strangers = sorted(set(study.subjects) - set(system.config.get("subjects") or study.subjects))
+    if strangers:
+        print(f"  not in the training, and decoded as somebody unknown: {', '.join(strangers)}", flush=True)
     if not single:
         study = study.average()
+    gallery = _gallery(study, system, recordings.root, targets, candidates)
     found = Predictions.concatenate([predictions_of(system, trials) for trials in study.spaces.values()])
     found.save(out / "embeddings")
     print(f"  {len(found)} responses of {', '.join(study.subjects)}: {out / 'embeddings'}", flush=True)
-    _retrieve(found, study, system, recordings.root, targets, candidates, out)
+    if gallery is not None:
+        _retrieve(found, system, *gallery, out, shown=candidates is None)
     if decoder is not None:
-        _draw(decoder, found, min(n_pictures, len(found)), out / "pictures")
+        _draw(decoder, found, min(_DRAWN if n_pictures is None else n_pictures, len(found)), out / "pictures")
     return out
 
 
@@ -171,15 +203,17 @@ def _load(source: str | Path, allow: Sequence[str]) -> tuple[NeuralDecoder | Non
 
 def _features(stimuli: pd.DataFrame, root: Path, targets: dict[str, Extractor], system: System) -> Features:
     """Return embeddings of stimuli in the space of a system: by the recipe's target, or from their pictures."""
-    if system.head in targets:
+    space = system.config["embedding_spaces"][system.head]
+    if system.head in targets and targets[system.head].embedding_space == space:
         return targets[system.head].extract(stimuli, root)
+    if system.head in targets:
+        print(f"  embedded by the system's own network, {space}, not by the recipe's target", flush=True)
     without = stimuli["stimulus"][stimuli["image"].fillna("") == ""]
     if len(without):
         raise NeurodecError(
             f"{len(without)} of {len(stimuli)} stimuli have no picture, first {without.iloc[0]}; put them below "
             "stimuli/, or name a table: --dataset.init_args.stimuli_table FILE (columns stimulus and image)."
         )
-    space = system.config["embedding_spaces"][system.head]
     files = [root / image for image in stimuli["image"]]
     values = embed_pictures(files, space)
     return Features(
@@ -198,31 +232,31 @@ def _require_new(system: System, study: Study) -> None:
             )
 
 
-def _retrieve(
-    found: Predictions,
-    study: Study,
-    system: System,
-    root: Path,
-    targets: dict[str, Extractor],
-    candidates: Path | None,
-    out: Path,
-) -> None:
-    """Write ``retrieved.csv``: the five nearest pictures of every response."""
-    stimuli = study.stimuli[study.stimuli["stimulus"].isin(set(found.table["stimulus"]))]
+def _gallery(
+    study: Study, system: System, root: Path, targets: dict[str, Extractor], candidates: Path | None
+) -> tuple[list[str], np.ndarray] | None:
+    """Return names and embeddings of what is searched, in the system's own space; None where there is nothing."""
+    stimuli = study.stimuli[study.stimuli["stimulus"].isin(set(study.table["stimulus"]))]
+    space = system.config["embedding_spaces"][system.head]
     if candidates is not None:
         files = [file for file in files_below(candidates) if file.suffix.lower() in PICTURES]
         if not files:
             raise NeurodecError(
                 f"{candidates} holds no picture ({', '.join(PICTURES)}); name another folder."
             )
-        names = [str(file.relative_to(candidates)) for file in files]
-        gallery = embed_pictures(files, system.config["embedding_spaces"][system.head])
-    elif system.head not in targets and (stimuli["image"].fillna("") == "").any():
+        return [str(file.relative_to(candidates)) for file in files], embed_pictures(files, space)
+    named = system.head in targets and targets[system.head].embedding_space == space
+    if not named and (stimuli["image"].fillna("") == "").any():
         print("  nothing was searched: the stimuli have no pictures (--candidates FOLDER names some)")
-        return
-    else:
-        features = _features(stimuli, root, targets, system)
-        names, gallery = list(features.stimuli), np.asarray(features.values)
+        return None
+    features = _features(stimuli, root, targets, system)
+    return list(features.stimuli), np.asarray(features.values)
+
+
+def _retrieve(
+    found: Predictions, system: System, names: list[str], gallery: np.ndarray, out: Path, *, shown: bool
+) -> None:
+    """Write ``retrieved.csv``: the five nearest pictures of every response."""
     mean = system.mean_target(system.head)
     centre = None if mean is None else Centre(mean, mean)
     pictures = Gallery(system.project(system.head, gallery), names, names, centre=centre)
@@ -231,7 +265,7 @@ def _retrieve(
     table = found.table.assign(**{f"top{place + 1}": best[:, place] for place in range(best.shape[1])})
     write_table(out / "retrieved.csv", table)
     print(f"  the nearest of {len(names)} pictures: {out / 'retrieved.csv'}", flush=True)
-    if candidates is None and len(names) > 1:
+    if shown and len(names) > 1:
         right = float((best[:, 0] == found.table["stimulus"].to_numpy()).mean())
         print(
             f"  {100 * right:.1f} % are those that were shown (chance {100 * chance_top(len(names)):.2f} %)"

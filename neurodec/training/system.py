@@ -247,7 +247,9 @@ def facts_of(study: Study) -> dict[str, Any]:
     noise = {
         who: own for trials in study.spaces.values() for who, own in trials.info.get("noise", {}).items()
     }
-    return {**first, **named, **({"noise": noise} if noise else {})}
+    read = next(iter(study.spaces.values())).info.get("provenance", {}).get("parameters")
+    told = {"noise": noise, "dataset": read}  # how the recordings were read, for those of another day
+    return {**first, **named, **{name: value for name, value in told.items() if value}}
 
 
 def facts_joined(known: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
@@ -266,7 +268,8 @@ def facts_joined(known: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]
     first = next(iter(spaces.values()))
     named = {"spaces": spaces} if len(spaces) > 1 else {"space": next(iter(spaces))}
     noise = {**known.get("noise", {}), **facts.get("noise", {})}
-    return {**first, **named, **({"noise": noise} if noise else {})}
+    told = {"noise": noise, "dataset": facts.get("dataset") or known.get("dataset")}
+    return {**first, **named, **{name: value for name, value in told.items() if value}}
 
 
 def _facts(study: Study, space: str) -> dict[str, Any]:

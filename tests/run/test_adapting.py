@@ -1,9 +1,11 @@
 """The verbs adapt and decode: somebody new by two commands, and what they refuse."""
 
 import json
+import shlex
 
 import pandas as pd
 import pytest
+import yaml
 from command_line import arguments, refused
 from linear_studies import write_recipe, write_study
 
@@ -70,8 +72,8 @@ def test_refusals(made, capsys):
     assert "subject anna" in error
     error = refused(capsys, verb("adapt", home, home / "nothing", "none"))
     assert "holds neither a decoder" in error
-    error = refused(capsys, verb("adapt", home, "neurodec/in-context", "space"))
-    assert "embeddings are of" in error
+    assert main(verb("adapt", home, "neurodec/in-context", "space")) == 0
+    assert "embedded by the system's own network, neurodec/tiny-clip" in capsys.readouterr().out
     (home / "empty").mkdir(exist_ok=True)
     error = refused(capsys, verb("decode", home, decoder, "x", "--candidates", str(home / "empty")))
     assert "holds no picture" in error
@@ -100,3 +102,45 @@ def test_a_system_that_does_not_adapt(made, tmp_path, capsys):
     assert main([*command, "--recipe", str(tmp_path / "recipe.yaml")]) == 0
     table = pd.read_csv(tmp_path / "decoded/retrieved.csv")
     assert (table["top1"] == table["stimulus"]).mean() > 0.5
+
+
+def test_printed_commands_run_as_printed(made, capsys):
+    home, system = made
+    assert main(verb("adapt", home, system, "hinted")) == 0
+    hint = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert hint[:2] == ["neurodec", "decode"]
+    assert main(hint[1:]) == 0
+    table = pd.read_csv(home / "hinted-decoded/retrieved.csv")
+    assert (table["top1"] == table["stimulus"]).mean() > 0.5
+
+
+def test_folders_remember_how_to_read(made, capsys):
+    home, system = made
+    command = ["decode", str(system), "--data-root", str(home / "data"), "--out", str(home / "bare")]
+    error = refused(capsys, command)  # without --recipe: read, but these embeddings are no network's
+    assert "cannot be embedded in precomputed, which is no CLIP's" in error
+    remembered = yaml.safe_load((home / "bare/reader.yaml").read_text())["dataset"]
+    assert remembered["class_path"].endswith("ArrayFile")
+    assert remembered["init_args"]["stimuli_table"] == "pictures.csv"
+    assert not (home / "bare/embeddings").exists()
+
+
+def test_another_attempt_in_the_same_folder(made, capsys):
+    home, system = made
+    wrong = ["--dataset.init_args.file", "nothing.npz"]
+    refused(capsys, [*verb("adapt", home, system, "again"), *wrong])
+    assert main([*verb("adapt", home, system, "again"), "--dataset.init_args.scale", "subject"]) == 0
+    assert main(verb("adapt", home, system, "again")) == 0  # read otherwise than before
+
+
+def test_what_cannot_draw_says_so(made, capsys):
+    home, system = made
+    error = refused(capsys, verb("decode", home, system, "drawn", "--n-pictures", "3"))
+    assert "is a system without a decoder, so it draws no pictures" in error
+    assert not (home / "drawn").exists()
+
+
+def test_the_output_is_no_data(made, capsys):
+    home, system = made
+    error = refused(capsys, verb("adapt", home, system, "new/adapted"))
+    assert "lies in the data folder" in error
