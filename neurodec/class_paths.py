@@ -14,6 +14,7 @@ import logging
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -81,7 +82,12 @@ def resolve_class(
     with reading(
         f"The {what} {path}", "", f"it cannot be imported, so install {path.split('.')[0]} or correct it"
     ):
-        found = getattr(_imported(module), name)
+        inside = _imported(module)
+        if not hasattr(inside, name):
+            near = get_close_matches(name, dir(inside), 3, 0.5)
+            hint = f"do you mean {' or '.join(near)}?" if near else "correct the name."
+            raise NeurodecError(f"The {what} {path} does not exist; {hint}")
+        found = getattr(inside, name)
     bases = base if isinstance(base, tuple) else (base,)
     if not isinstance(found, type):
         raise NeurodecError(f"{path} is no class ({what} expected); name a subclass of {_names(bases)}.")

@@ -77,7 +77,9 @@ def require_fetched(path: Path) -> None:
             f"{path} is known to Git LFS, but its content was not fetched; run  git lfs pull."
         )
     if target:
-        raise NeurodecError(f"{path} is a link to {target}, which is not there; restore that file.")
+        raise NeurodecError(
+            f"{path} is a link to a file that is not there ({target}); fetch its content, or restore that file."
+        )
 
 
 @contextmanager

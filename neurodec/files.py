@@ -104,9 +104,10 @@ def _full_disk(partial: Path, error: Exception) -> int | None:
     return None
 
 
-def remove_partials(folder: str | Path) -> None:
-    """Delete what killed writers left in `folder` (`atomic_path` cannot clean up after ``kill -9``)."""
-    for leftover in Path(folder).glob(".*.partial.*"):
+def remove_partials(folder: str | Path, depth: int = 0) -> None:
+    """Delete what killed writers left in `folder` (`atomic_path` cannot clean up after ``kill -9``), and below it."""
+    below = [path for level in range(depth + 1) for path in Path(folder).glob("*/" * level + ".*.partial.*")]
+    for leftover in below:
         if leftover.is_dir():
             shutil.rmtree(leftover)
         else:
@@ -157,7 +158,7 @@ def require_file_name(name: str, what: str) -> str:
 
 
 def require_apart(root: Path, out: Path) -> None:
-    """Refuse an output folder within the data: a reader could take what is written for recordings.
+    """Refuse an output folder within the data, where a reader could take what is written for recordings, or with links.
 
     Raises
     ------
@@ -168,6 +169,12 @@ def require_apart(root: Path, out: Path) -> None:
         raise NeurodecError(
             f"The output folder {out} lies in the data folder {root}, whose files are read; name one outside of it."
         )
+    for item in out.iterdir() if out.is_dir() else ():
+        if item.is_symlink() and not item.resolve().is_relative_to(out.resolve()):
+            raise NeurodecError(
+                f"{item} is a link to {os.readlink(item)}, outside of the output folder; put a folder or file there, "
+                "or make the whole output folder the link."
+            )
 
 
 def _jsonable(value: Any) -> Any:

@@ -4,6 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from neurodec.errors import NeurodecError
+
+
+def refuse_code(folder: Path, name: str) -> None:
+    """Refuse a folder of weights that brings Python files: older versions of diffusers import them as components.
+
+    Raises
+    ------
+    NeurodecError
+        Naming the file.
+    """
+    for file in sorted(folder.rglob("*.py*")):
+        if file.suffix in (".py", ".pyc", ".pyd"):
+            raise NeurodecError(
+                f"{name} brings code ({file.relative_to(folder)}), which a loader might run; weights need none, so "
+                "remove it."
+            )
 
 
 @contextmanager

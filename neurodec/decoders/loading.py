@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from neurodec.decoders.downloads import find_folder, remedy
 from neurodec.errors import NeurodecError
-from neurodec.foreign_code import no_foreign_code
+from neurodec.foreign_code import no_foreign_code, refuse_code
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -49,6 +49,7 @@ def load_pipeline(name: str, kinds: tuple[str, ...], dtype: torch.dtype) -> Diff
         or does not fit its configuration; the part is named.
     """
     folder = find_folder(name)
+    refuse_code(folder, name)
     index = _read_config(folder / "model_index.json", name)
     kind = index.get("_class_name")
     if kind not in kinds:
@@ -128,6 +129,7 @@ def check_network(folder: Path, what: str, mend: str, stem: str = "model") -> di
     """
     if not folder.is_dir():
         raise NeurodecError(f"{what} is missing (there is no folder {folder.name}); {mend}.")
+    refuse_code(folder, what)
     _read_config(folder / "config.json", what, mend)
     found = {variant: _weight_files(folder, stem, variant, what, mend) for variant in (None, "fp16")}
     if not found[None] and not found["fp16"]:

@@ -17,7 +17,7 @@ from neurodec.evaluation.centring import projected, training_centre
 from neurodec.evaluation.intervals import interval
 from neurodec.evaluation.retrieval import Retrieval
 from neurodec.evaluation.scored import Scored
-from neurodec.evaluation.section import Evaluation, Fitted, Predictor
+from neurodec.evaluation.section import Evaluation, Fitted, Predictor, required
 from neurodec.evaluation.similarity import chance_top
 from neurodec.files import read_own_table, track, write_table
 
@@ -62,6 +62,7 @@ class Adaptation(Evaluation):
         NeurodecError
             If the system does not adapt, or the tested subjects have no training trials.
         """
+        fitted = required(fitted, type(self).__name__)
         support = fitted.train.part(subjects=study.subjects)
         if not len(support):
             raise NeurodecError(

@@ -18,7 +18,7 @@ from neurodec.errors import NeurodecError
 from neurodec.evaluation.centring import projected, training_centre
 from neurodec.evaluation.intervals import interval
 from neurodec.evaluation.retrieval import Retrieval
-from neurodec.evaluation.section import Evaluation, Fitted, Predictor
+from neurodec.evaluation.section import Evaluation, Fitted, Predictor, required
 from neurodec.evaluation.similarity import Centre, Gallery
 from neurodec.features import Features
 from neurodec.files import read_own_table, write_table
@@ -103,6 +103,7 @@ class CandidateSets(Evaluation):
         NeurodecError
             If the system keeps no trials apart, or a tested subject has none.
         """
+        fitted = required(fitted, type(self).__name__)
         support = fitted.train.part(subjects=study.subjects)
         absent = [name for name in study.subjects if name not in support.subjects]
         if absent:

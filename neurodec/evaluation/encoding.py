@@ -15,7 +15,7 @@ from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.intervals import interval, jackknife_interval
 from neurodec.evaluation.retrieval import Retrieval
-from neurodec.evaluation.section import Evaluation, Fitted
+from neurodec.evaluation.section import Evaluation, Fitted, required
 from neurodec.evaluation.similarity import chance_top, unit_rows
 from neurodec.features import embed_captions
 from neurodec.files import read_json, write_json
@@ -69,6 +69,7 @@ class VoxelEncoding(Evaluation):
         NeurodecError
             If the system has no encoders of voxels, or sentences are asked for outside a CLIP space.
         """
+        fitted = required(fitted, type(self).__name__)
         head = fitted.system.head
         targets = fitted.targets[head]
         sentences = None

@@ -14,7 +14,7 @@ from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError, reading
 from neurodec.evaluation.intervals import interval
-from neurodec.evaluation.section import Evaluation, Fitted
+from neurodec.evaluation.section import Evaluation, Fitted, required
 from neurodec.files import atomic_path, read_json, read_own_table, track, write_json, write_table
 
 EXAMPLE = "example.npz"
@@ -84,6 +84,7 @@ class HiddenPatches(Evaluation):
         self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None
     ) -> HiddenPatchesRun:
         """Hide and fill in; see `Evaluation.run`."""
+        fitted = required(fitted, type(self).__name__)
         tables: list[pd.DataFrame] = []
         example: dict[str, np.ndarray] = {}
         known = {space: trials for space, trials in study.spaces.items() if space in fitted.train.spaces}

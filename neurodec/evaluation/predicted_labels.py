@@ -26,7 +26,7 @@ from neurodec.evaluation.label_measures import (
     label_intervals,
     number_measures,
 )
-from neurodec.evaluation.section import Evaluation, Fitted
+from neurodec.evaluation.section import Evaluation, Fitted, required
 from neurodec.evaluation.statistics import exchanged_labels, permutation_p
 from neurodec.features.labels import BETWEEN
 from neurodec.files import atomic_path, read_json, read_own_table, write_json, write_table
@@ -98,6 +98,7 @@ class LabelEvaluation(Evaluation):
 
     def run(self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None) -> LabelRun:
         """Predict with the system, the stages that stand beside it, and linear decoders; see `Evaluation.run`."""
+        fitted = required(fitted, type(self).__name__)
         head = fitted.system.head
         test = study.table
         parts = [self._rows("decoder", "decoder", test, predictions["single"].of(head), fitted, head)]

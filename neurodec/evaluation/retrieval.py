@@ -26,7 +26,7 @@ from neurodec.evaluation.curves import (
 )
 from neurodec.evaluation.intervals import interval, paired_difference
 from neurodec.evaluation.scored import RetrievalRun, Scored
-from neurodec.evaluation.section import Evaluation, Fitted, Predictor
+from neurodec.evaluation.section import Evaluation, Fitted, Predictor, required
 from neurodec.evaluation.similarity import Centre, Gallery, chance_top, concept_centres
 from neurodec.evaluation.statistics import permutation_p, permuted_scores, stimulus_matrix
 from neurodec.features import Features
@@ -150,9 +150,7 @@ class Retrieval(Evaluation):
             repetitions than asked for.
         """
         if not len(test):
-            raise NeurodecError(
-                'There are no test trials; check that some rows of the table have split "test".'
-            )
+            raise NeurodecError('There are no test trials; give some rows of the table the split "test".')
         gallery = replace(self.candidates(test.table, stimuli, features), centre=centre)
         linear = self.candidates(test.table, stimuli, features if ridge_features is None else ridge_features)
         if train_targets is not None:
@@ -219,11 +217,10 @@ class Retrieval(Evaluation):
     def run(self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None) -> RetrievalRun:
         """Evaluate one fold; see `Evaluation.run`. Curves are drawn where all subjects share a space."""
         if not len(study):
-            raise NeurodecError(
-                'There are no test trials; check that some rows of the table have split "test".'
-            )
+            raise NeurodecError('There are no test trials; give some rows of the table the split "test".')
+        fitted = required(fitted, type(self).__name__)
         head, own = self._head(fitted), self._candidates_named(fitted)
-        ridge = fitted.baseline(head)
+        ridge = None if fitted.baseline is None else fitted.baseline(head)
         features = projected(fitted.system, head, own)
         centre = self._centre(fitted.system, head, fitted.train, features, study.subjects)
         runs = []

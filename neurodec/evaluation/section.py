@@ -13,6 +13,7 @@ import numpy as np
 from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
+from neurodec.errors import NeurodecError
 from neurodec.features import Features
 from neurodec.linear.voxel_encoders import EncodedTrials
 
@@ -80,6 +81,22 @@ class Fitted:
     train: Study
     targets: dict[str, Features]
     baseline: Any = None
+
+
+def required(fitted: Fitted | None, name: str) -> Fitted:
+    """Return what was fitted, or refuse to score nothing.
+
+    Raises
+    ------
+    NeurodecError
+        Naming the evaluation.
+    """
+    if fitted is None:
+        raise NeurodecError(
+            f"{name} scores a system; give `fitted` (neurodec.evaluation.Fitted: its name, the system, its training "
+            "trials and targets)."
+        )
+    return fitted
 
 
 class Evaluation(ABC):

@@ -35,7 +35,7 @@ _SLICES = 6
 _LONGEST = 40  # characters of a name
 
 
-def shown(name: object) -> str:
+def label_of(name: object) -> str:
     """Return a name as a figure can show it: on one line, not too long, and with ``$`` taken for no formula."""
     text = " ".join(str(name).split())
     return (text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}...").replace("$", r"\$")
@@ -85,7 +85,7 @@ def intervals(rows: Sequence[dict[str, Any]], chance: float, label: str) -> Figu
         textcoords="offset points",
         color=GREY,
     )
-    axes.set_yticks(range(len(rows)), [shown(row["name"]) for row in reversed(rows)])
+    axes.set_yticks(range(len(rows)), [label_of(row["name"]) for row in reversed(rows)])
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set(ylim=(-0.6, len(rows) - 0.2), xlabel=label)
     axes.set_xlim(left=0)
@@ -98,7 +98,7 @@ def _lines(axes: Axes, points: pd.DataFrame, x: str) -> None:
     for color, name in zip(_LINES, names, strict=False):
         part = points[points["decoder"] == name]
         line = part.groupby(x)["top1"].mean()
-        axes.plot(line.index, line, "o-", color=color, markersize=4, label=shown(name))
+        axes.plot(line.index, line, "o-", color=color, markersize=4, label=label_of(name))
         if len(set(part["fold"])) == 1:
             part = part.sort_values(x)
             low, high = np.array(part["ci95"].tolist()).T
@@ -168,9 +168,13 @@ def by_region(panels: dict[str, pd.DataFrame]) -> Figure:
         for place, (color, (name, row)) in enumerate(zip(_LINES, means.iterrows(), strict=False)):
             color = GREY if name == "noise ceiling" else color
             axes.bar(
-                np.arange(len(row)) + (place + 0.5) * width - 0.4, row, width, color=color, label=shown(name)
+                np.arange(len(row)) + (place + 0.5) * width - 0.4,
+                row,
+                width,
+                color=color,
+                label=label_of(name),
             )
-        axes.set_xticks(range(means.shape[1]), [shown(name) for name in means.columns])
+        axes.set_xticks(range(means.shape[1]), [label_of(name) for name in means.columns])
         axes.set(ylabel=label)
         axes.legend(fontsize=9, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))  # above the bars
     return figure
@@ -196,7 +200,7 @@ def windows(points: pd.DataFrame, chance: float) -> Figure:
         _mark_chance(axes, chance)
         axes.axvline(0, color=GREY, linewidth=0.8)
         title = "growing: everything up to this time" if growing else "sliding: this time only"
-        axes.set(xlabel="time after stimulus onset (s)", ylabel="top-1 accuracy", title=shown(title))
+        axes.set(xlabel="time after stimulus onset (s)", ylabel="top-1 accuracy", title=label_of(title))
     axes.legend()
     return figure
 
@@ -213,7 +217,7 @@ def k_way(points: pd.DataFrame) -> Figure:
     figure, axes = figure_of(6.8, 3.8)
     for color, (name, line) in zip((BLUE, ORANGE), points.groupby("decoder", sort=False), strict=False):
         low, high = np.array(line["ci95_top1"].tolist()).T
-        axes.plot(line["k"], line["top1"], "o-", color=color, markersize=4, label=shown(name))
+        axes.plot(line["k"], line["top1"], "o-", color=color, markersize=4, label=label_of(name))
         axes.fill_between(line["k"], low, high, color=color, alpha=0.18, linewidth=0)
     axes.plot(line["k"], line["chance_top1"], "--", color=GREY, label="chance")
     axes.set_xscale("log")
@@ -245,7 +249,7 @@ def regions(panels: dict[str, pd.DataFrame], chance: float) -> Figure:
         for shift, color, (name, part) in zip((0.12, -0.12), (BLUE, ORANGE), shown, strict=False):
             mean = part.groupby("region", sort=False)["top1"].mean()
             heights = [places[region] + shift for region in mean.index]
-            axes.plot(mean, heights, "o", color=color, markersize=8, label=shown(name))
+            axes.plot(mean, heights, "o", color=color, markersize=8, label=label_of(name))
             each = part["region"].map(places) + shift
             if len(set(part["fold"])) == 1:
                 for height, bounds in zip(each, part["ci95"], strict=True):
@@ -254,9 +258,11 @@ def regions(panels: dict[str, pd.DataFrame], chance: float) -> Figure:
                 axes.plot(part["top1"], each, ".", color=color, alpha=0.4)
         _mark_chance(axes, chance, vertical=True)
         sizes = points.drop_duplicates("region").set_index("region")["n_chans"]
-        axes.set_yticks(list(places.values()), [f"{shown(name)} ({sizes.get(name, 0)})" for name in places])
+        axes.set_yticks(
+            list(places.values()), [f"{label_of(name)} ({sizes.get(name, 0)})" for name in places]
+        )
         axes.xaxis.set_major_formatter(PercentFormatter(1))
-        axes.set(xlabel="top-1 accuracy", title=shown(title), ylim=(-0.6, len(names) - 0.4))
+        axes.set(xlabel="top-1 accuracy", title=label_of(title), ylim=(-0.6, len(names) - 0.4))
         axes.set_xlim(0, 1.05 * farthest)  # one scale for all panels
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize=9)
     return figure
@@ -317,9 +323,9 @@ def similarity(values: np.ndarray, rows: Sequence[str], names: Sequence[str]) ->
     image = axes.imshow(values, cmap="viridis", interpolation="nearest", aspect="auto")
     axes.set(xlabel="candidates, by concept", ylabel="concepts that were seen")
     if len(names) <= _MOST_NAMES and len(names) == values.shape[1]:
-        axes.set_xticks(range(len(names)), [shown(name) for name in names], rotation=90, fontsize=7)
+        axes.set_xticks(range(len(names)), [label_of(name) for name in names], rotation=90, fontsize=7)
     if len(rows) <= _MOST_NAMES:
-        axes.set_yticks(range(len(rows)), [shown(name) for name in rows], fontsize=7)
+        axes.set_yticks(range(len(rows)), [label_of(name) for name in rows], fontsize=7)
     figure.colorbar(image, shrink=0.85, label="cosine similarity")
     return figure
 
@@ -342,8 +348,8 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
     image = axes.imshow(shares, cmap="Blues", vmin=0, interpolation="nearest")
     axes.set(xlabel="decoded", ylabel="shown")
     if few:
-        axes.set_xticks(range(len(names)), [shown(name) for name in names], rotation=40, ha="right")
-        axes.set_yticks(range(len(names)), [shown(name) for name in names])
+        axes.set_xticks(range(len(names)), [label_of(name) for name in names], rotation=40, ha="right")
+        axes.set_yticks(range(len(names)), [label_of(name) for name in names])
         for (row, column), count in np.ndenumerate(counts):
             color = "white" if shares[row, column] > 0.6 * shares.max() else "black"
             axes.text(column, row, f"{count:g}", ha="center", va="center", color=color, fontsize=9)
@@ -361,7 +367,7 @@ def per_fold(found: Sequence[dict[str, Any]], chance: float) -> Figure:
     axes.hlines(places, chance, [fold["accuracy"] for fold in found], color=BLUE, alpha=0.3)
     axes.plot([fold["accuracy"] for fold in found], places, "o", color=BLUE, markersize=5)
     _mark_chance(axes, chance, vertical=True)
-    axes.set_yticks(places, [shown(fold["group"]) for fold in found], fontsize=8)
+    axes.set_yticks(places, [label_of(fold["group"]) for fold in found], fontsize=8)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set(xlabel="accuracy in the left-out group", xlim=(0, 1.02))
     if len(found) > 2 * _MOST_NAMES:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from neurodec.report.plots import BLUE, figure_of, shown, styled
+from neurodec.report.plots import BLUE, figure_of, label_of, styled
 
 _MOST_CHANS = 6
 
@@ -37,7 +37,7 @@ def hidden_patches(x: np.ndarray, found: np.ndarray, hidden: np.ndarray, names: 
             )
             axes.plot(times[part], level + found[row, patch], color=BLUE, linewidth=1.2, zorder=3)
         axes.plot(times, level + x[row].ravel(), color="black", linewidth=0.6, zorder=2)
-    axes.set_yticks(-step * np.arange(len(rows)), [shown(names[row]) for row in rows])
+    axes.set_yticks(-step * np.arange(len(rows)), [label_of(names[row]) for row in rows])
     axes.set_xlabel("seconds")
     axes.set_xlim(0, n_patches)
     return figure
@@ -48,8 +48,8 @@ def attention(values: np.ndarray, regions: Sequence[str]) -> Figure:
     """Draw how much regions attend each other, rows of shares that add up to 1."""
     figure, axes = figure_of(5, 4.2)
     image = axes.imshow(values, cmap="viridis", vmin=0)
-    axes.set_xticks(range(len(regions)), [shown(name) for name in regions], rotation=40, ha="right")
-    axes.set_yticks(range(len(regions)), [shown(name) for name in regions])
+    axes.set_xticks(range(len(regions)), [label_of(name) for name in regions], rotation=40, ha="right")
+    axes.set_yticks(range(len(regions)), [label_of(name) for name in regions])
     axes.set_xlabel("attended")
     for row, column in np.ndindex(values.shape):
         dark = values[row, column] < 0.6 * values.max()

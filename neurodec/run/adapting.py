@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from neurodec.data import Study, prepare, summary
+from neurodec.data import Study, prepare
 from neurodec.data.patterns import files_below
 from neurodec.data.predictions import Predictions
 from neurodec.data.store import parameters_of
@@ -24,6 +24,7 @@ from neurodec.files import atomic_path, file_name, key_of, read_json, require_ap
 from neurodec.pictures import PICTURES
 from neurodec.run.recipe_file import load_recipe
 from neurodec.run.recipe_objects import built_objects
+from neurodec.run.results import tell_account
 from neurodec.training import InContextSystem, System, load_system
 from neurodec.training.in_context_folder import SHIPPED
 
@@ -61,8 +62,7 @@ class RecordingsFolder:
                 shutil.rmtree(prepared)
         prepare(objects.dataset, self.root, prepared, "none")
         study = Study.load(prepared)
-        for line in summary(study.account):
-            print(f"  {line}", flush=True)
+        tell_account(study.account, prepared)
         return study, objects.targets
 
     def _recipe(self, out: Path, system: System) -> str | Path:

@@ -13,7 +13,7 @@ import pandas as pd
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.intervals import paired_difference
 from neurodec.files import atomic_path, read_json, read_own_table, write_table
-from neurodec.report.plots import shown
+from neurodec.report.plots import label_of
 from neurodec.report.rows import leading
 
 _CHANCE = {"retrieval": "chance_top1", "classification": "chance"}
@@ -161,7 +161,7 @@ def _rows(run: Path) -> list[dict[str, Any]]:
 def _figure(table: pd.DataFrame) -> Any:
     from matplotlib.figure import Figure
 
-    names = [f"{shown(row.run)}\n{shown(row.decoder)}" for row in table.itertuples()]
+    names = [f"{label_of(row.run)}\n{label_of(row.decoder)}" for row in table.itertuples()]
     figure = Figure(figsize=(1.2 + 0.9 * len(names), 3.6))
     axes = figure.subplots()
     errors = [table["value"] - table["low"], table["high"] - table["value"]]

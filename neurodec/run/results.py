@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from neurodec.data import summary
 from neurodec.simulate import command_of
 from neurodec.training.trainer import hardware
 
 if TYPE_CHECKING:
     from neurodec.run.stages import Run
 
+_TOLD = 12  # lines about the recordings; the rest is in info.json and in the report
 _HEADLINES = {
     "retrieval": ("top1", "top5", "median_rank"),
     "classification": ("accuracy", "balanced_accuracy", "kappa", "weighted_f1", "auc", "auc_pr"),
     "regression": ("pearson_r", "r2", "rmse"),
 }
+
+
+def tell_account(account: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Print what was read and left out, the first lines of it."""
+    lines = summary(account)
+    for line in lines[:_TOLD]:
+        print(f"  {line}", flush=True)
+    if len(lines) > _TOLD:
+        print(f"  ... and {len(lines) - _TOLD} more notes in {folder}", flush=True)
 
 
 def merged(found: dict[str, dict[str, Any]]) -> dict[str, Any]:

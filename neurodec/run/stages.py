@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from jsonargparse import ArgumentParser, Namespace
 
-from neurodec.data import Study, prepare, summary
+from neurodec.data import Study, prepare
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import TRAINING
 from neurodec.data.store import parameters_of
@@ -20,7 +20,15 @@ from neurodec.evaluation import Retrieval
 from neurodec.evaluation.scored import Scored
 from neurodec.evaluation.section import Evaluation, Fitted
 from neurodec.features import Extractor, Features
-from neurodec.files import atomic_path, key_of, read_json, require_apart, write_json, write_table
+from neurodec.files import (
+    atomic_path,
+    key_of,
+    read_json,
+    remove_partials,
+    require_apart,
+    write_json,
+    write_table,
+)
 from neurodec.report import write_report
 from neurodec.run.drawing import Drawing
 from neurodec.run.folds import Fold, folds_of, require_trials
@@ -28,7 +36,7 @@ from neurodec.run.processes import Processes, alone_in
 from neurodec.run.recipe_file import load_recipe
 from neurodec.run.recipe_objects import built_objects, system_of
 from neurodec.run.recipe_parser import sections_of
-from neurodec.run.results import header_of, merged, over_seeds, speed_of
+from neurodec.run.results import header_of, merged, over_seeds, speed_of, tell_account
 from neurodec.run.stage_keys import StageKeys
 from neurodec.run.stamps import Stamps
 from neurodec.simulate import command_of
@@ -43,7 +51,6 @@ from neurodec.training.trainer import (
     check_packages,
 )
 
-_TOLD = 12  # lines about the recordings; the rest is in info.json and in the report
 _STRICTEST = ("concept", "stimulus", "recording", "none")
 
 
@@ -162,6 +169,7 @@ class Run:
         """Do some stages, one after the other."""
         with atomic_path(self.out / "config.yaml") as partial:
             partial.write_text(self.parser.dump(self.recipe), encoding="utf-8")
+        remove_partials(self.out, depth=2)
         self.stamps["data_root"] = str(self.root.resolve())  # the report shows the pictures
         for stage in stages:
             started = time.perf_counter()
@@ -180,11 +188,7 @@ class Run:
         level = min(levels, key=_STRICTEST.index) if levels else "concept"
         folder = self.out / "prepared"
         prepare(self.objects.dataset, self.root, folder, level, whole_hashes=self.whole_hashes)
-        lines = summary(self.study.account)
-        for line in lines[:_TOLD]:
-            print(f"  {line}", flush=True)
-        if len(lines) > _TOLD:
-            print(f"  ... and {len(lines) - _TOLD} more notes in {self.out / 'prepared'}", flush=True)
+        tell_account(self.study.account, folder)
         self._check_trials()
 
     def _check_trials(self) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from neurodec.errors import NeurodecError
 from neurodec.training.batches import Batch
 from neurodec.training.losses import info_nce, reconstruction_loss, retrieval_loss
 
@@ -33,6 +34,15 @@ class Objective(nn.Module):
     """Names of the targets without which it cannot be computed."""
     held_out_by = "concept"
     """What validation trials must not share with those that are learnt from."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Refuse in a sentence what a subclass forgot to say."""
+        if name in ("head", "needs"):
+            raise NeurodecError(
+                f"The objective {type(self).__name__} does not say its `{name}`; set self.head (such as 'image') and "
+                "self.needs (such as ('image',)) in its constructor."
+            )
+        return super().__getattr__(name)
 
     def project(self, name: str, targets: Tensor) -> Tensor:
         """Return targets (n, ...) of a name in the space in which they are compared with the head."""

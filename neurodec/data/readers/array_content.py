@@ -13,6 +13,7 @@ import torch
 from safetensors.numpy import load_file
 from scipy.io import loadmat
 
+from neurodec.data.readers.hdf5 import check_own
 from neurodec.data.readers.matlab import check_mat
 from neurodec.data.readers.nifti import open_image, voxels_of
 from neurodec.data.unpickle import load_pickled
@@ -183,6 +184,7 @@ def _read_hdf5(path: Path, *, matlab: bool) -> dict[str, Any]:
     """Read every array of an HDF5 file; MATLAB's are stored with their axes reversed, texts as numbers."""
     arrays: dict[str, Any] = {}
     with h5py.File(path, "r") as file:
+        check_own(file, path)
         held = path.stat().st_size * _COMPRESSION
 
         def take(name: str, item: Any) -> None:

@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import h5py
 import mne
 import numpy as np
 from pymatreader import read_mat
 
 from neurodec.data.account import Account
+from neurodec.data.readers.hdf5 import check_own
 from neurodec.data.readers.pointers import require_own
 from neurodec.errors import NeurodecError
 
@@ -90,6 +92,9 @@ def name_epochs(path: Path, epochs: mne.BaseEpochs, account: Account) -> None:
 
 
 def _fields(path: Path) -> dict[str, Any]:
+    if h5py.is_hdf5(path):
+        with h5py.File(path) as file:
+            check_own(file, path)
     content = read_mat(str(path))
     for _ in range(2):  # newer versions keep the fields at the top
         content = content.get("EEG", content) if isinstance(content.get("EEG"), dict) else content

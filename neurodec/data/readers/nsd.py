@@ -16,6 +16,7 @@ import pandas as pd
 from neurodec.data.account import Account
 from neurodec.data.dataset import Dataset, Part
 from neurodec.data.readers.array_content import ArrayContent
+from neurodec.data.readers.hdf5 import check_own
 from neurodec.data.readers.nifti import open_image, voxels_of
 from neurodec.data.trials import Trials, with_defaults
 from neurodec.errors import NeurodecError, reading
@@ -178,6 +179,7 @@ def _read_betas(file: Path, mask: np.ndarray) -> np.ndarray:
     """Return the betas within a mask, shape (750, n_voxels), float32, voxels in C order of the mask."""
     if file.suffix == ".hdf5":
         with reading(file, "a session of betas"), h5py.File(file) as opened:
+            check_own(opened, file)
             betas = opened["betas"]  # (trial, z, y, x)
             _require_shape((betas.shape[0], *betas.shape[:0:-1]), mask, file)
             place = np.nonzero(mask)[::-1]

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 from scipy.io import loadmat
 
+from neurodec.data.readers.hdf5 import check_own
 from neurodec.data.readers.matlab import check_mat
 from neurodec.errors import NeurodecError, reading
 
@@ -30,6 +31,7 @@ def read_struct(path: Path, name: str) -> Any:
     with reading(path, "a MATLAB file", "copy it again"):
         if h5py.is_hdf5(path):
             with h5py.File(path) as file:
+                check_own(file, path)
                 found = _plain(file[name]) if name in file else None
         else:
             check_mat(path)
