@@ -14,8 +14,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/neurodec demo --out demo
 
+# Two processes of one thread each: threads of both would wait for each other.
 test: .venv/installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # A quick part of the tests with the lowest versions that pyproject.toml promises, in an environment of its own.
 LOWEST := tests/encoders tests/linear tests/training tests/evaluation tests/features tests/report tests/run/test_systems.py
@@ -24,12 +25,12 @@ LOWEST := tests/encoders tests/linear tests/training tests/evaluation tests/feat
 	$(PYTHON) -m venv .lowest
 	.lowest/bin/python -m pip install --quiet uv
 	.lowest/bin/uv pip compile --quiet --resolution lowest-direct pyproject.toml --output-file .lowest/lowest.txt
-	.lowest/bin/uv pip install --quiet --python .lowest/bin/python --requirement .lowest/lowest.txt pytest pytest-timeout
+	.lowest/bin/uv pip install --quiet --python .lowest/bin/python --requirement .lowest/lowest.txt pytest pytest-timeout pytest-xdist
 	.lowest/bin/uv pip install --quiet --python .lowest/bin/python --no-deps --editable .
 	touch $@
 
 lowest: .lowest/installed
-	.lowest/bin/python -m pytest $(LOWEST)
+	OMP_NUM_THREADS=1 .lowest/bin/python -m pytest -n 2 --dist loadfile $(LOWEST)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

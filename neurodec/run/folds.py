@@ -9,6 +9,7 @@ from typing import Literal
 from neurodec.data import Study
 from neurodec.errors import NeurodecError
 from neurodec.files import file_names
+from neurodec.training import System
 
 Protocol = Literal["within_subject", "leave_one_subject_out", "joint", "new_subject"]
 
@@ -35,7 +36,7 @@ class Fold:
     new: tuple[str, ...] = ()
 
 
-def require_trials(fold: Fold, study: Study) -> None:
+def require_trials(fold: Fold, study: Study, system: System) -> None:
     """Refuse a fit that would train on nothing, score nothing, or predict what no training has seen the like of.
 
     Raises
@@ -49,6 +50,11 @@ def require_trials(fold: Fold, study: Study) -> None:
                 f"Subject(s) {', '.join(subjects)} have no trial with the split {split!r}; mark trials by a column "
                 "`split` (train or test) in the events or in the table of stimuli."
             )
+    if not system.reads_strangers and set(fold.test) - set(fold.train):
+        raise NeurodecError(
+            f"Subject {fold.test[0]} is left out, and {type(system).__name__} reads only people whom it was adapted "
+            "to; take protocol: new_subject, which adapts it to them."
+        )
     learnt, asked = (
         {space for space, trials in study.part(split, subjects).spaces.items() if len(trials)}
         for split, subjects in (("train", fold.train), ("test", fold.test))

@@ -148,12 +148,12 @@ class Run:
 
     def require_earlier(self, stages: list[str], n_started: int) -> None:
         """Refuse several processes where a recipe of a stage is still to be run, which one process does."""
-        open_ = [own for own in self._of_recipes if not (self._of_stage(own) / "results.json").exists()]
-        if n_started > 1 and open_ and "earlier" in stages:
-            raise NeurodecError(
-                f"The stage {open_[0].name} is the recipe {open_[0].recipe}, which one process runs; run that recipe "
-                "by itself and name its folder OUT/models/joint as `start`, or start one process."
-            )
+        for own in self._of_recipes if n_started > 1 and "earlier" in stages else ():
+            if not (self._of_stage(own) / "results.json").exists():
+                raise NeurodecError(
+                    f"The stage {own.name} is the recipe {own.recipe}, which one process runs; run that recipe by itself "
+                    "and name its folder OUT/models/joint as `start`, or start one process."
+                )
 
     def stages(self) -> list[str]:
         """Name the stages that the recipe's sections ask for."""
@@ -193,11 +193,10 @@ class Run:
 
     def _check_trials(self) -> None:
         """Refuse trials that this recipe could train on and never score, or the reverse, before any training."""
-        if not self.trains:
-            return
-        for fold in self.folds:
-            require_trials(fold, self.study)
-            self.new_system(fold).check(self.study.part(TRAINING, fold.train))
+        for fold in self.folds if self.trains else ():
+            system = self.new_system(fold)
+            require_trials(fold, self.study, system)
+            system.check(self.study.part(TRAINING, fold.train))
 
     def earlier(self) -> None:
         """Run the recipes that stages of training name, in ``OUT/stages/<name>``, on one device."""

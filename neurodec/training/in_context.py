@@ -101,6 +101,8 @@ class InContextSystem(System):
     BrainCoDec (2026), arXiv 2604.08537.
     """
 
+    reads_strangers = False
+
     def __init__(
         self,
         encoder: dict[str, Any] | None = None,
@@ -395,8 +397,7 @@ class InContextSystem(System):
             self.learnt.save(partial)
             for number, person in enumerate(self.people.values()):
                 person.save(partial / "people" / str(number))
-            described = {**self._described(), "files": written_files(partial)}
-            write_described(partial / "config.json", described)
+            write_described(partial / "config.json", {**self._described(), "files": written_files(partial)})
 
     def _parameters(self) -> dict[str, Any]:
         """Return what a fit follows from, as plain values."""

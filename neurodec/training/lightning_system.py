@@ -30,6 +30,7 @@ from neurodec.training.pretrained import (
     embed,
     load_objective,
     load_pretrained,
+    require_readable,
     save_pretrained,
 )
 from neurodec.training.staging import (
@@ -109,6 +110,8 @@ class LightningSystem(System):
         """Train stage after stage; see `System.fit`. Finished stages are kept, a broken one goes on."""
         whole, judged = self._data.cut(study), None if judged is None else self._data.cut(judged)
         key = self._key(whole, targets, new, judged)
+        if not (out / "models" / name / "config.json").exists():
+            self._try(whole, targets)
         claim(out / "checkpoints" / require_file_name(name, "The fit"), key, "checkpoints")
         others = of_recipes(self._stages)  # trained before
         stages = [stage for stage in self._stages if stage not in others] or [Stage("")]
@@ -131,6 +134,12 @@ class LightningSystem(System):
                     f"{trials.responses.shape[1]} voxels; take an encoder of voxels (encoder: {{class_path: "
                     "neurodec.encoders.MindBridge}) or ridge (system: {class_path: neurodec.training.RidgeSystem})."
                 )
+
+    def _try(self, study: Study, targets: dict[str, Features]) -> None:
+        """Refuse what the untrained encoder cannot read."""
+        objective = build(Objective, self._objective, "objective", self._allow)
+        sizes = sizes_of(study, _needed(targets, objective, self._objective), objective.head, study.subjects)
+        require_readable(build_encoder(self._encoder, sizes, self._allow)[0], study, objective.head)
 
     def _run(
         self,

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from neurodec.class_paths import build, named_classes, resolve_class, takes_argument
+from neurodec.data import Study
 from neurodec.data.noise import read_described, write_described
 from neurodec.data.responses import View
 from neurodec.encoders.published import read_checkpoint, take_exactly
@@ -201,3 +202,28 @@ def embed(
         heads = heads_of(encoder, batch, ids, space, head)
         found.append({name: values.float().cpu() for name, values in heads.items() if name[0] != "_"})
     return {name: torch.cat([part[name] for part in found]).numpy() for name in found[0]}
+
+
+@torch.no_grad()
+def require_readable(encoder: nn.Module, study: Study, head: str) -> None:
+    """Run two trials of every space through an encoder, to refuse before a training what stops it.
+
+    Raises
+    ------
+    NeurodecError
+        Naming the space and the encoder.
+    """
+    encoder.eval()
+    for space, trials in study.spaces.items():
+        rows = as_tensor(np.array(trials.responses[:2], dtype=np.float32))
+        try:
+            heads_of(encoder, rows, torch.zeros(len(rows), dtype=torch.long), space, head)
+        except Exception as error:  # every network fails in its own way
+            lengths = " by ".join(str(length) for length in rows.shape[1:])
+            way = "take another encoder, or other preprocessing"
+            if len(study.spaces) > 1:
+                way = "subjects were measured with sensors or voxels of their own, so take protocol: within_subject"
+            raise NeurodecError(
+                f"{type(encoder).__name__} cannot read the trials of {space} ({lengths}; {type(error).__name__}: "
+                f"{' '.join(str(error).split())[:160]}); {way}."
+            ) from error

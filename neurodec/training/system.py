@@ -44,10 +44,13 @@ class System(ABC):
         The head that retrieval compares with the target of the same name.
     config : dict
         What a user must know to feed it: subjects, and per space channels, rate, window or voxels.
+    reads_strangers : bool
+        Whether it predicts for people whom it was neither fitted nor adapted to.
     """
 
     head: str
     config: dict[str, Any]
+    reads_strangers = True
 
     @property
     def note_on_apart(self) -> str:

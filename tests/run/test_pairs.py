@@ -1,0 +1,67 @@
+"""Pairs of what a recipe may name: every one runs, or is refused before any training."""
+
+import itertools
+
+import pytest
+from command_line import arguments
+from linear_studies import write_recipe, write_study
+
+from neurodec.cli import main
+
+TRAINER = {"max_epochs": 1, "enable_progress_bar": False, "accelerator": "cpu"}
+SYSTEMS = {
+    "ATM": {"encoder": {"class_path": "neurodec.encoders.ATM"}},
+    "NICE": {"encoder": {"class_path": "neurodec.encoders.NICE"}},
+    "EEGNet": {"encoder": {"class_path": "braindecode.models.EEGNet"}},
+    "MindBridge": {
+        "encoder": {
+            "class_path": "neurodec.encoders.MindBridge",
+            "init_args": {"in_dim": 64, "h": 16, "n_blocks": 1},
+        },
+        "objective": {"class_path": "neurodec.training.BridgeObjective"},
+    },
+    "ridge": {"system": {"class_path": "neurodec.training.RidgeSystem"}},
+    "in context": {
+        "system": {
+            "class_path": "neurodec.training.InContextSystem",
+            "init_args": {"way": "prior", "inverse": "bayes"},
+        }
+    },
+}
+PROTOCOLS = ("within_subject", "leave_one_subject_out", "joint", "new_subject")
+MONTAGES = {"one montage": {"ben": 9, "cleo": 9}, "sensors of their own": {"anna": 6, "ben": 9}}
+OTHERS = [{}, {"selection": "last"}, {"seeds": [1, 2]}, {"trainer": {**TRAINER, "precision": "bf16-mixed"}}]
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    home = tmp_path_factory.mktemp("pairs")
+    for patterns, (name, people) in itertools.product((False, True), MONTAGES.items()):
+        write_study(home / f"{name}{patterns}/data", people, patterns=patterns)
+    return home
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("patterns", [False, True], ids=["sensors", "voxels"])
+@pytest.mark.parametrize("montage", MONTAGES)
+@pytest.mark.parametrize(("place", "protocol"), enumerate(PROTOCOLS))
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_pair_runs_or_is_refused_before_any_training(
+    roots, capsys, system, place, protocol, montage, patterns
+):
+    home = roots / f"{montage}{patterns}"
+    more = OTHERS[(place + list(SYSTEMS).index(system)) % len(OTHERS)]
+    sections = {"protocol": protocol, **SYSTEMS[system], **more}
+    if "encoder" in sections:
+        sections = {"trainer": TRAINER, **sections}
+    else:
+        sections.pop("trainer", None)
+    out = f"{system} {protocol}"
+    write_recipe(home / "recipe.yaml", patterns=patterns, **sections)
+    code = main(arguments("run", home / "data", out))
+    told = capsys.readouterr()
+    assert code in (0, 2), told.err
+    if code == 2:
+        assert told.err.count("\n") == 1
+        assert not list((home / out).glob("models/*")), told.err
+        assert not list((home / out).glob("checkpoints/*")), told.err
