@@ -14,7 +14,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 def executed(path: Path) -> nbformat.NotebookNode:
     """Return a notebook as it is after a run, without times and warnings."""
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=500, kernel_name="python3", coalesce_streams=True).execute()
+    NotebookClient(notebook, timeout=2000, kernel_name="python3", coalesce_streams=True).execute()
     for cell in notebook.cells:
         cell.metadata = {}
         if cell.cell_type == "code":

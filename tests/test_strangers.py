@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -14,9 +15,11 @@ from test_cli import SECTIONS
 
 from neurodec.class_paths import check_value, resolve_class
 from neurodec.cli import main
+from neurodec.data.readers.hdf5 import check_own
 from neurodec.errors import NeurodecError
 from neurodec.features import load_clip, load_tokenizer
 from neurodec.features.weights import ASSETS
+from neurodec.foreign_code import refuse_code
 from neurodec.run.recipe_file import load_recipe
 from neurodec.training.fit import read_own_checkpoint
 
@@ -407,3 +410,31 @@ def test_no_folder_asks_whether_its_code_may_run(tmp_path, monkeypatch):
     with pytest.raises(NeurodecError, match="cannot be loaded"):
         load_clip(f"local-dir:{own}")
     assert not (tmp_path / "MARKER").exists()
+
+
+def test_code_beside_weights(tmp_path):
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet/diffusers.py").write_text("raise SystemExit")
+    with pytest.raises(NeurodecError, match=r"brings code .unet/diffusers.py."):
+        refuse_code(tmp_path, "The pipeline")
+
+
+@pytest.mark.parametrize("kind", ["link", "storage", "virtual"])
+def test_hdf5_that_takes_numbers_from_elsewhere(tmp_path, kind):
+    secret, path = tmp_path / "secret.h5", tmp_path / "x.h5"
+    with h5py.File(secret, "w") as file:
+        file["betas"] = np.ones((4, 5))
+    with h5py.File(path, "w") as file:
+        if kind == "link":
+            file["betas"] = h5py.ExternalLink("secret.h5", "/betas")
+        elif kind == "storage":
+            file.create_dataset("betas", (4, 5), "f8", external=[(str(tmp_path / "raw"), 0, 160)])
+        else:
+            layout = h5py.VirtualLayout((4, 5), "f8")
+            layout[:] = h5py.VirtualSource(str(secret), "betas", (4, 5))
+            file.create_virtual_dataset("betas", layout)
+        file["loop"] = h5py.SoftLink("/")
+    with h5py.File(path) as file, pytest.raises(NeurodecError, match="another file"):
+        check_own(file, path)
+    with h5py.File(secret) as file:
+        check_own(file, secret)

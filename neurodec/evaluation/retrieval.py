@@ -370,6 +370,7 @@ class Retrieval(Evaluation):
             **({"uncentred_top1": float(table["uncentred"].mean())} if "uncentred" in table else {}),
             "chance_top1": chance_top(scored.n_candidates),
             "chance_top5": chance_top(scored.n_candidates, 5),
+            **({} if self.leakage == "concept" else {"chance_top1_by_concept": scored.chance_by_concept}),
             "ci95_top1": self._interval(top1, scored),
             "ci95_top5": self._interval(top5, scored),
             "p_value": permutation_p(float(top1.mean()), null),

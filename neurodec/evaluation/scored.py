@@ -120,6 +120,12 @@ class Scored:
         """Return every row's expected share of top-`m` hits among `k` candidates (all by default)."""
         return expected_top(*self.bounds, self.n_candidates, k or self.n_candidates, m)
 
+    @property
+    def chance_by_concept(self) -> float:
+        """Top-1 of who knows the concept of what was seen and nothing else: one of its candidates, drawn."""
+        sizes = pd.Series(self.gallery.concepts).value_counts()
+        return float((1 / self.table["concept"].map(sizes)).mean())
+
     def exchanged_top(self, m: int = 1) -> np.ndarray:
         """Return every row's top-`m` share if each test stimulus were the true one, shape (n_rows, n_stimuli)."""
         shown = self.table.drop_duplicates("stimulus")

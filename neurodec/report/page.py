@@ -33,6 +33,7 @@ from neurodec.report.rows import (
     score_rows,
     section_of,
     uncentred,
+    undrawable_in_words,
     words,
 )
 from neurodec.training.history import NOTHING_LEARNT
@@ -85,6 +86,7 @@ def write_report(out: str | Path) -> Path:
         beyond_chance=bool(rows) and beyond_chance(rows),
         preparation=preparation(info_of(out)),
         nearest=nearest_in_words(results.get("reconstruction") or {}),
+        undrawable=undrawable_in_words(results.get("reconstruction") or {}),
         overview=charts[:1],
         charts=charts[1:],
         panels=_panels(out, folds),

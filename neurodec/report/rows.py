@@ -199,6 +199,18 @@ def beyond_chance(rows: list[dict[str, Any]]) -> bool:
     return first["p"] is None or first["p"] < _SURE
 
 
+def undrawable_in_words(found: dict[str, Any]) -> str | None:
+    """Say that a decoder cannot draw such pictures, where those of the true embedding are identified at chance."""
+    ceiling = found.get("ceilings", {}).get("true_through_decoder", {})
+    named = ceiling.get("two_way") or {}
+    if not named or any(ceiling["ci95"]["two_way"][network][0] > 0.5 for network in named):
+        return None
+    return (
+        "This decoder cannot draw such pictures: even from the true embedding they are identified no better than by "
+        "chance, so what follows says nothing about the brain. Take a decoder that was trained on such pictures."
+    )
+
+
 def nearest_in_words(found: dict[str, Any]) -> str | None:
     """Compare the drawn pictures with the training picture whose embedding is nearest to the brain's."""
     nearest = found.get("controls", {}).get("nearest_training")

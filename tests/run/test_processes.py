@@ -86,7 +86,7 @@ def command(folder, out, *more, launcher=(sys.executable,)):
         env=environment(folder),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
 
 
