@@ -16,7 +16,7 @@ demo: .venv/installed
 
 # Two processes of one thread each: threads of both would wait for each other.
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # A quick part of the tests with the lowest versions that pyproject.toml promises, in an environment of its own.
 LOWEST := tests/encoders tests/linear tests/training tests/evaluation tests/features tests/report tests/run/test_systems.py

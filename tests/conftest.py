@@ -20,3 +20,8 @@ def shared() -> Path:
 def rng() -> np.random.Generator:
     """A generator with a fixed seed."""
     return np.random.default_rng(0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the notebooks: the longest file would otherwise keep one of two processes busy at the end."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")

@@ -98,23 +98,21 @@ def lab(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_own_recording_ends_above_chance(lab):
-    assert (
-        main(["run", str(lab / "mine.yaml"), "--data-root", str(lab), "--out", str(lab / "out"), *CLIP]) == 0
-    )
-    found = json.loads((lab / "out/results.json").read_text())["retrieval"]
+def test_own_recording_ends_above_chance(lab, tmp_path):
+    out = tmp_path / "out"
+    assert main(["run", str(lab / "mine.yaml"), "--data-root", str(lab), "--out", str(out), *CLIP]) == 0
+    found = json.loads((out / "results.json").read_text())["retrieval"]
     assert found["n_candidates"] == N_TEST
     assert found["p_value"] < 0.01
     assert found["ci95_top1"][0] > 1 / N_TEST
-    assert "finds what was seen among 10 candidates" in (lab / "out/report.html").read_text(encoding="utf-8")
+    assert "finds what was seen among 10 candidates" in (out / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
-def test_volts_end_above_chance_too(lab, capsys):
-    (lab / "volts").mkdir()
-    command = ["run", str(lab / "mine.yaml"), "--data-root", str(lab), "--out", str(lab / "volts/out"), *CLIP]
+def test_volts_end_above_chance_too(lab, tmp_path, capsys):
+    command = ["run", str(lab / "mine.yaml"), "--data-root", str(lab), "--out", str(tmp_path / "out"), *CLIP]
     assert main([*command, "--dataset.init_args.preprocessing.whiten", "none"]) == 0
     assert "are divided by it" in capsys.readouterr().out
-    found = json.loads((lab / "volts/out/results.json").read_text())["retrieval"]
+    found = json.loads((tmp_path / "out/results.json").read_text())["retrieval"]
     assert found["ci95_top1"][0] > 1 / N_TEST
     assert not found["collapsed"]

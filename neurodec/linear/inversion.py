@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from neurodec.errors import NeurodecError
+from neurodec.errors import NeurodecError, reading
 from neurodec.linear.voxel_encoders import Encoding, VoxelEncoders
 
 _TEMPERATURES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -87,9 +87,11 @@ class BayesianInversion(Inversion):
     def decode(self, encoders: VoxelEncoders, responses: np.ndarray) -> np.ndarray:
         """Solve; see `Inversion.decode`."""
         gram, back = self._whitened(encoders)
-        mean, precision = self.gallery.mean, np.linalg.inv(self.gallery.covariance)
+        mean = self.gallery.mean
         centred = np.asarray(responses, dtype=np.float64) - encoders.bias - encoders.weights @ mean
-        found = np.linalg.solve(precision + gram / self.temperature, (centred @ back).T / self.temperature)
+        with reading("The covariance of the embeddings", "one that can be inverted", "fit the system again"):
+            precision = np.linalg.inv(self.gallery.covariance)
+            found = np.linalg.solve(precision + gram / self.temperature, (centred @ back).T / self.temperature)
         return (mean + found.T).astype(np.float32)
 
     def _whitened(self, encoders: VoxelEncoders) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ import scipy.io
 import torch
 import yaml
 from data.readers.recording_files import CH_NAMES, write_brainvision, write_edf, write_eeglab, write_xdf
+from linear_studies import study_of
 from PIL import Image
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
@@ -29,7 +30,7 @@ from neurodec.features.weights import ASSETS
 from neurodec.preprocessing.eeg import EEGPreprocessing
 from neurodec.priors import LinearPrior, load_prior
 from neurodec.run.recipe_file import load_recipe
-from neurodec.training import LightningSystem, load_system
+from neurodec.training import InContextSystem, LightningSystem, RidgeSystem, load_system
 from neurodec.training.fit import read_own_checkpoint
 
 RATE = 250.0
@@ -266,6 +267,21 @@ def model(root):
     save_tensors({"w": torch.ones(3)}, root / "loose.safetensors")
 
 
+def ridge(root):
+    study, targets = study_of({"ben": 9}, n_train=24)
+    RidgeSystem(targets=["image"]).fit(study, targets, root, "x")
+
+
+def person(root):
+    study, targets = study_of({"ben": 9}, n_train=24)
+    InContextSystem(way="prior", inverse="bayes").fit(study, targets, root, "x")
+
+
+def read_system(root, _):
+    study, _ = study_of({"ben": 9}, n_train=24)
+    load_system(root / "models/x").predict(study)
+
+
 def features(root):
     vectors = np.random.default_rng(0).normal(size=(2, 5)).astype(np.float32)
     np.savez(root / "a.npz", v=vectors, names=np.array(["cat", "dog"]))
@@ -406,4 +422,6 @@ TARGETS = {
     "store": Target(store, read=read_store, weight=2),
     **{kind: _labelled(kind) for kind in LABELLED},
     "model": Target(model, read=read_model, weight=2),
+    "ridge": Target(ridge, read=read_system, weight=2),
+    "person": Target(person, read=read_system, weight=2),
 }
