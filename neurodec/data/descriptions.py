@@ -82,6 +82,10 @@ def check_described(content: Any, file: str | Path) -> None:
     spaces = content.get("spaces")
     for part in [content, *(spaces.values() if isinstance(spaces, dict) else ())]:
         _check_facts(part, file)
+        if {"system", "encoder"} & set(content) and part.get("sfreq") is not None:
+            missing = [name for name in ("tmin", "n_times") if part.get(name) is None]
+            if missing:
+                raise NeurodecError(f"{file} gives a rate but no {missing[0]}; make its folder again.")
 
 
 def _check_facts(facts: Any, file: str | Path) -> None:

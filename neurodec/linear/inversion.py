@@ -91,7 +91,9 @@ class BayesianInversion(Inversion):
         centred = np.asarray(responses, dtype=np.float64) - encoders.bias - encoders.weights @ mean
         with reading("The covariance of the embeddings", "one that can be inverted", "fit the system again"):
             precision = np.linalg.inv(self.gallery.covariance)
-            found = np.linalg.solve(precision + gram / self.temperature, (centred @ back).T / self.temperature)
+            found = np.linalg.solve(
+                precision + gram / self.temperature, (centred @ back).T / self.temperature
+            )
         return (mean + found.T).astype(np.float32)
 
     def _whitened(self, encoders: VoxelEncoders) -> tuple[np.ndarray, np.ndarray]:
