@@ -13,6 +13,7 @@ from neurodec import NeurodecError
 from neurodec.data import Recordings, Study, prepare
 from neurodec.data.account import Account
 from neurodec.data.readers.bids_fmri import BidsFMRI
+from neurodec.data.readers.bids_meeg import _compare_samples
 from neurodec.data.readers.epochs_files import EpochsFiles
 from neurodec.data.readers.labelled.annotated import AnnotatedWindows
 from neurodec.data.readers.nifti import start_time
@@ -20,6 +21,7 @@ from neurodec.data.readers.windows import EEGWindows
 from neurodec.data.readers.xdf import _pieces
 from neurodec.data.stretches import n_overlaps, one_class
 from neurodec.data.warned import heard
+from neurodec.features.clip import embed_captions
 from neurodec.preprocessing.eeg import EEGPreprocessing
 
 
@@ -288,3 +290,17 @@ def test_a_copy_of_the_data_is_the_same_data(tmp_path):
     (tmp_path / "copy/a.csv").write_text("onset,stimulus\n1.5,a\n2.0,b\n")
     with pytest.raises(NeurodecError, match=r"was prepared from other files .a.csv"):
         prepare(reader, tmp_path / "copy", tmp_path / "prepared")
+
+
+def test_a_sample_that_is_not_at_its_onset_is_told():
+    events = pd.DataFrame({"onset": [1.0, 2.0, 3.0], "sample": ["250", "501", "900"]})
+    account = Account()
+    _compare_samples(events, 250.0, account)
+    assert account.notes == ["1 events have a `sample` that is not at their `onset`; the onset counts"]
+
+
+def test_captions_that_are_cut_are_told():
+    with pytest.warns(
+        UserWarning, match="1 of 2 captions are longer than the 16 tokens that the network reads"
+    ):
+        embed_captions(["a cup", "a red cup " * 20], "neurodec/tiny-clip")
