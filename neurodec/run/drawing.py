@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from neurodec.evaluation import Retrieval
 from neurodec.evaluation.curves import as_trials
 from neurodec.evaluation.networks import sees_as
 from neurodec.features import Features
-from neurodec.files import write_table
+from neurodec.files import read_json, write_table
 from neurodec.priors import IdentityPrior, load_prior
 from neurodec.priors.pairs import drawn_predictions
 from neurodec.run.folds import Fold
@@ -47,12 +49,21 @@ class Drawing:
             folder = self.run.out / "images" / "reconstructed" / fold.name
             if self.run.stamps[stamp] == key and (folder / "pictures.csv").exists():
                 continue
+            self._make_room(fold, folder, key)
             system = self.run.system(fold)
             embedder = self.run.objects.targets[system.head]
             with self.run.stamps.making(stamp, key):
                 reconstruct(
                     self._decoder(fold), self._seen(fold, system.head), self.settings, embedder, folder, key
                 )
+
+    def _make_room(self, fold: Fold, folder: Path, key: str) -> None:
+        """Delete the pictures of a training that has gone on since; those of other settings are refused when drawn."""
+        stamp, drawing = f"drawn {fold.name}", self.run.keys.drawing(fold)
+        mark = folder / "made_with.json"
+        if self.run.stamps[stamp] == drawing and mark.exists() and read_json(mark)["key"] != key:
+            shutil.rmtree(folder)
+        self.run.stamps[stamp] = drawing
 
     def score(self, folds: list[Fold], found: dict[str, Any]) -> None:
         """Add the scores of the pictures to the results, and write ``OUT/reconstructed.csv``."""

@@ -66,8 +66,12 @@ class StageKeys:
 
     def pictures(self, fold: Fold) -> str:
         """Of the pictures of a fold."""
+        return key_of([self.drawing(fold), self.fit])
+
+    def drawing(self, fold: Fold) -> str:
+        """Of what the pictures of a fold follow from, but for the number of epochs, which may be raised."""
         names = ("prior", "decoder", "reconstruction", "evaluation")
-        return key_of([[self.sections.get(name) for name in names], self.fit, fold.name])
+        return key_of([[self.sections.get(name) for name in names], self.training, fold.name])
 
     def evaluation(self, name: str) -> str:
         """Of one evaluation."""

@@ -184,8 +184,7 @@ class Run:
 
     def prepare(self) -> None:
         """Fill ``OUT/prepared``, and tell what was found there and what was left out."""
-        levels = [evaluation.level for evaluation in self.evaluations.values()]
-        level = min(levels, key=_STRICTEST.index) if levels else "concept"
+        level = min((one.level for one in self.evaluations.values()), key=_STRICTEST.index, default="concept")
         folder = self.out / "prepared"
         prepare(self.objects.dataset, self.root, folder, level, whole_hashes=self.whole_hashes)
         tell_account(self.study.account, folder)

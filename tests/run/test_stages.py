@@ -130,6 +130,14 @@ def test_a_killed_run_ends_with_the_same_scores(folder, landmark, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_run_that_drew_pictures_goes_on(folder):
+    assert main(arguments(folder, "grown", "--trainer.max_epochs", "2")) == 0
+    assert main(arguments(folder, "grown")) == 0
+    assert len(pd.read_csv(folder / "grown" / "metrics.csv")) == RECIPE["trainer"]["max_epochs"]
+    assert scores(folder, "grown") == scores(folder, "whole")
+
+
+@pytest.mark.slow
 def test_another_training_configuration_is_refused(folder, capsys):
     assert main(arguments(folder, "whole", "--optimizer.init_args.lr", "0.01")) == 2
     assert "another configuration" in capsys.readouterr().err
