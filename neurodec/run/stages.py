@@ -151,8 +151,8 @@ class Run:
         for own in self._of_recipes if n_started > 1 and "earlier" in stages else ():
             if not (self._of_stage(own) / "results.json").exists():
                 raise NeurodecError(
-                    f"The stage {own.name} is the recipe {own.recipe}, which one process runs; run it by itself and "
-                    "name its folder OUT/models/joint as `start`, or start one process."
+                    f"The stage {own.name} is the recipe {own.recipe}, which one process runs; run that recipe by "
+                    "itself and name its folder OUT/models/joint as `start`, or start one process."
                 )
 
     def stages(self) -> list[str]:
