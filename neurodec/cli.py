@@ -305,9 +305,11 @@ def _decode(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def _compare(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    from neurodec.run.compare import compare, paired_tests
+    from neurodec.files import read_own_table
+    from neurodec.run.compare import compare
 
-    table, differences = compare(arguments.runs, arguments.out), paired_tests(arguments.runs)
+    table = compare(arguments.runs, arguments.out)
+    differences = read_own_table(arguments.out / "differences.csv")
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     if len(differences):
         print("on the same test rows, first minus second:")

@@ -120,12 +120,11 @@ def file_name(name: str) -> str:
     Separators, control characters, ``..``, a dot or blank at an end, names that Windows reserves and more than 100
     characters are replaced, and a hash of the name is added, so that different names stay different.
     """
-    plain = re.sub(r"[^\w .,()=+~@#%-]", "_", unicodedata.normalize("NFC", str(name))).strip(" .")[
-        :_LONGEST_NAME
-    ]
+    plain = re.sub(r"[^\w .,()=+~@#%-]", "_", unicodedata.normalize("NFC", str(name))).strip(" .")
+    plain = plain[:_LONGEST_NAME]
     if plain == name and not _RESERVED.fullmatch(plain.partition(".")[0]):
         return plain
-    return f"{plain[:60].strip(' .') or 'name'}-{hashlib.sha256(str(name).encode('utf-8', 'replace')).hexdigest()[:8]}"
+    return f"{plain[:60].strip(' .') or 'name'}-{_short_hash(name)}"
 
 
 def file_names(names: Iterable[str]) -> dict[str, str]:
@@ -135,10 +134,14 @@ def file_names(names: Iterable[str]) -> dict[str, str]:
     for name in dict.fromkeys(names):
         own = file_name(name)
         if own.casefold() in taken:
-            own = f"{own}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
+            own = f"{own}-{_short_hash(name)}"
         taken.add(own.casefold())
         found[name] = own
     return found
+
+
+def _short_hash(name: str) -> str:
+    return hashlib.sha256(str(name).encode("utf-8", "replace")).hexdigest()[:8]
 
 
 def require_file_name(name: str, what: str) -> str:
@@ -158,7 +161,9 @@ def require_file_name(name: str, what: str) -> str:
 
 
 def require_apart(root: Path, out: Path) -> None:
-    """Refuse an output folder within the data, where a reader could take what is written for recordings, or with links.
+    """Refuse an output folder within the data, or one whose entries are links to elsewhere.
+
+    A reader could take what is written among the data for recordings, and links would have it written elsewhere.
 
     Raises
     ------

@@ -91,3 +91,12 @@ def test_a_folder_belongs_to_what_it_was_made_with(tmp_path):
     claim(tmp_path, "one", "pictures")
     with pytest.raises(NeurodecError, match="holds pictures of another configuration or of other data"):
         claim(tmp_path, "two", "pictures")
+
+
+def test_what_killed_writers_left_below_is_deleted(tmp_path):
+    for folder in (tmp_path, tmp_path / "evaluation", tmp_path / "evaluation/sub-01", tmp_path / "a/b/c"):
+        (folder / ".1.partial.former.x").mkdir(parents=True)
+    remove_partials(tmp_path, depth=2)
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob(".*")] == [
+        "a/b/c/.1.partial.former.x"
+    ]

@@ -50,12 +50,13 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "sfreq": (lambda value: _is_number(value, 1e-6, _FURTHEST), "a rate in Hz"),
     "tmin": (lambda value: _is_number(value, -_FURTHEST, _FURTHEST), "seconds"),
     "n_times": (lambda value: type(value) is int and 0 < value < _MOST, "a number of samples"),
-    "rms": (lambda value: value is None or _is_number(value, 0, 1e30), "a size"),
+    "rms": (lambda value: _is_number(value, 0, 1e30), "a size"),
     "voxel_indices": (_are_indices, "whole numbers from 0"),
     "mask_shape": (lambda value: _are_indices(value) and len(value) == 3, "three lengths"),
     "affine": (_is_affine, "a matrix of 4 x 4 numbers"),
     "modality": (lambda value: isinstance(value, str), "a text"),
     "init_args": (lambda value: isinstance(value, dict), "names and values"),
+    "files": (_are_names, "names of files, each once"),
     "targets": (lambda value: isinstance(value, dict | list), "names of targets"),
 }
 
@@ -119,6 +120,6 @@ def require_arrays(folder: Path, arrays: Mapping[str, tuple[np.ndarray, tuple[in
         )
         if values.dtype.kind not in "fiu" or not fits:
             raise NeurodecError(
-                f"{folder}: {name} is of shape {values.shape} and type {values.dtype}, where "
-                f"{tuple('any' if own is None else own for own in shape)} numbers belong; make the folder again."
+                f"{folder}: {name} is of shape {values.shape} ({values.dtype}), and numbers of shape "
+                f"{tuple('any' if own is None else own for own in shape)} belong there; make the folder again."
             )

@@ -33,9 +33,8 @@ def files_below(root: Path, pattern: str = "**", leave_out: tuple[str, ...] = ()
     -------
     list of Path
         Sorted. Also folders that the whole pattern names (CTF, MFF), and links whose target is missing, so that
-        whoever opens them can say so. Hidden files and folders are
-        left out (git-annex keeps its objects there, macOS its resource forks), and so is a folder that was entered
-        under another name above itself.
+        whoever opens them can say so. Hidden files and folders are left out (git-annex keeps its objects there, macOS
+        its resource forks), and so is a folder that was entered under another name above itself.
 
     Raises
     ------

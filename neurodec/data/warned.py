@@ -23,7 +23,7 @@ HARMLESS = re.compile(
             "Fiducial point .* not found",
             "Estimated head radius",
             "preload=False will result in edge artifacts",  # channels of other rates are read as a whole
-            "Omitted .* annotation|Limited .* annotation",  # counted by the reader, or cut by the recording's end
+            "Limited .* annotation",  # cut at the recording's end
             "Number of records from the header does not match",  # refused where samples are lost
             "unit for channel.* has changed",
             "Segments and clock-segments differ",  # pauses are found by our own rule, in the stamps themselves
@@ -52,7 +52,7 @@ class _Collector(logging.Handler):
 
 
 @contextmanager
-def heard(account: Account, where: str) -> Iterator[list[str]]:
+def heard(account: Account, where: str, counted: str = "$^") -> Iterator[list[str]]:
     """Enter what a library warns of in the block into an account.
 
     Parameters
@@ -61,6 +61,8 @@ def heard(account: Account, where: str) -> Iterator[list[str]]:
         Gets a note for every warning that is not in `HARMLESS`.
     where : str
         Names the file in a refusal.
+    counted : str
+        Pattern of warnings of what the caller counts itself; none by default.
 
     Yields
     ------
@@ -93,5 +95,5 @@ def heard(account: Account, where: str) -> Iterator[list[str]]:
                 f"{where} holds samples that cannot be read ({text[:_LONGEST]}); copy it again, or cut the damaged "
                 "stretch out."
             )
-        if not HARMLESS.search(text):
+        if not HARMLESS.search(text) and not re.search(counted, text):
             account.note(f"the reading library warned: {text[:_LONGEST]}")

@@ -28,7 +28,7 @@ from neurodec.features.tokens import image_layers, image_tokens, text_tokens
 from neurodec.features.views import VIEWS, degraded
 from neurodec.features.weights import EMBEDDED, activation, load_clip, load_tokenizer, weights_hash
 from neurodec.files import key_of, sha256_of
-from neurodec.pictures import AS_SEEN, open_picture
+from neurodec.picture_opening import RULES_VERSION, open_picture
 
 _AHEAD = 2  # batches of pictures decoded while the network works
 _READERS = 8  # threads that decode pictures
@@ -178,7 +178,7 @@ class OpenClip(Extractor):
             "layer": self.layer,
             "views": self.views,
             "transform": transform,
-            "pictures": AS_SEEN,
+            "pictures": RULES_VERSION,
             "normalize": self.normalize,
             "precision": "autocast" if self._on_gpu else "float32",
         }

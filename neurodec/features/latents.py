@@ -18,7 +18,7 @@ from neurodec.features.extractor import Extractor
 from neurodec.features.table import Features
 from neurodec.features.weights import ASSETS, EMBEDDED, weights_hash
 from neurodec.files import key_of, sha256_of
-from neurodec.pictures import AS_SEEN, open_picture
+from neurodec.picture_opening import RULES_VERSION, open_picture
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class AutoencoderLatents(Extractor):
             "kind": "latents",
             "weights": weights_hash(network),
             "size": self.size,
-            "pictures": AS_SEEN,
+            "pictures": RULES_VERSION,
         }
 
         @torch.inference_mode()

@@ -13,7 +13,7 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from neurodec.files import atomic_path, read_own_table
-from neurodec.pictures import open_picture
+from neurodec.picture_opening import open_picture
 from neurodec.run.reconstruct import picture_files
 
 COLUMNS = {

@@ -36,7 +36,7 @@ _LONGEST = 40  # characters of a name
 
 
 def label_of(name: object) -> str:
-    """Return a name as a figure can show it: on one line, not too long, and with ``$`` taken for no formula."""
+    """Return a name as a figure can show it: on one line, not too long, and where ``$`` begins no formula."""
     text = " ".join(str(name).split())
     return (text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}...").replace("$", r"\$")
 

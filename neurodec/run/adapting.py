@@ -21,7 +21,7 @@ from neurodec.errors import NeurodecError
 from neurodec.evaluation.similarity import Centre, Gallery, chance_top, top_candidates
 from neurodec.features import Extractor, Features, embed_pictures
 from neurodec.files import atomic_path, file_name, key_of, read_json, require_apart, track, write_table
-from neurodec.pictures import PICTURES
+from neurodec.picture_opening import PICTURES
 from neurodec.run.recipe_file import load_recipe
 from neurodec.run.recipe_objects import built_objects
 from neurodec.run.results import tell_account
@@ -54,6 +54,8 @@ class RecordingsFolder:
     def read(self, out: Path, system: System) -> tuple[Study, dict[str, Extractor]]:
         """Return all trials, kept in ``out/prepared``, and the recipe's targets."""
         require_apart(self.root, out)
+        if (out / "stages.json").exists():
+            raise NeurodecError(f"{out} is the folder of a run; name another --out.")
         _, recipe = load_recipe(self._recipe(out, system), self.overrides, self.allow)
         objects, prepared = built_objects(recipe), out / "prepared"
         if (prepared / MARK).exists():  # of an attempt that read them otherwise

@@ -26,7 +26,7 @@ from neurodec.files import (
     track,
     write_table,
 )
-from neurodec.pictures import open_picture
+from neurodec.picture_opening import open_picture
 
 CONTROLS = ("shuffled", "mean_embedding", "nearest_training")
 CEILINGS = ("true_through_prior", "true_through_decoder", "autoencoder")

@@ -107,9 +107,8 @@ def _trainer(settings: dict[str, Any], folder: Path, monitor: str | None) -> L.T
     named = any(name.endswith("ProgressBar") for name in built(settings.get("callbacks")))
     settings.setdefault("enable_progress_bar", sys.stderr.isatty() or named)
     settings["default_root_dir"] = str(folder)
-    if (
-        settings.get("strategy") == "ddp"
-    ):  # a part of a network may rest, as the fill of CSBrain in a fine-tuning
+    if settings.get("strategy") == "ddp":
+        # A part of a network may rest, as CSBrain's fill does in a fine-tuning.
         settings["strategy"] = "ddp_find_unused_parameters_true"
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # their tips are not about the user's data

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from neurodec.data import Study
+from neurodec.data.noise import read_described
 from neurodec.data.responses import View, blocks_of
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
-from neurodec.files import key_of, read_json, require_file_name
+from neurodec.files import key_of, require_file_name
 
 _WHOLE = 256 * 2**20  # bytes up to which all values are read
 _SAMPLED = 1024  # rows that are read of larger arrays
@@ -78,7 +79,7 @@ def is_fitted(folder: Path, key: str) -> bool:
     """
     if not (folder / "config.json").exists():
         return False
-    config = read_json(folder / "config.json")
+    config = read_described(folder / "config.json")
     if config.get("key") != key:
         raise NeurodecError(
             f"{folder} holds a fit with another configuration or to other trials; choose another folder, or delete it."

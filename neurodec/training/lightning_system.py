@@ -14,10 +14,11 @@ from torch import nn
 
 from neurodec.class_paths import build, resolve_class, takes_argument
 from neurodec.data import Study, Trials
+from neurodec.data.noise import read_described
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
-from neurodec.files import claim, key_of, read_json, require_file_name
+from neurodec.files import claim, key_of, require_file_name
 from neurodec.training.adapters import adapt, merge
 from neurodec.training.batches import TrainingData, TrialBatches
 from neurodec.training.fit import Selection, chosen_weights, train
@@ -252,7 +253,7 @@ class LightningSystem(System):
         """Tell whether a stage is trained to its end; another training in its place is refused."""
         if not (folder / "config.json").exists():
             return False
-        found = read_json(folder / "config.json")
+        found = read_described(folder / "config.json")
         before = found.get("max_epochs") or _EPOCHS
         wanted = stage.max_epochs or self._trainer.get("max_epochs") or _EPOCHS
         if found.get("key") != key or (self.extends and wanted < before):

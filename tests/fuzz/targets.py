@@ -16,7 +16,14 @@ import pandas as pd
 import scipy.io
 import torch
 import yaml
-from data.readers.recording_files import CH_NAMES, write_brainvision, write_edf, write_eeglab, write_xdf
+from data.readers.recording_files import (
+    CH_NAMES,
+    write_bold,
+    write_brainvision,
+    write_edf,
+    write_eeglab,
+    write_xdf,
+)
 from linear_studies import study_of
 from PIL import Image
 from safetensors.numpy import save_file
@@ -131,13 +138,7 @@ def bids_eeg(root):
 
 
 def bids_fmri(root):
-    series = 100 + np.random.default_rng(0).standard_normal((3, 3, 2, 40)).astype(np.float32)
-    for name, values in (("task-a_bold", series), ("desc-brain_mask", np.ones((3, 3, 2), np.uint8))):
-        image = nibabel.Nifti1Image(values, np.eye(4))
-        if values.ndim == 4:
-            image.header.set_zooms((1, 1, 1, 2.0))
-        image.header.set_xyzt_units("mm", "sec")
-        nibabel.save(image, root / f"sub-01_{name}.nii.gz")
+    write_bold(root, 40)
     (root / "sub-01_task-a_bold.json").write_text(json.dumps({"RepetitionTime": 2.0, "TaskName": "a"}))
     table = pd.DataFrame(
         {"onset": np.arange(4, 64, 10), "duration": 2.0, "trial_type": ["face", "house"] * 3}

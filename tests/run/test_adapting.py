@@ -144,3 +144,11 @@ def test_the_output_is_no_data(made, capsys):
     home, system = made
     error = refused(capsys, verb("adapt", home, system, "new/adapted"))
     assert "lies in the data folder" in error
+
+
+def test_the_folder_of_a_run_is_left_alone(made, capsys):
+    home, system = made
+    prepared = (home / "out/prepared/study.json").stat().st_mtime_ns
+    error = refused(capsys, verb("decode", home, system, "out", root="data"))
+    assert "is the folder of a run; name another --out" in error
+    assert (home / "out/prepared/study.json").stat().st_mtime_ns == prepared

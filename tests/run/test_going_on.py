@@ -1,5 +1,7 @@
 """Coming back to a run: longer, interrupted, told otherwise; and what is refused before anything was trained."""
 
+import json
+import shutil
 import signal
 import stat
 import subprocess
@@ -10,6 +12,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from command_line import arguments, refused
 from linear_studies import write_recipe, write_study
 from safetensors.numpy import load_file
@@ -186,3 +189,25 @@ def test_the_section_data_may_be_left_out(home):
     sections = {name: section for name, section in LEARNT.items() if name != "data"}
     write_recipe(home.parent / "recipe.yaml", **sections)
     run(home, "out")
+
+
+def test_targets_that_were_deleted_are_made_again(home):
+    write_recipe(home.parent / "recipe.yaml", **LEARNT)
+    run(home, "out")
+    scores = json.loads((home.parent / "out/results.json").read_text())["retrieval"]
+    shutil.rmtree(home.parent / "out/targets/image")
+    run(home, "out")
+    assert (home.parent / "out/targets/image").is_dir()
+    assert json.loads((home.parent / "out/results.json").read_text())["retrieval"] == scores
+
+
+def test_a_recipe_of_a_former_version_runs_with_one_warning(home, capsys):
+    write_recipe(home.parent / "recipe.yaml", system={"class_path": "neurodec.training.RidgeSystem"})
+    content = yaml.safe_load((home.parent / "recipe.yaml").read_text())
+    content["evaluation"]["init_args"]["n_bootstrap"] = 200
+    content["system"]["class_path"] = "neurodec.alignment.RidgeSystem"
+    (home.parent / "recipe.yaml").write_text(yaml.safe_dump(content))
+    run(home, "out")
+    told = capsys.readouterr().err
+    assert told.count("`n_bootstrap` of the recipe is ignored") == 1
+    assert told.startswith("neurodec: warning: ")

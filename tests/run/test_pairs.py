@@ -46,11 +46,10 @@ def roots(tmp_path_factory):
 @pytest.mark.parametrize(("place", "protocol"), enumerate(PROTOCOLS))
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_pair_runs_or_is_refused_before_any_training(roots, capsys, system, place, protocol, patterns):
-    montage = list(MONTAGES)[
-        (place + list(SYSTEMS).index(system) + patterns) % 2
-    ]  # all pairs, not all triples
+    number = place + list(SYSTEMS).index(system)
+    montage = list(MONTAGES)[(number + patterns) % 2]  # all pairs, not all triples
     home = roots / f"{montage}{patterns}"
-    more = OTHERS[(place + list(SYSTEMS).index(system)) % len(OTHERS)]
+    more = OTHERS[number % len(OTHERS)]
     sections = {"protocol": protocol, **SYSTEMS[system], **more}
     if "encoder" in sections:
         sections = {"trainer": TRAINER, **sections}

@@ -34,6 +34,7 @@ class Flat(torch.nn.Module):
             torch.nn.GELU(),
             torch.nn.Linear(32, n_outputs),
         )
+        self.resting = torch.nn.Parameter(torch.zeros(3))  # takes no part, as parts of foundation models
 
     def forward(self, response):
         return self.layers(response)

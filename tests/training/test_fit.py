@@ -233,3 +233,29 @@ def test_a_users_checkpoint_plugin_is_kept(data, tmp_path):
     plugin = {"class_path": "lightning.pytorch.plugins.io.TorchCheckpointIO"}
     fit(data, tmp_path, 1, plugins=[plugin])
     assert (tmp_path / "checkpoints/x/last.ckpt").exists()
+
+
+def test_a_training_that_was_moved_keeps_its_best_epoch(data, tmp_path):
+    study, targets = data
+    values = np.random.default_rng(9).permutation(
+        targets["image"].values
+    )  # nothing to learn, so early epochs are best
+    noise = study, {"image": Features(values, targets["image"].stimuli, {"embedding_space": "test"})}
+    fit(noise, tmp_path / "whole", 8)
+    fit(noise, tmp_path / "begun", 5)
+    (tmp_path / "begun").rename(tmp_path / "moved")
+    fit(noise, tmp_path / "moved", 8)
+    log = pd.read_csv(tmp_path / "whole/checkpoints/x/metrics.csv")
+    assert log["val_loss"].idxmin() < 5  # else forgetting would not show
+    one, other = (load_file(tmp_path / run / "models/x/model.safetensors") for run in ("whole", "moved"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_weights_that_were_deleted_are_made_again(data, tmp_path):
+    fit(data, tmp_path, 2)
+    file = tmp_path / "models/x/model.safetensors"
+    before = load_file(file)
+    file.unlink()
+    fit(data, tmp_path, 2)
+    after = load_file(file)
+    assert all(torch.equal(before[name], after[name]) for name in before)

@@ -107,3 +107,23 @@ def test_patterns_of_a_region_have_the_given_length():
     found = roi_pattern(np.eye(10)[:2], weights, mean, norm=3.0)
     np.testing.assert_allclose(np.linalg.norm(found - mean, axis=1), 3.0)
     np.testing.assert_allclose((found - mean)[0] / 3, weights[0] / np.linalg.norm(weights[0]))
+
+
+def test_weights_that_were_deleted_are_made_again(tmp_path):
+    study, targets = study_of({"ben": 9})
+    RidgeSystem().fit(study, targets, tmp_path, "x")
+    (file,) = (tmp_path / "models/x").glob("*/image_weights.npy")
+    before = np.load(file)
+    file.unlink()
+    RidgeSystem().fit(study, targets, tmp_path, "x")
+    np.testing.assert_array_equal(np.load(file), before)
+
+
+@pytest.mark.parametrize("damage", [np.zeros(3), np.zeros((2, 2)), np.array(["a"])])
+def test_weights_of_another_shape_are_refused_when_they_are_read(tmp_path, damage):
+    study, targets = study_of({"ben": 9})
+    RidgeSystem().fit(study, targets, tmp_path, "x")
+    (file,) = (tmp_path / "models/x").glob("*/image_weights.npy")
+    np.save(file, damage)
+    with pytest.raises(NeurodecError, match=r"image_weights.npy is of shape"):
+        RidgeSystem.from_pretrained(tmp_path / "models/x")

@@ -63,7 +63,8 @@ def name_epochs(path: Path, epochs: mne.BaseEpochs, account: Account) -> None:
     places = np.array([float(_number(event.get("epoch"))) for event in events]) - 1
     latencies = np.array([float(_number(event.get("latency"))) for event in events]) - 1
     if not len(events) or np.isnan(places).any() or np.isnan(latencies).any():
-        return  # MNE has said that there are none, or named the epochs by themselves
+        account.note("some epochs hold several events whose times are not told; their names are joined by /")
+        return
     sfreq, n_times = float(epochs.info["sfreq"]), len(epochs.times)
     away = np.abs(latencies - places * n_times + epochs.tmin * sfreq)  # samples from the zero of its epoch
     names = []

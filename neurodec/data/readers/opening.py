@@ -65,7 +65,10 @@ def open_raw(path: Path, account: Account) -> tuple[mne.io.BaseRaw, Clock]:
         check_named(path)
         header = edf.EdfHeader.read(path) if suffix in edf.SUFFIXES else None
         gaps = marks = None
-        with heard(account, str(path)) as told:
+        on_clock = header is not None and header.kind.upper().endswith("+D")
+        with heard(
+            account, str(path), "outside data range" if on_clock else "$^"
+        ) as told:  # see _to_file_time
             if suffix == ".xdf":
                 raw, gaps, marks = read_xdf(path, account)
             else:

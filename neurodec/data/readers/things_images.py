@@ -8,7 +8,7 @@ import pandas as pd
 
 from neurodec.data.unpickle import load_pickled
 from neurodec.errors import NeurodecError
-from neurodec.pictures import PICTURES
+from neurodec.picture_opening import PICTURES
 
 IMAGE_SETS = ("image_set", "images_set", "Image_set")
 FOLDERS = {

@@ -3,6 +3,7 @@
 import struct
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import scipy.io
 
@@ -133,3 +134,14 @@ def write_xdf(path: Path, signals, onsets=(), markers=(), unit="microvolts"):
         footer = f"<?xml version='1.0'?><info><sample_count>{count}</sample_count></info>"
         content += chunk(6, struct.pack("<I", number) + footer.encode())
     path.write_bytes(content)
+
+
+def write_bold(root: Path, n_volumes: int):
+    """A run of noise around 100 on a grid of 3 x 3 x 2, one volume every 2 s, and a mask of all voxels."""
+    series = 100 + np.random.default_rng(0).standard_normal((3, 3, 2, n_volumes)).astype(np.float32)
+    for name, values in (("task-a_bold", series), ("desc-brain_mask", np.ones((3, 3, 2), np.uint8))):
+        image = nibabel.Nifti1Image(values, np.eye(4))
+        if values.ndim == 4:
+            image.header.set_zooms((1, 1, 1, 2.0))
+        image.header.set_xyzt_units("mm", "sec")
+        nibabel.save(image, root / f"sub-01_{name}.nii.gz")

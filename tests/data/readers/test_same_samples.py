@@ -14,6 +14,7 @@ from neurodec import NeurodecError
 from neurodec.data.account import Account
 from neurodec.data.patterns import bids_files, files_below, find_files
 from neurodec.data.readers.opening import open_epochs, open_raw
+from neurodec.data.warned import heard
 from neurodec.errors import require_fetched
 
 
@@ -140,6 +141,26 @@ def test_two_events_at_zero_are_a_question(tmp_path):
     epochs_set(tmp_path / "a.set", [[("cat", 0), ("trial", 0)], [("dog", 0)]])
     with pytest.raises(NeurodecError, match="epoch 1 holds cat, trial, of which 2 lie at 0 s"):
         open_epochs(tmp_path / "a.set", Account())
+
+
+def test_events_without_times_keep_joined_names_and_are_told(tmp_path):
+    epochs_set(tmp_path / "a.set", [[("cat", 0), ("press", np.nan)], [("dog", 0)]])
+    account = Account()
+    assert set(open_epochs(tmp_path / "a.set", account).event_id) == {"cat/press", "dog"}
+    assert (
+        "some epochs hold several events whose times are not told; their names are joined by /"
+        in account.notes
+    )
+
+
+def test_markers_beyond_the_end_are_told(signals):
+    info = mne.create_info(list(CH_NAMES), SFREQ, "eeg")
+    account = Account()
+    with heard(account, "x"):
+        mne.io.RawArray(signals, info, verbose="error").set_annotations(
+            mne.Annotations([1.0, 99.0], 0.0, ["a", "b"])
+        )
+    assert any("Omitted 1 annotation" in note for note in account.notes)
 
 
 def test_linked_folders_are_entered_and_circles_are_not(tmp_path):

@@ -3,11 +3,10 @@
 import json
 
 import mne
-import nibabel
 import numpy as np
 import pandas as pd
 import pytest
-from data.readers.recording_files import CH_NAMES, SFREQ, write_edf
+from data.readers.recording_files import CH_NAMES, SFREQ, write_bold, write_edf
 
 from neurodec import NeurodecError
 from neurodec.data import Recordings, Study, prepare
@@ -83,14 +82,7 @@ def test_slices_corrected_to_nobody_knows_when(tmp_path):
 
 
 def fmri(root, values=None, **told):
-    rng, n = np.random.default_rng(0), 60
-    series = 100 + rng.standard_normal((3, 3, 2, n)).astype(np.float32)
-    for name, content in (("task-a_bold", series), ("desc-brain_mask", np.ones((3, 3, 2), np.uint8))):
-        image = nibabel.Nifti1Image(content, np.eye(4))
-        if content.ndim == 4:
-            image.header.set_zooms((1, 1, 1, 2.0))
-        image.header.set_xyzt_units("mm", "sec")
-        nibabel.save(image, root / f"sub-01_{name}.nii.gz")
+    write_bold(root, 60)
     (root / "sub-01_task-a_bold.json").write_text(json.dumps({"RepetitionTime": 2.0, **told}))
     events = pd.DataFrame(
         {"onset": np.arange(4, 84, 20), "duration": 2.0, "trial_type": ["face", "house"] * 2}

@@ -4,7 +4,7 @@ from PIL import Image
 
 from neurodec import NeurodecError
 from neurodec.features.latents import AutoencoderLatents
-from neurodec.pictures import open_picture
+from neurodec.picture_opening import open_picture
 from neurodec.report.grids import thumbnail
 
 

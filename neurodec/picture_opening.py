@@ -12,7 +12,7 @@ from neurodec.errors import NeurodecError, reading
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 """Suffixes of files that count as pictures where a folder is searched for them."""
 
-AS_SEEN = 2
+RULES_VERSION = 2
 """Number of the rules below; it is part of the key of cached features."""
 
 _MOST = 89_000_000  # pixels; beyond, Pillow suspects an attack
