@@ -70,10 +70,15 @@ class NeuralDecoder:
     Raises
     ------
     NeurodecError
-        If the prior, or a head, makes embeddings of another space than the decoder reads.
+        If `system` is none, or the prior or a head makes embeddings of another space than the decoder reads.
     """
 
     def __init__(self, system: System, prior: Prior, decoder: Decoder, config: dict[str, Any]) -> None:
+        if not isinstance(system, System):
+            raise NeurodecError(
+                f"A decoder is made of a system, not of a {type(system).__name__}; wrap an encoder by  "
+                "neurodec.training.LightningSystem.of(encoder, config)."
+            )
         own = {"conditions": config.get("conditions") or {}, "sampling": config["sampling"]}
         spaces = system.config.get("embedding_spaces", {})
         made = {name: spaces.get(head, "?") for name, head in own["conditions"].items()}

@@ -229,3 +229,10 @@ def test_a_folder_whose_description_is_none(decoder, tmp_path, content):
     (tmp_path / "saved/pipeline.json").write_text(json.dumps(content))
     with pytest.raises(NeurodecError, match=r"pipeline.json does not name a decoder"):
         NeuralDecoder.from_pretrained(tmp_path / "saved")
+
+
+def test_an_encoder_alone_is_no_system():
+    with pytest.raises(
+        NeurodecError, match=r"not of a Linear; wrap an encoder by  neurodec.training.LightningSystem.of"
+    ):
+        NeuralDecoder(torch.nn.Linear(6, 16), None, None, {"sampling": {}})
