@@ -1,7 +1,7 @@
 """Trials and studies, the prepared store, splits and the readers."""
 
 from neurodec.data.account import Account, summary
-from neurodec.data.dataset import Dataset, Part, stimuli_of
+from neurodec.data.dataset import Dataset, Part
 from neurodec.data.readers.arrays import ArrayFile
 from neurodec.data.readers.bids_fmri import BidsFMRI
 from neurodec.data.readers.bids_meeg import BidsEEG
@@ -33,6 +33,7 @@ from neurodec.data.readers.things_eeg2 import ThingsEEG2
 from neurodec.data.readers.things_meg import ThingsMEG
 from neurodec.data.readers.windows import EEGWindows
 from neurodec.data.splits import check_leakage, validation_concepts
+from neurodec.data.stimuli import stimuli_of_trials
 from neurodec.data.store import prepare
 from neurodec.data.study import Study, load_stimuli
 from neurodec.data.trials import Trials, with_defaults
@@ -75,7 +76,7 @@ __all__ = [
     "check_leakage",
     "load_stimuli",
     "prepare",
-    "stimuli_of",
+    "stimuli_of_trials",
     "summary",
     "validation_concepts",
     "with_defaults",

@@ -72,8 +72,3 @@ class Dataset(ABC):
         All but the first may be left out: what the table does not say, the trials do. Rows with ``split="gallery"``
         are further images of test concepts that nobody was shown; they make the concept-centre gallery.
         """
-
-
-def stimuli_of(trials: Trials) -> pd.DataFrame:
-    """Return the stimulus table of trials that come without pictures: their labels only."""
-    return trials.table.drop_duplicates("stimulus")[["stimulus", "concept", "split"]].reset_index(drop=True)

@@ -156,9 +156,11 @@ def complete_stimuli(stimuli: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFram
     -------
     DataFrame
         Columns `stimulus`, `concept`, `split`, `image`, `caption`. A stimulus that nobody was shown is its own
-        concept and belongs to no split of its own ("cv").
+        concept and belongs to no split of its own ("cv"); one that training and test trials show, as a label does, is
+        one of the test.
     """
-    shown = trials.drop_duplicates("stimulus").set_index("stimulus")
+    tested_first = trials.iloc[np.argsort(trials["split"].to_numpy() != "test", kind="stable")]
+    shown = tested_first.drop_duplicates("stimulus").set_index("stimulus")
     stimuli = stimuli.copy()
     for name, fallback in (("concept", stimuli["stimulus"]), ("split", "cv")):
         if name not in stimuli:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from neurodec.data.dataset import STIMULUS_COLUMNS
+from neurodec.data.stimuli import complete_stimuli
 from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import read_json, read_own_table, require_file_name
@@ -129,8 +130,8 @@ class Study:
     def of(cls, trials: Trials, stimuli: pd.DataFrame | None = None, space: str = "all") -> Study:
         """Make a study of trials in one space; without a table of stimuli, of their labels alone."""
         if stimuli is None:
-            stimuli = trials.table.drop_duplicates("stimulus")[["stimulus", "concept", "split"]]
-            stimuli = stimuli.assign(image="", caption="").reset_index(drop=True)
+            names = trials.table[["stimulus"]].drop_duplicates().reset_index(drop=True)
+            stimuli = complete_stimuli(names, trials.table)
         return cls({space: trials}, stimuli)
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from neurodec.evaluation.schemes import SINGLE_TRIALS, Folds, Scheme, clusters_o
 from neurodec.evaluation.section import Evaluation, Fitted
 from neurodec.evaluation.statistics import exchanged_labels, permutation_p
 from neurodec.files import read_json, track, write_json
-from neurodec.linear.classifier import Classifier, RidgeClassifier
+from neurodec.linear import ChosenClassifier, Classifier, RidgeClassifier
 
 _ENOUGH_REFITS = 99  # below, p values and intervals rest on a bound instead
 _A_RANGE = 20  # refits of which the middle 95 % are told
@@ -38,8 +39,8 @@ class Classification(Evaluation):
     Parameters
     ----------
     decoder : Classifier, optional
-        The ridge classifier by default. By class path, such as
-        `neurodec.training.ContrastiveClassifier`.
+        By default, of trials with time, the best of ridge, window means and xDAWN by cross-validation within training
+        (`ChosenClassifier`); ridge of voxels. By class path, such as `neurodec.training.ContrastiveClassifier`.
     scheme : str
         What is left out; training takes all other trials, those of other subjects too, and penalties are tuned there.
         ``leave_one_run_out``, ``leave_one_session_out``, ``leave_one_subject_out``: whole groups.
@@ -53,8 +54,8 @@ class Classification(Evaluation):
         Of ``repeated_k_fold``.
     n_shuffles : int, optional
         Refits with labels shuffled within whatever is left out together, or exchanged between what has one label each;
-        for the control, and from 99 on for p values and intervals. By default what the decoder can afford: 199 for a
-        linear one, 2 for a deep one, each of whose refits is a training per fold.
+        for the control, and from 99 on for p values and intervals. By default what the decoder can afford: 199 for
+        ridge, 4 for the default, 2 for a network, each of whose refits is a training per fold.
     prestimulus : bool
         Refit on the samples before onset alone (all others set to zero), where the trials have 50 ms of them.
     baseline : Classifier, optional
@@ -92,8 +93,9 @@ class Classification(Evaluation):
         -------
         dict
             Sections of `results.json`: `classification` (accuracy, balanced_accuracy, auc, their ci95 and p_value,
-            chance, unbalanced, scheme, per_fold, per_subject, classes, confusion), `controls` (shuffled, prestimulus,
-            others) and, for a decoder that is not linear, `baselines` (ridge).
+            chance, unbalanced, scheme, per_fold, per_subject, classes, confusion, and `chosen`: candidate to number of
+            folds, where the decoder chose one), `controls` (shuffled, prestimulus, others) and, for a decoder other
+            than ridge, `baselines` (ridge).
 
         Raises
         ------
@@ -134,7 +136,7 @@ class Classification(Evaluation):
         groups, folds = split(trials.table, labels, self.scheme, self.n_folds, seed)
         tested = np.sort(np.concatenate([test for _, test in folds]))
         grouped = Grouped(labels[tested], groups[tested], len(classes))
-        decoder = (self.decoder or RidgeClassifier()).for_trials(trials.info)
+        decoder = (self.decoder or ChosenClassifier()).for_trials(trials.info)
         n_shuffles = decoder.n_shuffles if self.n_shuffles is None else self.n_shuffles
         shuffled = np.array(list(exchanged_labels(labels, groups, n_shuffles, seed)), dtype=int)
         shuffled = shuffled.reshape(n_shuffles, len(labels))
@@ -142,9 +144,12 @@ class Classification(Evaluation):
         clusters = None if clusters is None else clusters[tested]
 
         def decoded(by: Classifier, of: Trials, labellings: np.ndarray, title: str) -> np.ndarray:
-            return _cross_validated(by, of, labellings, groups, folds, title)[:, tested]
+            return _cross_validated(by, of, labellings, groups, folds, title)[0][:, tested]
 
-        scores = decoded(decoder, trials, np.vstack([labels, shuffled]), "decoding")
+        scores, decided = _cross_validated(
+            decoder, trials, np.vstack([labels, shuffled]), groups, folds, "decoding"
+        )
+        scores = scores[:, tested]
         nulls = [
             (Grouped(row[tested], groups[tested], len(classes)), scores[1 + place])
             for place, row in enumerate(shuffled)
@@ -164,6 +169,8 @@ class Classification(Evaluation):
             controls["shuffled"] = _null_summary(measured, found)
         found |= self._p_values(grouped, scores[0], found, measured, bound)
         found |= {"scheme": self.scheme, "classes": classes.tolist(), **grouped.details(scores[0])}
+        if chosen := [fold["chosen"] for fold in decided if "chosen" in fold]:
+            found["chosen"] = dict(Counter(chosen))
         found["unbalanced"] = found["majority"] > _UNBALANCED / len(classes)
         if self.scheme in SINGLE_TRIALS and trials.table[["subject", "session", "run"]].duplicated().any():
             found["note"] = _BOTH_SIDES
@@ -239,16 +246,17 @@ class Classification(Evaluation):
 
 def _cross_validated(
     decoder: Classifier, trials: Trials, labels: np.ndarray, groups: np.ndarray, folds: Folds, title: str
-) -> np.ndarray:
-    """Return scores of left-out trials, shape (n_labellings, n_trials, n_classes)."""
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Return scores of left-out trials, shape (n_labellings, n_trials, n_classes), and what every fit decided."""
     subjects = np.unique(trials.table["subject"], return_inverse=True)[1]
-    scores = np.zeros((*labels.shape, labels.max() + 1))
+    scores, decided = np.zeros((*labels.shape, labels.max() + 1)), []
     for train, test in track(folds, title, total=len(folds)):
         decoder.fit(trials.responses[train], labels[:, train], groups[train], subjects[train])
+        decided.append(decoder.summary())
         found = decoder.scores(trials.responses[test], subjects[test])
         scores[:, test, : found.shape[2]] = found
         scores[:, test, found.shape[2] :] = -np.inf  # classes that no training trial shows
-    return scores
+    return scores, decided
 
 
 def _named(quantity: str, measure: str) -> str:

@@ -56,6 +56,10 @@ class Classifier(ABC):
         A subject that was not trained on is allowed.
         """
 
+    def summary(self) -> dict[str, Any]:
+        """Return what the fit decided by itself, for the report."""
+        return {}
+
 
 class RidgeClassifier(Classifier):
     """Ridge regression from responses to one-hot labels, its penalty tuned by grouped cross-validation.
@@ -106,10 +110,7 @@ class RidgeClassifier(Classifier):
         self._mean, self._shape = targets.mean(axis=0), (len(labels), n_classes)
         self._prior = np.stack([(labels == label).mean(axis=1) for label in range(n_classes)], axis=1)
         self._codes = np.unique(subjects) if self.per_subject else subjects[:0]
-        n_groups = len(np.unique(groups))
-        folds = grouped_folds(len(features), groups if n_groups > 1 else None, self.n_folds)
-        if n_groups == 1:
-            folds = [held_out for _, held_out in KFold(min(5, len(features))).split(features)]
+        folds = tuning_folds(groups, self.n_folds)
         if len(self._codes) < 2:
             self._axes = None
             errors = held_out_errors(factor, targets, penalties, folds)
@@ -168,6 +169,13 @@ class RidgeClassifier(Classifier):
     ) -> tuple[np.ndarray, list[np.ndarray]]:
         members = [np.flatnonzero(subjects == code) for code in self._codes]
         return partially_pooled_weights(rows, targets, members, penalties)
+
+
+def tuning_folds(groups: np.ndarray, n_folds: int) -> list[np.ndarray]:
+    """Return the rows that each fold of a tuning holds out: whole groups, or consecutive trials of a single one."""
+    if len(np.unique(groups)) > 1:
+        return grouped_folds(len(groups), groups, n_folds)
+    return [held_out for _, held_out in KFold(min(n_folds, len(groups))).split(groups)]
 
 
 def _one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:

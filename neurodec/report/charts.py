@@ -15,6 +15,7 @@ from neurodec.data import Trials
 from neurodec.data.study import MARK
 from neurodec.files import atomic_path, read_json, read_own_table
 from neurodec.report import plots, reading_plots
+from neurodec.report.evoked import evoked_figure, evoked_of
 from neurodec.report.grids import data_url
 from neurodec.report.rows import leading, section_of, words
 
@@ -157,6 +158,7 @@ def all_charts(
     if len(subjects) > 1:
         caption = "The same score for every subject on their own; the dashed line is chance."
         yield Chart("subjects", "Subjects", caption, plots.intervals(subjects, chance, label))
+    yield from _evoked(out)
     yield from _classification(results.get("classification") or {}, chance)
     yield from _retrieval(results, folds, chance)
     yield from _adaptation(results)
@@ -175,6 +177,22 @@ def all_charts(
         )
         figure = plots.training(pd.read_csv(out / "metrics.csv"), held_out)
         yield Chart("training", "Training", caption, figure)
+
+
+def _evoked(out: Path) -> Iterator[Chart]:
+    info = info_of(out)
+    space = out / "prepared" / info["spaces"][0] if info else out
+    evoked = evoked_of(Trials.load(space)) if (space / "responses.npy").exists() else None
+    if evoked is None:
+        return
+    best = int(evoked.snr.argmax())
+    caption = (
+        f"Average of {evoked.n_trials} trials, one line per channel, and its root mean square over channels beside "
+        "that of the plus-minus average, which holds the noise alone. The power of the average is at most "
+        f"{evoked.snr[best]:.1f} times that of the noise, at {evoked.times[best]:.3f} s; at 1 nothing common to all "
+        "trials is locked to the onset."
+    )
+    yield Chart("evoked", "Evoked response", caption, evoked_figure(evoked))
 
 
 def _classification(found: dict[str, Any], chance: float) -> Iterator[Chart]:
@@ -206,9 +224,11 @@ def _retrieval(results: dict[str, Any], folds: Folds, chance: float) -> Iterator
         caption = (
             "Accuracy from part of the time. Ridge is refitted to each window; the encoder is not, and sees zeros "
             "outside it. For speed the refitted ridge reads coarser bins and tries fewer penalties than that of the "
-            "table, so that the whole window need not give the same score. Before onset (ridge alone), anything above "
-            "chance is a warning sign." + spread
+            "table, so that the whole window need not give the same score."
         )
+        if (points["tmin"] < 0).any():
+            caption += " Before onset (ridge alone), anything above chance is a warning sign."
+        caption += spread
         yield Chart("windows", "Time", caption, plots.windows(points, chance))
     titles = {"regions": "this region alone", "regions_left_out": "all but this region"}
     panels = {title: folds.points(name) for name, title in titles.items()}

@@ -13,6 +13,7 @@ import numpy as np
 import neurodec
 from neurodec.data import load_stimuli, summary
 from neurodec.files import atomic_path, read_json
+from neurodec.report.advice import next_steps, shared_in_words
 from neurodec.report.charts import Folds, all_charts, info_of
 from neurodec.report.grids import reconstruction_grids, save_grid, thumbnail
 from neurodec.report.rows import (
@@ -36,7 +37,7 @@ from neurodec.report.rows import (
     undrawable_in_words,
     words,
 )
-from neurodec.training.history import NOTHING_LEARNT
+from neurodec.training.history import nothing_learnt
 
 _TEMPLATE = Path(__file__).with_name("template.html")
 _PANEL_ROWS = 5
@@ -68,7 +69,8 @@ def write_report(out: str | Path) -> Path:
     folds = Folds(out, results.get("seeds", ()), results.get("system"))
     rows = score_rows(results, folds.decoder)
     charts = [chart.saved(out / "images") for chart in all_charts(out, results, rows, folds)]
-    config = out / "config.yaml"
+    config, info = out / "config.yaml", info_of(out)
+    good = bool(rows) and beyond_chance(rows)
     page = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         results=results,
         rows=rows,
@@ -83,8 +85,10 @@ def write_report(out: str | Path) -> Path:
         preferred=preferred_regions(section_of(results, "encoding")),
         over_seeds=over_seeds(results),
         labels=label_rows(results),
-        beyond_chance=bool(rows) and beyond_chance(rows),
-        preparation=preparation(info_of(out)),
+        beyond_chance=good,
+        preparation=preparation(info),
+        shared=shared_in_words(results.get("shared") or {}),
+        steps=next_steps(results, info, good),
         nearest=nearest_in_words(results.get("reconstruction") or {}),
         undrawable=undrawable_in_words(results.get("reconstruction") or {}),
         overview=charts[:1],
@@ -93,10 +97,10 @@ def write_report(out: str | Path) -> Path:
         grids=reconstruction_grids(out),
         pictures=picture_rows(results.get("reconstruction") or {}),
         per_picture=per_picture(out),
-        nothing_learnt=f"{NOTHING_LEARNT[0].upper()}{NOTHING_LEARNT[1:]}.",
-        account=info_of(out).get("account") or [],
-        account_lines=summary(info_of(out).get("account") or []),
-        sources=(info_of(out).get("provenance") or {}).get("sources", []),
+        nothing_learnt=nothing_learnt(info.get("preprocessing")),
+        account=info.get("account") or [],
+        account_lines=summary(info.get("account") or []),
+        sources=(info.get("provenance") or {}).get("sources", []),
         versions={"Python": platform.python_version(), "neurodec": neurodec.__version__}
         | {name: version(name) for name in _PACKAGES},
         config=config.read_text(encoding="utf-8") if config.exists() else "",

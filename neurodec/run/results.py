@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from neurodec.data import summary
+from neurodec.data.splits import TRAINING
 from neurodec.simulate import command_of
 from neurodec.training.trainer import hardware
 
@@ -76,8 +77,46 @@ def header_of(run: Run) -> dict[str, Any]:
         "simulated": command is not None,
         "simulation": command,
         "counts": {name: {"trials": len(rows), "stimuli": rows.nunique()} for name, rows in groups},
+        "shared": shared_of(run.study.table),
         **system,
-        **(trained if run.trains else {}),
+        **({**trained, "targets": _targets_of(run), "folds": _folds_of(run)} if run.trains else {}),
+    }
+
+
+def shared_of(table: pd.DataFrame) -> dict[str, int]:
+    """Count the concepts and stimuli of test trials, and those of them that training trials show; {} without a split.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of trials, with `concept`, `stimulus` and `split`.
+    """
+    test = table[table["split"] == "test"]
+    train = table[table["split"].isin(TRAINING)]
+    found = {}
+    for column, plural in (("concept", "concepts"), ("stimulus", "stimuli")) if len(test) else ():
+        shown = set(test[column])
+        found |= {plural: len(shown & set(train[column])), f"test_{plural}": len(shown)}
+    return found
+
+
+def _targets_of(run: Run) -> dict[str, str]:
+    """Name the extractor of every target and what it was told."""
+    found = {}
+    for name, target in (run.recipe.get("targets") or {}).items():
+        told = [str(value) for value in (target.get("init_args") or {}).values() if isinstance(value, str)]
+        found[name] = " ".join([target.class_path.rpartition(".")[2], *told])
+    return found
+
+
+def _folds_of(run: Run) -> dict[str, dict[str, int]]:
+    """Count the training and test trials of every fold."""
+    return {
+        fold.name: {
+            "train": len(run.study.part(TRAINING, fold.train)),
+            "test": len(run.study.part("test", fold.test)),
+        }
+        for fold in run.folds
     }
 
 

@@ -41,7 +41,7 @@ from neurodec.run.stage_keys import StageKeys
 from neurodec.run.stamps import Stamps
 from neurodec.simulate import command_of
 from neurodec.training import RidgeSystem, Stage, System, TrainingData, load_system
-from neurodec.training.history import NOTHING_LEARNT, joined_history, training_summary
+from neurodec.training.history import joined_history, nothing_learnt, training_summary
 from neurodec.training.staging import of_recipes
 from neurodec.training.trainer import (
     below_out,
@@ -246,9 +246,10 @@ class Run:
         if history is None:
             return
         write_table(self.out / "metrics.csv", history)
+        told = nothing_learnt(next(iter(self.study.spaces.values())).info.get("preprocessing"))
         for name, found in training_summary(history).items():
             if found["beats_mean_predictor"] is False:
-                print(f"  {name}: {NOTHING_LEARNT}", flush=True)
+                print(f"  {name}: {told}", flush=True)
 
     def train(self, n_started: int) -> None:
         """Fit every fold: what all processes do together."""

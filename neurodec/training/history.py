@@ -8,12 +8,31 @@ from typing import Any
 
 import pandas as pd
 
-NOTHING_LEARNT = (
-    "the loss never got below that of predicting the mean target for every trial, so scores at chance are no surprise; "
-    "what usually mends it: a band-pass filter (`l_freq: 0.1`, `h_freq: 40`), a baseline, whitening (`whiten: "
-    "mvnn-epochs` or `zscore`), a window around the response (`tmin: -0.2`, `tmax: 0.8`), more trials, more epochs"
-)
+_REMEDIES = {
+    "l_freq": "a band-pass filter (`l_freq: 0.1`, `h_freq: 40`)",
+    "baseline": "a baseline (`baseline: [null, 0]`)",
+    "whiten": "whitening (`whiten: mvnn-epochs` or `zscore`)",
+}
 _CLEARLY = 0.995  # of the mean predictor's loss; less of a lead is chance
+
+
+def nothing_learnt(preprocessing: dict[str, Any] | None) -> str:
+    """Tell that a training learnt nothing, and what usually helps that the recipe does not do yet.
+
+    Parameters
+    ----------
+    preprocessing : dict, optional
+        Of the recordings (`neurodec.preprocessing.EEGPreprocessing`), where it is known.
+    """
+    absent = [
+        remedy
+        for name, remedy in _REMEDIES.items()
+        if preprocessing is not None and preprocessing.get(name) in (None, "none")
+    ]
+    return (
+        "The loss never got below that of predicting the mean target for every trial, so scores at chance are no "
+        f"surprise. What often helps: {', '.join([*absent, 'more trials', 'more epochs'])}."
+    )
 
 
 def joined_history(checkpoints: Path, folds: Sequence[str]) -> pd.DataFrame | None:

@@ -12,7 +12,7 @@ from neurodec.data import (
     Trials,
     load_stimuli,
     prepare,
-    stimuli_of,
+    stimuli_of_trials,
     store,
     with_defaults,
 )
@@ -39,8 +39,10 @@ class Runs(Dataset):
         return Trials(np.repeat(responses, 3, axis=2), table, info)
 
     def stimuli(self, root: Path) -> pd.DataFrame:
-        frames = [stimuli_of(self.load(part, root)) for part in self.parts(root) if part.name != self.stop_at]
-        return pd.concat(frames).drop_duplicates("stimulus")
+        frames = {
+            part.name: self.load(part, root).table for part in self.parts(root) if part.name != self.stop_at
+        }
+        return stimuli_of_trials(frames)
 
 
 def write(root, run, rows):
@@ -77,7 +79,11 @@ def test_a_broken_preparation_goes_on(root, tmp_path, monkeypatch):
         return load(self, part, root)
 
     monkeypatch.setattr(Runs, "load", stops)
-    monkeypatch.setattr(Runs, "stimuli", lambda self, root: stimuli_of(load(self, self.parts(root)[0], root)))
+    monkeypatch.setattr(
+        Runs,
+        "stimuli",
+        lambda self, root: stimuli_of_trials({"": load(self, self.parts(root)[0], root).table}),
+    )
     with pytest.raises(KeyboardInterrupt):
         prepare(Runs(), root, out)
     assert (out / ".parts" / "run-1").is_dir()

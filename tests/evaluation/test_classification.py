@@ -14,6 +14,8 @@ from neurodec.evaluation.schemes import split
 from neurodec.preprocessing.eeg import EEGPreprocessing
 from neurodec.training import ContrastiveClassifier
 
+RIDGE = RidgeClassifier()
+
 
 def trials_of(rng, strength=1.0, n_runs=5, n_per_run=24, n_classes=3, n_subjects=1, n_times=30):
     """Responses after onset carry the class, those before do not."""
@@ -36,7 +38,7 @@ def trials_of(rng, strength=1.0, n_runs=5, n_per_run=24, n_classes=3, n_subjects
 
 
 def test_finds_what_is_there_and_controls_stay_at_chance(rng):
-    found = Classification(n_shuffles=99).of_trials(trials_of(rng))
+    found = Classification(RIDGE, n_shuffles=99).of_trials(trials_of(rng))
     result = found["classification"]
     assert result["accuracy"] > 0.8
     assert result["ci95"][0] > 1 / 3
@@ -53,7 +55,7 @@ def test_finds_what_is_there_and_controls_stay_at_chance(rng):
 
 
 def test_noise_stays_at_chance(rng):
-    result = Classification(n_shuffles=0).of_trials(trials_of(rng, strength=0.0))["classification"]
+    result = Classification(RIDGE, n_shuffles=0).of_trials(trials_of(rng, strength=0.0))["classification"]
     assert result["ci95"][0] < 1 / 3 < result["ci95"][1]
     assert result["p_value"] > 0.01
     assert "exchanges" in result["p_method"]
@@ -76,7 +78,7 @@ def test_left_out_groups_are_never_trained_on(rng):
 
 
 def test_folds_of_several_groups(rng):
-    evaluation = Classification(n_folds=2, n_shuffles=0, prestimulus=False)
+    evaluation = Classification(RIDGE, n_folds=2, n_shuffles=0, prestimulus=False)
     assert (
         len(evaluation.of_trials(trials_of(rng))["classification"]["per_fold"]) == 5
     )  # still told group by group
@@ -84,7 +86,7 @@ def test_folds_of_several_groups(rng):
 
 def test_same_seed_same_numbers(rng):
     trials = trials_of(rng)
-    evaluation = Classification(n_shuffles=3)
+    evaluation = Classification(RIDGE, n_shuffles=3)
     assert evaluation.of_trials(trials) == evaluation.of_trials(trials)
 
 
@@ -95,7 +97,7 @@ def test_same_seed_same_numbers(rng):
 def test_nothing_to_decode(rng, change, sentence):
     trials = trials_of(rng)
     with pytest.raises(NeurodecError, match=sentence):
-        Classification().of_trials(Trials(trials.responses, trials.table.assign(**change), trials.info))
+        Classification(RIDGE).of_trials(Trials(trials.responses, trials.table.assign(**change), trials.info))
 
 
 def test_deep_decoder_beside_its_linear_baseline(rng):
@@ -118,7 +120,7 @@ def read(dataset, root):
 
 def test_haxby_left_out_runs(shared):
     trials = read(BidsFMRI(estimate="block_mean", hrf_shift=2.5), shared / "data/haxby2001-slice-fmri")
-    found = Classification(n_shuffles=20).of_trials(trials)
+    found = Classification(RIDGE, n_shuffles=20).of_trials(trials)
     assert found["classification"]["accuracy"] >= 0.65
     low, high = found["controls"]["shuffled"]["ci95"]
     assert low <= 0.125 <= high
@@ -146,7 +148,7 @@ def test_things_eeg1_left_out_subjects(shared, n_subjects):
     )  # fmt: skip
     trials = read(dataset, shared / "data/things-eeg1-erps")
     kept = trials.select(np.arange(5 * n_subjects))
-    found = Classification(scheme="leave_one_subject_out", n_shuffles=5).of_trials(kept)
+    found = Classification(RIDGE, scheme="leave_one_subject_out", n_shuffles=5).of_trials(kept)
     assert found["classification"]["accuracy"] >= 0.7
     assert found["controls"]["prestimulus"]["accuracy"] <= 0.3
 
@@ -156,7 +158,9 @@ def test_things_eeg1_left_out_subjects(shared, n_subjects):
 
 def test_stratified_folds_hold_every_category_in_equal_shares(rng):
     trials = trials_of(rng)
-    found = Classification(scheme="stratified_k_fold", n_shuffles=5, prestimulus=False).of_trials(trials)
+    found = Classification(
+        RidgeClassifier(), scheme="stratified_k_fold", n_shuffles=5, prestimulus=False
+    ).of_trials(trials)
     result = found["classification"]
     assert result["accuracy"] > 0.8
     assert [fold["group"] for fold in result["per_fold"]] == [f"fold {number}" for number in range(1, 6)]
@@ -177,8 +181,10 @@ def test_drifts_of_a_run_are_decoded_by_folds_that_cut_through_it(rng):
     offsets = rng.normal(size=(6, 4, 1))[runs] * 3
     table = trials.table.assign(concept=kinds, stimulus=kinds)
     drifting = Trials((np.asarray(trials.responses) + offsets).astype(np.float32), table, trials.info)
-    folds = Classification(scheme="stratified_k_fold", n_shuffles=0, prestimulus=False).of_trials(drifting)
-    runs_out = Classification(n_folds=3, n_shuffles=0, prestimulus=False).of_trials(drifting)
+    folds = Classification(
+        RidgeClassifier(), scheme="stratified_k_fold", n_shuffles=0, prestimulus=False
+    ).of_trials(drifting)
+    runs_out = Classification(RIDGE, n_folds=3, n_shuffles=0, prestimulus=False).of_trials(drifting)
     assert folds["classification"]["accuracy"] > 0.95
     assert runs_out["classification"]["accuracy"] < 0.8
 
@@ -186,9 +192,11 @@ def test_drifts_of_a_run_are_decoded_by_folds_that_cut_through_it(rng):
 def test_repeated_folds_average_their_divisions(rng):
     trials = trials_of(rng, strength=0.3)
     settings = {"n_shuffles": 20, "prestimulus": False, "n_folds": 3}
-    found = Classification(scheme="repeated_k_fold", n_repeats=3, **settings).of_trials(trials)
+    found = Classification(RIDGE, scheme="repeated_k_fold", n_repeats=3, **settings).of_trials(trials)
     each = [
-        Classification(scheme="stratified_k_fold", seed=seed, **settings).of_trials(trials)["classification"]
+        Classification(RIDGE, scheme="stratified_k_fold", seed=seed, **settings).of_trials(trials)[
+            "classification"
+        ]
         for seed in range(3)
     ]
     result = found["classification"]
@@ -231,25 +239,25 @@ def test_fixed_split_tests_what_is_marked_and_nothing_else(rng):
 )
 def test_schemes_that_the_trials_cannot_fill(rng, scheme, sentence):
     with pytest.raises(NeurodecError, match=sentence):
-        Classification(scheme=scheme, n_folds=100).of_trials(trials_of(rng))
+        Classification(RIDGE, scheme=scheme, n_folds=100).of_trials(trials_of(rng))
 
 
 def test_unbalanced_categories_are_told_and_scored_class_by_class(rng):
     trials = trials_of(rng, strength=0.0, n_classes=2, n_per_run=40)
     kinds = np.where(np.arange(len(trials)) % 8 == 0, "rare", "common")
     table = trials.table.assign(concept=kinds, stimulus=kinds)
-    result = Classification(n_shuffles=20).of_trials(Trials(trials.responses, table, trials.info))
+    result = Classification(RIDGE, n_shuffles=20).of_trials(Trials(trials.responses, table, trials.info))
     result = result["classification"]
     assert result["unbalanced"]
     assert result["majority"] == pytest.approx(0.875)
     assert result["ci95_balanced_accuracy"][0] < 0.5 < result["ci95_balanced_accuracy"][1]
     assert 0 < result["p_value_balanced_accuracy"] <= 1
-    assert not Classification(n_shuffles=0).of_trials(trials_of(rng))["classification"]["unbalanced"]
+    assert not Classification(RIDGE, n_shuffles=0).of_trials(trials_of(rng))["classification"]["unbalanced"]
 
 
 def test_shuffles_are_what_the_decoder_can_afford(rng):
     trials = trials_of(rng, n_times=80, n_runs=2, n_per_run=20, n_classes=2)
-    linear = Classification(prestimulus=False).of_trials(trials)
+    linear = Classification(RIDGE, prestimulus=False).of_trials(trials)
     deep = ContrastiveClassifier(n_epochs=1, n_outputs=4)
     found = Classification(decoder=deep, prestimulus=False).of_trials(trials)
     assert linear["controls"]["shuffled"]["n_refits"] == 199
@@ -260,7 +268,7 @@ def test_shuffles_are_what_the_decoder_can_afford(rng):
 
 def test_further_decoders_stand_beside_it(rng):
     others = {"the same": RidgeClassifier()}
-    same = Classification(n_shuffles=0, others=others).of_trials(trials_of(rng))
+    same = Classification(RIDGE, n_shuffles=0, others=others).of_trials(trials_of(rng))
     own, other = same["classification"], same["controls"]["the same"]
     assert other["accuracy"] == own["accuracy"]
     assert other["difference_to_decoder"]["difference"] == 0
@@ -278,9 +286,9 @@ def test_a_fixed_split_has_intervals_of_its_trials(rng):
     """One cluster of all test trials had no width, and p its floor."""
     trials = fixed(rng, strength=0.4)
     others = {"two channels": TwoChannels()}
-    found = Classification(scheme="fixed_split", n_shuffles=0, prestimulus=False, others=others).of_trials(
-        trials
-    )
+    found = Classification(
+        RidgeClassifier(), scheme="fixed_split", n_shuffles=0, prestimulus=False, others=others
+    ).of_trials(trials)
     own = found["classification"]
     low, high = own["ci95"]
     expected = beta.ppf([0.025, 0.975], own["accuracy"] * 80 + 0.5, 80 - own["accuracy"] * 80 + 0.5)
@@ -290,9 +298,9 @@ def test_a_fixed_split_has_intervals_of_its_trials(rng):
 
 
 def test_all_of_ten_is_clopper_pearson(rng):
-    found = Classification(scheme="fixed_split", n_shuffles=0, prestimulus=False).of_trials(
-        fixed(rng, n_test=10, strength=5.0)
-    )["classification"]
+    found = Classification(
+        RidgeClassifier(), scheme="fixed_split", n_shuffles=0, prestimulus=False
+    ).of_trials(fixed(rng, n_test=10, strength=5.0))["classification"]
     assert found["accuracy"] == 1
     assert found["ci95"] == pytest.approx([0.6915, 1], abs=1e-3)
     assert found["ci95_balanced_accuracy"][0] < 0.72
@@ -300,7 +308,7 @@ def test_all_of_ten_is_clopper_pearson(rng):
 
 def test_a_fixed_split_trains_on_validation_trials_too(rng):
     whole, marked = (
-        Classification(scheme="fixed_split", n_shuffles=0, prestimulus=False).of_trials(
+        Classification(RIDGE, scheme="fixed_split", n_shuffles=0, prestimulus=False).of_trials(
             fixed(np.random.default_rng(1), validation=validation)
         )["classification"]
         for validation in (False, True)
@@ -326,9 +334,9 @@ def test_people_with_one_label_exchange_it(rng):
     responses = np.array(trials.responses)
     responses[:, 0] += np.where(who, 3, -3)[:, None]
     table = trials.table.assign(concept=np.where(who, "patient", "control"))
-    found = Classification(scheme="leave_one_subject_out", prestimulus=False, n_shuffles=99).of_trials(
-        Trials(responses, table, trials.info)
-    )["classification"]
+    found = Classification(
+        RidgeClassifier(), scheme="leave_one_subject_out", prestimulus=False, n_shuffles=99
+    ).of_trials(Trials(responses, table, trials.info))["classification"]
     assert found["accuracy"] > 0.9
     assert found["p_value"] <= 0.02
 
@@ -349,7 +357,7 @@ def test_cross_validated_noise_is_told_as_noise(n_runs, n_per_run, n_features):
         )
         for n_shuffles, p_values in ((99, refits), (0, exchanged)):
             evaluation = Classification(
-                prestimulus=False, n_shuffles=n_shuffles, n_permutations=199, seed=seed
+                RIDGE, prestimulus=False, n_shuffles=n_shuffles, n_permutations=199, seed=seed
             )
             found = evaluation.of_trials(trials)["classification"]
             p_values.append(found["p_value"])

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from neurodec.data.account import Account
-from neurodec.data.dataset import Dataset, Part, stimuli_of
+from neurodec.data.dataset import Dataset, Part
 from neurodec.data.events import choose_stimuli
 from neurodec.data.patterns import FIELDS, fill_pattern, find_files
 from neurodec.data.readers.array_content import ArrayContent
 from neurodec.data.readers.nifti import open_image, voxels_of
-from neurodec.data.stimuli import label_trials, read_stimuli, table_files
+from neurodec.data.stimuli import label_trials, read_stimuli, stimuli_of_trials, table_files
 from neurodec.data.tables import read_table, same_name
 from neurodec.data.trials import Trials, require_rate, with_defaults
 from neurodec.errors import NeurodecError
@@ -147,8 +147,7 @@ class ArrayFile(Dataset):
         """Read the stimulus table, or list what the trials show."""
         if self.stimuli_table:
             return read_stimuli(root / self.stimuli_table, root)
-        shown = [stimuli_of(self.load(part, root)) for part in self.parts(root)]
-        return pd.concat(shown).drop_duplicates("stimulus").reset_index(drop=True)
+        return stimuli_of_trials({part.name: self.load(part, root).table for part in self.parts(root)})
 
     def _own_table(self) -> bool:
         return self.table is not None and "{" in self.table

@@ -1,0 +1,64 @@
+"""What a reader may do next, told from the scores and from what the recipe already does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from neurodec.report.rows import against_ridge, leading
+from neurodec.training.history import nothing_learnt
+
+_WIDE = 0.15  # of an interval of a share
+_FEW_PER_CLASS = 50  # training trials
+
+
+def next_steps(results: dict[str, Any], info: dict[str, Any], beyond_chance: bool) -> list[str]:
+    """Return sentences, the most useful first.
+
+    Parameters
+    ----------
+    results : dict
+        Contents of `results.json`.
+    info : dict
+        Of the first space (`neurodec.report.charts.info_of`).
+    beyond_chance : bool
+        Of the leading score.
+    """
+    found = results.get("retrieval") or results.get("classification") or {}
+    if not found:
+        return []
+    _, bounds, _ = leading(results)
+    steps, against = [], against_ridge(results)
+    learnt = [fold.get("beats_mean_predictor") is not False for fold in results.get("training", {}).values()]
+    if not beyond_chance:
+        steps.append(
+            "Check below what was read (counts of events and channels, units, notes)"
+            + ("" if "sfreq" not in info else ", and whether the evoked response rises above its noise")
+            + "."
+        )
+    if not all(learnt):
+        steps.append(nothing_learnt(info.get("preprocessing")))
+    if against and against["ci95"][1] < 0:
+        steps.append(
+            "Ridge is ahead on the same trials: use it (`neurodec.training.RidgeSystem`), or train the network on "
+            "more trials or epochs."
+        )
+    low, high = found.get(bounds) or (0.0, 0.0)
+    if high - low > _WIDE:
+        tested = "stimuli" if "retrieval" in results else "runs or participants"
+        steps.append(f"The interval is wide: more test {tested} make it narrower.")
+    if len(results.get("seeds") or []) == 1 and beyond_chance:
+        steps.append(
+            "Add `--seeds [1,2,3]` to see how much the score depends on the random numbers of training."
+        )
+    steps.append("`neurodec compare` tests this run against others on the test trials that they share.")
+    return steps
+
+
+def shared_in_words(shared: dict[str, int]) -> str | None:
+    """Tell what training and test trials share; None where they share nothing."""
+    parts = [
+        f"{shared[plural]} of {shared[f'test_{plural}']} test {plural}"
+        for plural in ("concepts", "stimuli")
+        if shared.get(plural)
+    ]
+    return f"Training shows {' and '.join(parts)} too." if parts else None
