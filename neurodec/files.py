@@ -49,7 +49,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        Naming `path`, with the number of the error, if the disk or the quota is full, whatever the writer raised.
+        Naming `path`, with the number of the error, if it cannot be written, or if the disk or the quota is full,
+        whatever the writer raised.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
                 partial.chmod(0o666 & ~_UMASK)
         _replace(partial, path)
     except Exception as error:
-        number = _full_disk(partial, error)
+        number = _obstacle(partial, error)
         if number is None:
             raise
         raise OSError(number, os.strerror(number), str(path)) from error
@@ -90,10 +91,11 @@ def _replace(partial: Path, path: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _full_disk(partial: Path, error: Exception) -> int | None:
-    """Return the error number if a writer failed on a full disk; NumPy, torch and safetensors do not pass it on."""
+def _obstacle(partial: Path, error: Exception) -> int | None:
+    """Return the number of an error that names the temporary file, or of a full disk, which few writers pass on."""
     if isinstance(error, OSError) and error.errno is not None:
-        return error.errno if error.errno in _FULL else None
+        named = partial.name in str(error.filename)
+        return error.errno if named or error.errno in _FULL else None
     try:
         with (partial / "probe" if partial.is_dir() else partial).open("ab") as handle:
             handle.write(bytes(_PROBE))

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 
 import numpy as np
@@ -32,6 +33,13 @@ def test_a_failed_write_leaves_the_old_file_and_no_trace(tmp_path):
         fail()
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("inside", ["", "/part.npy"])
+def test_an_obstacle_names_the_file_and_not_its_temporary_sibling(tmp_path, inside):
+    with pytest.raises(PermissionError) as told, atomic_path(tmp_path / "x") as partial:
+        raise PermissionError(errno.EACCES, "Permission denied", f"{partial}{inside}")
+    assert told.value.filename == str(tmp_path / "x")
 
 
 def test_a_folder_is_replaced_whole_and_leftovers_go(tmp_path):

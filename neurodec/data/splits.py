@@ -65,10 +65,14 @@ def check_leakage(table: pd.DataFrame, level: Level = "concept") -> None:
             rows = sorted([*shows[0], *shows[1]])
             subjects = ", ".join(dict.fromkeys(table["subject"][rows]))
             what = f"1 {column}" if len(shared) == 1 else f"{len(shared)} {plural}"
+            way = f"set the evaluation's `leakage: {_WEAKER[column]}` if that is how the data are meant to be split"
+            if column == "stimulus" and len(shared) == test[column].nunique():
+                way += (
+                    "; labels are decoded by `neurodec.evaluation.Classification` with `scheme: fixed_split`"
+                )
             raise NeurodecError(
                 f"Training and test share {what}, first {shared[0]} (rows {', '.join(map(str, rows))}) of subject "
-                f"{subjects}; zero-shot decoding needs them disjoint, so correct the `split` column, or set the "
-                f"evaluation's `leakage: {_WEAKER[column]}` if that is how the data are meant to be split."
+                f"{subjects}; zero-shot decoding needs them disjoint, so correct the `split` column, or {way}."
             )
 
 

@@ -73,5 +73,5 @@ def evoked_figure(evoked: Evoked) -> Figure:
         axes.axvline(0, color=GREY, linewidth=0.8)
         axes.set(xlabel="time after stimulus onset (s)", ylabel=label)
     right.set_ylim(bottom=0)
-    right.legend()
+    right.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)  # above the lines
     return figure

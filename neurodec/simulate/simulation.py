@@ -98,11 +98,13 @@ def simulate(
         "neurodec": neurodec.__version__,
     }
     recordings = _recordings(root, modality, chosen)
-    if _claim(root, stamp) and all(file.exists() for file in recordings):
+    begun = _begun(root, stamp)
+    if begun and all(file.exists() for file in recordings):
         return root
     for folder in {root, *(file.parent for file in recordings)}:
         remove_partials(folder)
     if isinstance(chosen, states.StatesSize):
+        write_json(root / MARK, stamp)
         for number, file in track(list(enumerate(recordings)), "recording EEG"):
             if not file.exists():
                 states.write(file, number, chosen, seed)
@@ -113,7 +115,9 @@ def simulate(
         chosen.n_test_concepts,
         chosen.gallery_per_concept,
     )
-    study = draw_study(counts, seed)
+    study = draw_study(counts, seed)  # refuses sizes that do not fit, so that nothing is written before
+    if not begun:
+        write_json(root / MARK, stamp)
     write_images(root, study)
     _WRITERS[modality](root, study, chosen, seed)
     return root
@@ -148,8 +152,8 @@ def simulate_demo(root: str | Path) -> Path:
     return simulate(root, "eeg")
 
 
-def _claim(root: Path, stamp: dict[str, object]) -> bool:
-    """Mark an empty folder as simulated, or recognise the mark of the same simulation (then return True)."""
+def _begun(root: Path, stamp: dict[str, object]) -> bool:
+    """Tell whether the folder holds this very simulation; one that holds anything else is refused."""
     mark = root / MARK
     if mark.exists():
         if read_json(mark) != stamp:
@@ -161,7 +165,6 @@ def _claim(root: Path, stamp: dict[str, object]) -> bool:
         raise NeurodecError(
             f"{root} is not empty and holds no {MARK}; choose an empty folder for a simulation."
         )
-    write_json(mark, stamp)
     return False
 
 

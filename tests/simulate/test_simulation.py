@@ -100,6 +100,8 @@ def test_refusals_name_the_folder_or_the_numbers(eeg, tmp_path):
         simulate(eeg, "eeg", seed=5)
     with pytest.raises(NeurodecError, match="3 training and 4 test repetitions do not fit"):
         simulate(tmp_path / "new", "eeg", train_repetitions=3, test_repetitions=4)
+    with pytest.raises(NeurodecError, match="100000 training concepts were asked"):
+        simulate(tmp_path / "new", "eeg", n_train_concepts=100_000)
     assert not (tmp_path / "new").exists()
 
 

@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 from scipy.io import savemat
 
-from neurodec.data import ArrayFile, prepare
+from neurodec.data import ArrayFile, Study, prepare
 from neurodec.errors import NeurodecError
+from neurodec.evaluation import Classification
 
 AXES = ["subject", "concept", "channel", "time"]
 GOOD = {
@@ -105,6 +106,22 @@ def test_npy_with_a_table_of_voxels(tmp_path, rng):
     assert trials.responses.shape == (4, 9)
     assert trials.table["split"].tolist() == ["train", "test", "train", "test"]
     assert trials.to_nifti().shape == (9, 1, 1, 4)
+
+
+def test_labels_in_place_of_stimuli_keep_an_official_split(tmp_path, rng):
+    np.save(tmp_path / "x.npy", rng.normal(size=(40, 3, 50)))
+    table = pd.DataFrame({"stimulus": ["left", "right"] * 20, "split": ["train"] * 24 + ["test"] * 16})
+    table.to_csv(tmp_path / "trials.csv", index=False)
+    dataset = ArrayFile(file="x.npy", axes=["trial", "channel", "time"], sfreq=100.0, table="trials.csv")
+    with pytest.raises(
+        NeurodecError, match=r"share 2 stimuli, first left .* by `neurodec.evaluation.Classification`"
+    ):
+        prepare(dataset, tmp_path, tmp_path / "strict", "concept")
+    prepare(dataset, tmp_path, tmp_path / "prepared", Classification().level)
+    study = Study.load(tmp_path / "prepared")
+    assert study.stimuli["split"].tolist() == ["test", "test"]
+    found = Classification(scheme="fixed_split", n_shuffles=0).of_trials(study.trials)["classification"]
+    assert found["n_trials"] == 16
 
 
 def test_several_files_number_their_subjects_apart(tmp_path, content):
