@@ -176,7 +176,8 @@ def _verb(
 
 
 def _add_recipe_verb(verbs: argparse._SubParsersAction, name: str, summary: str, run: Callable) -> None:
-    example = f"example:\n  neurodec {name} n170/linear --data-root DIR --out OUT\n\n{RECIPE_HELP}"
+    recipe = {"run": "n170/linear", "earlier": "csbrain/simulated-states"}.get(name, "demo/eeg")
+    example = f"example:\n  neurodec {name} {recipe} --data-root DIR --out OUT\n\n{RECIPE_HELP}"
     parser = _verb(verbs, name, summary, run, example)
     parser.add_argument("recipe", type=Path, help="the recipe: a YAML file, or a name such as n170/linear")
     parser.add_argument("--data-root", type=Path, required=True, help="folder of the raw data")
@@ -278,15 +279,18 @@ def _add_recordings(parser: argparse.ArgumentParser) -> None:
 
 
 def _adapt(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    from neurodec.data import Study
     from neurodec.run.adapting import RecordingsFolder, adapt
 
     recordings = RecordingsFolder(arguments.recipe, arguments.data_root, overrides, arguments.allow)
     decoder = adapt(arguments.system, recordings, arguments.out)
-    words = ["neurodec", "decode", str(decoder), "--data-root", str(arguments.data_root)]
+    tested = (Study.load(arguments.out / "prepared").table["split"] == "test").any()
+    trials = "the trials with the split test" if tested else "other recordings, in DIR,"
+    words = ["neurodec", "decode", str(decoder), "--data-root", str(arguments.data_root) if tested else "DIR"]
     words += ["--out", f"{arguments.out}-decoded", *(f"--allow={name}" for name in arguments.allow)]
     if arguments.recipe is not None:
         words += ["--recipe", str(arguments.recipe), *overrides]
-    print(f"adapted: {decoder}; decode the trials with the split test by\n  {shlex.join(words)}")
+    print(f"adapted: {decoder}; decode {trials} by\n  {shlex.join(words)}")
 
 
 def _decode(arguments: argparse.Namespace, overrides: list[str]) -> None:

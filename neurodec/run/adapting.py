@@ -81,7 +81,7 @@ class RecordingsFolder:
 
 
 def adapt(source: str | Path, recordings: RecordingsFolder, out: Path) -> Path:
-    """Adapt a system to everybody in a folder of recordings, by their training trials.
+    """Adapt a system to everybody in a folder of recordings, by their training trials; by all where there is no split.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def adapt(source: str | Path, recordings: RecordingsFolder, out: Path) -> Path:
     """
     decoder, system = _load(source, recordings.allow)
     study, targets = recordings.read(out, system)
-    support = study.part("train")
+    support = study.part(("train", "cv"))  # cv: no column says whose split it is
     if not len(support):
         raise NeurodecError(
             f"No trial below {recordings.root} has the split train, so there is no context to adapt to; mark trials by "

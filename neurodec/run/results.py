@@ -12,6 +12,7 @@ import pandas as pd
 
 from neurodec.data import summary
 from neurodec.data.splits import TRAINING
+from neurodec.run.recipe_parser import sections_of
 from neurodec.simulate import command_of
 from neurodec.training.trainer import hardware
 
@@ -103,9 +104,9 @@ def shared_of(table: pd.DataFrame) -> dict[str, int]:
 def _targets_of(run: Run) -> dict[str, str]:
     """Name the extractor of every target and what it was told."""
     found = {}
-    for name, target in (run.recipe.get("targets") or {}).items():
-        told = [str(value) for value in (target.get("init_args") or {}).values() if isinstance(value, str)]
-        found[name] = " ".join([target.class_path.rpartition(".")[2], *told])
+    for name, target in sections_of(run.recipe)["targets"].items():
+        told = [value for value in (target.get("init_args") or {}).values() if isinstance(value, str)]
+        found[name] = " ".join([target["class_path"].rpartition(".")[2], *told])
     return found
 
 

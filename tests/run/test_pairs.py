@@ -1,6 +1,9 @@
 """Pairs of what a recipe may name: every one runs, or is refused before any training."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import pytest
 from command_line import arguments
@@ -64,3 +67,19 @@ def test_every_pair_runs_or_is_refused_before_any_training(roots, capsys, system
         assert told.err.count("\n") == 1
         assert not list((home / out).glob("models/*")), told.err
         assert not list((home / out).glob("checkpoints/*")), told.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", ["NICE", "MindBridge"])
+def test_on_two_processes_networks_run_or_are_refused(roots, system):
+    home = roots / "one montageFalse"
+    write_recipe(home / "two.yaml", protocol="joint", trainer=TRAINER, **SYSTEMS[system])
+    words = ["run", home / "two.yaml", "--data-root", home / "data", "--out", home / f"two {system}"]
+    words += ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    (home / "start.py").write_text("import sys\nfrom neurodec.cli import main\nsys.exit(main())\n")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, home / "start.py", *map(str, words)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=2400)
+    assert done.returncode in (0, 2), done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0 or done.stderr.count("\n") == 1
