@@ -10,7 +10,8 @@
 
 Folders follow the data: `data`, `preprocessing`, `features`, `encoders`, `linear`, `training`, `priors`, `decoders`,
 `evaluation`, `report`; `decoder` holds system, prior and decoder as one object; `simulate` makes recordings; `embedded`
-are the small models that come along; `run` does the stages of a recipe; `cli` is the command line.
+are the small models that come along; `run` does the stages of a recipe; `validation` scores in
+Python; `cli` is the command line.
 """
 
 from importlib import import_module
@@ -20,12 +21,26 @@ __version__ = "0.3.0"
 
 _PUBLIC = {
     "NeurodecError": "neurodec.errors",
+    "Study": "neurodec.data",
     "Trials": "neurodec.data",
     "prepare": "neurodec.data",
+    "Features": "neurodec.features",
     "OpenClip": "neurodec.features",
     "ATM": "neurodec.encoders",
+    "CSBrain": "neurodec.encoders",
+    "MindBridge": "neurodec.encoders",
+    "NICE": "neurodec.encoders",
+    "NeuroBridge": "neurodec.encoders",
     "Ridge": "neurodec.linear",
+    "InContextSystem": "neurodec.training",
+    "LightningSystem": "neurodec.training",
+    "RidgeSystem": "neurodec.training",
     "load_pretrained": "neurodec.training",
+    "load_system": "neurodec.training",
+    "Classification": "neurodec.evaluation",
+    "Retrieval": "neurodec.evaluation",
+    "cross_validate": "neurodec.validation",
+    "evaluate": "neurodec.validation",
     "NeuralDecoder": "neurodec.decoder",
     "run_recipe": "neurodec.run.stages",
 }

@@ -22,7 +22,7 @@ from neurodec.shipped import shipped
 
 STAGES = {
     "prepare": "read the raw recording into the prepared store",
-    "earlier": "run the recipes that stages of training name, such as a pre-training",
+    "pretrain": "run the recipes that stages of training name, such as a pre-training",
     "targets": "compute (or find in the cache) what the system learns of the stimuli",
     "fit": "fit the system; goes on from the last checkpoint",
     "predict": "predict the targets of the test trials",
@@ -176,7 +176,7 @@ def _verb(
 
 
 def _add_recipe_verb(verbs: argparse._SubParsersAction, name: str, summary: str, run: Callable) -> None:
-    recipe = {"run": "n170/linear", "earlier": "csbrain/simulated-states"}.get(name, "demo/eeg")
+    recipe = {"run": "n170/linear", "pretrain": "csbrain/simulated-states"}.get(name, "demo/eeg")
     example = f"example:\n  neurodec {name} {recipe} --data-root DIR --out OUT\n\n{RECIPE_HELP}"
     parser = _verb(verbs, name, summary, run, example)
     parser.add_argument("recipe", type=Path, help="the recipe: a YAML file, or a name such as n170/linear")

@@ -19,6 +19,7 @@ from neurodec.data.predictions import Predictions
 from neurodec.data.trials import with_defaults
 from neurodec.decoders import Decoder, check_conditions
 from neurodec.errors import NeurodecError
+from neurodec.evaluation.capabilities import Adapts, require
 from neurodec.features import Features, embed_pictures
 from neurodec.files import atomic_path, key_of, read_json, write_json
 from neurodec.linear.voxel_encoders import require_unit
@@ -350,12 +351,8 @@ def adapted_system(system: System, support: Study, features: Features) -> System
     NeurodecError
         If it does not adapt to people.
     """
-    adapted = system.adapt(support, {system.head: features})
-    if adapted is system:
-        raise NeurodecError(
-            f"{type(system).__name__} does not adapt to people; fit it with their trials, or take an in-context system."
-        )
-    return adapted
+    able = require(system, Adapts, "does not adapt to people, so fit it with their trials")
+    return able.adapt(support, {system.head: features})
 
 
 def _space(config: dict[str, Any], subject: str) -> str:

@@ -6,16 +6,22 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from neurodec.data import given
 from neurodec.data.dataset import STIMULUS_COLUMNS
+from neurodec.data.given import Column, Images
 from neurodec.data.stimuli import complete_stimuli
 from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import read_json, read_own_table, require_file_name
+
+if TYPE_CHECKING:
+    import mne
+    import nibabel
 
 MARK = "study.json"  # written last: the folder is complete
 
@@ -133,6 +139,119 @@ class Study:
             names = trials.table[["stimulus"]].drop_duplicates().reset_index(drop=True)
             stimuli = complete_stimuli(names, trials.table)
         return cls({space: trials}, stimuli)
+
+    @classmethod
+    def from_epochs(
+        cls,
+        epochs: mne.BaseEpochs,
+        stimulus: Column | None = None,
+        *,
+        images: Images | None = None,
+        **columns: Column,
+    ) -> Study:
+        """Make a study of `mne.Epochs`.
+
+        Parameters
+        ----------
+        epochs : mne.BaseEpochs
+            Channels of one kind; bad ones are dropped. Columns of `metadata` are taken.
+        stimulus : sequence of str, optional
+            What was shown in every trial; by default `metadata["stimulus"]`, or the name of the event.
+        images : folder, list of files, dict, Series or DataFrame, optional
+            The pictures: a folder of files that are named as stimuli, one file per trial, files by stimulus, or a table
+            with the columns `stimulus` and `image`.
+        **columns
+            Further columns, one value for all or one per trial: `concept`, `split`, `subject`, `session`, `run`, ...
+
+        Raises
+        ------
+        NeurodecError
+            If a length is wrong, or a stimulus has no picture.
+
+        Examples
+        --------
+        >>> import mne, numpy as np
+        >>> from neurodec import Study
+        >>> info = mne.create_info(["Oz", "O1"], 100.0, "eeg")
+        >>> epochs = mne.EpochsArray(np.random.randn(4, 2, 50), info, verbose="error")
+        >>> Study.from_epochs(epochs, ["cat", "dog", "cat", "dog"], subject="01").subjects
+        ['01']
+        """
+        trials = given.trials_of_epochs(epochs, {"stimulus": stimulus, **columns})
+        return cls.of(trials, given.stimuli_with(trials, images))
+
+    @classmethod
+    def from_arrays(
+        cls,
+        responses: np.ndarray,
+        stimulus: Column,
+        *,
+        sfreq: float | None = None,
+        tmin: float = 0.0,
+        ch_names: Sequence[str] | None = None,
+        modality: str | None = None,
+        images: Images | None = None,
+        **columns: Column,
+    ) -> Study:
+        """Make a study of an array; see `from_epochs`.
+
+        Parameters
+        ----------
+        responses : ndarray, shape (n_trials, n_chans, n_times) or (n_trials, n_voxels)
+        stimulus : sequence of str
+        sfreq : float, optional
+            Hertz; needed for responses over time.
+        tmin : float
+            Time of the first sample (s from the onset).
+        ch_names : sequence of str, optional
+        modality : {"eeg", "meg", "fmri"}, optional
+            By default EEG over time, fMRI otherwise.
+        images, **columns
+            See `from_epochs`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from neurodec import Study
+        >>> len(Study.from_arrays(np.random.randn(4, 300), ["cat", "dog", "cat", "dog"]))
+        4
+        """
+        trials = given.trials_of_array(
+            responses, {"stimulus": stimulus, **columns}, sfreq, tmin, ch_names, modality
+        )
+        return cls.of(trials, given.stimuli_with(trials, images))
+
+    @classmethod
+    def from_nifti(
+        cls,
+        image: nibabel.Nifti1Image | str | Path,
+        stimulus: Column,
+        *,
+        mask: nibabel.Nifti1Image | str | Path | None = None,
+        images: Images | None = None,
+        **columns: Column,
+    ) -> Study:
+        """Make a study of a 4-D image that holds one volume (a beta) per trial; see `from_epochs`.
+
+        Parameters
+        ----------
+        image : Nifti1Image or path
+        stimulus : sequence of str
+        mask : Nifti1Image or path, optional
+            On the same grid; all voxels that vary by default.
+        images, **columns
+            See `from_epochs`.
+
+        Examples
+        --------
+        >>> import nibabel, numpy as np
+        >>> from neurodec import Study
+        >>> image = nibabel.Nifti1Image(np.random.randn(3, 3, 3, 4), np.eye(4))
+        >>> Study.from_nifti(image, ["cat", "dog", "cat", "dog"]).trials.responses.shape
+        (4, 27)
+        """
+        trials = given.trials_of_image(image, {"stimulus": stimulus, **columns}, mask)
+        return cls.of(trials, given.stimuli_with(trials, images))
 
     @classmethod
     def load(cls, folder: str | Path) -> Study:

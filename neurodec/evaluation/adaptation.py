@@ -13,6 +13,7 @@ import pandas as pd
 from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError
+from neurodec.evaluation.capabilities import Adapts, companions_of, require
 from neurodec.evaluation.centring import projected, training_centre
 from neurodec.evaluation.intervals import interval
 from neurodec.evaluation.retrieval import Retrieval
@@ -63,6 +64,7 @@ class Adaptation(Evaluation):
             If the system does not adapt, or the tested subjects have no training trials.
         """
         fitted = required(fitted, type(self).__name__)
+        system = require(fitted.system, Adapts, "does not adapt to people, so there is no curve to draw")
         support = fitted.train.part(subjects=study.subjects)
         if not len(support):
             raise NeurodecError(
@@ -73,13 +75,9 @@ class Adaptation(Evaluation):
         for kind, size, repeat in track(jobs, "Contexts", total=len(jobs)):
             rng = np.random.default_rng([self.seed, size, repeat])
             some, tested = _drawn(support, test, kind, size, rng)
-            adapted = fitted.system.adapt(some, fitted.targets)
-            if adapted is fitted.system:
-                raise NeurodecError(
-                    f"{fitted.name} does not adapt to people, so there is no curve to draw; leave this evaluation out."
-                )
-            for name, system in {fitted.name: adapted, **adapted.companions()}.items():
-                scored = self._scored(system, some, tested, fitted)
+            adapted = system.adapt(some, fitted.targets)
+            for name, one in {fitted.name: adapted, **companions_of(adapted)}.items():
+                scored = self._scored(one, some, tested, fitted)
                 shares = {"top1": scored.top(1), "two_way": scored.top(1, 2)}
                 about = {"kind": kind, "size": size, "decoder": name, "n_candidates": scored.n_candidates}
                 rows.append(scored.table[["subject", "stimulus"]].assign(**about, **shares))

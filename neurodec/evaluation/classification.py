@@ -34,11 +34,11 @@ _BOTH_SIDES = (
 
 @dataclass(frozen=True)
 class Classification(Evaluation):
-    """Decode which concept was shown, in trials that the decoder has not seen.
+    """Decode which concept was shown, in trials that the classifier has not seen.
 
     Parameters
     ----------
-    decoder : Classifier, optional
+    classifier : Classifier, optional
         By default, of trials with time, the best of ridge, window means and xDAWN by cross-validation within training
         (`ChosenClassifier`); ridge of voxels. By class path, such as `neurodec.training.ContrastiveClassifier`.
     scheme : str
@@ -54,21 +54,21 @@ class Classification(Evaluation):
         Of ``repeated_k_fold``.
     n_shuffles : int, optional
         Refits with labels shuffled within whatever is left out together, or exchanged between what has one label each;
-        for the control, and from 99 on for p values and intervals. By default what the decoder can afford: 199 for
+        for the control, and from 99 on for p values and intervals. By default what the classifier can afford: 199 for
         ridge, 4 for the default, 2 for a network, each of whose refits is a training per fold.
     prestimulus : bool
         Refit on the samples before onset alone (all others set to zero), where the trials have 50 ms of them.
     baseline : Classifier, optional
-        Linear decoder that runs beside a decoder that is none.
+        Linear one that runs beside a classifier other than ridge.
     others : dict of Classifier
-        Further decoders to compare with, by name: the same network from random weights, or a decoder of rhythms.
+        Further classifiers to compare with, by name: the same network from random weights, or one of rhythms.
     n_permutations : int
         Draws behind p values without refits.
     seed : int
         Of every draw here.
     """
 
-    decoder: Classifier | None = None
+    classifier: Classifier | None = None
     scheme: Scheme = "leave_one_run_out"
     n_folds: int | None = None
     n_repeats: int = 10
@@ -136,8 +136,8 @@ class Classification(Evaluation):
         groups, folds = split(trials.table, labels, self.scheme, self.n_folds, seed)
         tested = np.sort(np.concatenate([test for _, test in folds]))
         grouped = Grouped(labels[tested], groups[tested], len(classes))
-        decoder = (self.decoder or ChosenClassifier()).for_trials(trials.info)
-        n_shuffles = decoder.n_shuffles if self.n_shuffles is None else self.n_shuffles
+        classifier = (self.classifier or ChosenClassifier()).for_trials(trials.info)
+        n_shuffles = classifier.n_shuffles if self.n_shuffles is None else self.n_shuffles
         shuffled = np.array(list(exchanged_labels(labels, groups, n_shuffles, seed)), dtype=int)
         shuffled = shuffled.reshape(n_shuffles, len(labels))
         clusters = clusters_of(trials.table, self.scheme, groups)
@@ -147,7 +147,7 @@ class Classification(Evaluation):
             return _cross_validated(by, of, labellings, groups, folds, title)[0][:, tested]
 
         scores, decided = _cross_validated(
-            decoder, trials, np.vstack([labels, shuffled]), groups, folds, "decoding"
+            classifier, trials, np.vstack([labels, shuffled]), groups, folds, "decoding"
         )
         scores = scores[:, tested]
         nulls = [
@@ -177,7 +177,7 @@ class Classification(Evaluation):
         found["per_subject"] = _per_subject(grouped, scores[0], trials.table["subject"].to_numpy()[tested])
         early = _before_onset(trials) if self.prestimulus else None
         if early is not None:
-            again = decoded(decoder, early, labels[None], "before onset")
+            again = decoded(classifier, early, labels[None], "before onset")
             controls["prestimulus"] = {**scored(again[0]), "tmax": 0.0}
         sections = {"classification": found, "controls": controls}
 
@@ -189,7 +189,7 @@ class Classification(Evaluation):
 
         for name, other in self.others.items():
             controls[name] = compared(other, name)
-        if not isinstance(decoder, RidgeClassifier):
+        if not isinstance(classifier, RidgeClassifier):
             sections["baselines"] = {"ridge": compared(self.baseline or RidgeClassifier(), "linear baseline")}
         return sections
 
@@ -245,15 +245,15 @@ class Classification(Evaluation):
 
 
 def _cross_validated(
-    decoder: Classifier, trials: Trials, labels: np.ndarray, groups: np.ndarray, folds: Folds, title: str
+    classifier: Classifier, trials: Trials, labels: np.ndarray, groups: np.ndarray, folds: Folds, title: str
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Return scores of left-out trials, shape (n_labellings, n_trials, n_classes), and what every fit decided."""
     subjects = np.unique(trials.table["subject"], return_inverse=True)[1]
     scores, decided = np.zeros((*labels.shape, labels.max() + 1)), []
     for train, test in track(folds, title, total=len(folds)):
-        decoder.fit(trials.responses[train], labels[:, train], groups[train], subjects[train])
-        decided.append(decoder.summary())
-        found = decoder.scores(trials.responses[test], subjects[test])
+        classifier.fit(trials.responses[train], labels[:, train], groups[train], subjects[train])
+        decided.append(classifier.summary())
+        found = classifier.scores(trials.responses[test], subjects[test])
         scores[:, test, : found.shape[2]] = found
         scores[:, test, found.shape[2] :] = -np.inf  # classes that no training trial shows
     return scores, decided

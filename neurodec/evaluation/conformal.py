@@ -15,6 +15,7 @@ from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
+from neurodec.evaluation.capabilities import Calibrates, companions_of, require
 from neurodec.evaluation.centring import projected, training_centre
 from neurodec.evaluation.intervals import interval
 from neurodec.evaluation.retrieval import Retrieval
@@ -111,8 +112,9 @@ class CandidateSets(Evaluation):
                 f"Subject {absent[0]} has no training trials to calibrate candidate sets on; take protocol: "
                 "within_subject, joint or new_subject, or leave this evaluation out."
             )
-        system, apart = fitted.system.apart(support, fitted.targets, self.share, self.seed)
-        apart, note = apart.average(), system.note_on_apart
+        whole = require(fitted.system, Calibrates, "keeps no trials to calibrate candidate sets on")
+        system, apart = whole.calibration_split(support, fitted.targets, self.share, self.seed)
+        apart, note = apart.average(), whole.calibration_note
         n_repetitions = self.n_repetitions or round(float(apart.table["n_averaged"].median()))
         fewest = int(study.table.groupby(["subject", "stimulus"]).size().min())
         n_repetitions = min(n_repetitions, fewest)
@@ -120,7 +122,7 @@ class CandidateSets(Evaluation):
         # Trials kept apart are to be to the centre what test trials are: not of it.
         rest, _ = fitted.train.parted(set(apart.table["concept"]))
         rows, head = [], fitted.system.head
-        for name, one in {fitted.name: system, **system.companions()}.items():
+        for name, one in {fitted.name: system, **companions_of(system)}.items():
             features = projected(one, head, fitted.targets[head])
             centre = training_centre(one, head, rest, features, study.subjects, seed=self.seed)
             asked = self._asked(one, tested, features, head, centre)

@@ -13,6 +13,7 @@ from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
+from neurodec.evaluation.capabilities import Encodes, require
 from neurodec.evaluation.intervals import interval, jackknife_interval
 from neurodec.evaluation.retrieval import Retrieval
 from neurodec.evaluation.section import Evaluation, Fitted, required
@@ -70,8 +71,8 @@ class VoxelEncoding(Evaluation):
             If the system has no encoders of voxels, or sentences are asked for outside a CLIP space.
         """
         fitted = required(fitted, type(self).__name__)
-        head = fitted.system.head
-        targets = fitted.targets[head]
+        system = require(fitted.system, Encodes, "has no encoders of voxels, so there is nothing to score")
+        targets = fitted.targets[fitted.system.head]
         sentences = None
         if self.prompts:
             if len(self.prompts) < 2:
@@ -79,7 +80,7 @@ class VoxelEncoding(Evaluation):
                     "`prompts` holds one sentence; give two or more, since regions are compared by them."
                 )
             sentences = embed_captions(self.prompts, targets.embedding_space)
-        averaged, single = fitted.system.encoded(study.average()), fitted.system.encoded(study)
+        averaged, single = system.encoded(study.average()), system.encoded(study)
         found = []
         for means, trials in zip(averaged, single, strict=True):
             gallery = Retrieval().candidates(means.table, study.stimuli, targets)

@@ -13,12 +13,14 @@ import pandas as pd
 from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError, reading
+from neurodec.evaluation.capabilities import FillsIn, attention_of, require
 from neurodec.evaluation.intervals import interval
 from neurodec.evaluation.section import Evaluation, Fitted, required
 from neurodec.files import atomic_path, read_json, read_own_table, track, write_json, write_table
 
 EXAMPLE = "example.npz"
 _AT_ONCE = 32  # windows
+_NOT = "does not fill in hidden patches (neurodec.encoders.CSBrainPretraining does)"
 _NAMES = {
     "mean": "the channel's mean",
     "previous": "the visible second before",
@@ -105,7 +107,7 @@ class HiddenPatches(Evaluation):
                 tables.append(table)
                 example = example or {**first, "names": np.array(trials.ch_names)}
         first_space, trials = next(iter(known.items()))
-        attention = fitted.system.region_attention(trials.select(slice(0, _AT_ONCE)), first_space)
+        attention = attention_of(fitted.system, trials.select(slice(0, _AT_ONCE)), first_space)
         return HiddenPatchesRun(pd.concat(tables, ignore_index=True), example, attention, n_left_out)
 
     def _errors(
@@ -116,7 +118,7 @@ class HiddenPatches(Evaluation):
         x = values.reshape(*values.shape[:2], n_patches, -1)
         hidden = rng.random(x.shape[:3]) < self.share
         found = {
-            "system": fitted.system.restored(trials, hidden, space).reshape(x.shape),
+            "system": require(fitted.system, FillsIn, _NOT).restored(trials, hidden, space).reshape(x.shape),
             **filled(x, hidden),
         }
         weight = np.maximum(hidden.sum(axis=(1, 2)), 1)

@@ -15,6 +15,7 @@ from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level, groups_of
 from neurodec.errors import NeurodecError
+from neurodec.evaluation.capabilities import attention_of, companions_of
 from neurodec.evaluation.grouped import Grouped
 from neurodec.evaluation.intervals import balanced_size, paired_difference
 from neurodec.evaluation.label_measures import (
@@ -102,14 +103,14 @@ class LabelEvaluation(Evaluation):
         head = fitted.system.head
         test = study.table
         parts = [self._rows("decoder", "decoder", test, predictions["single"].of(head), fitted, head)]
-        for name, companion in fitted.system.companions().items():
+        for name, companion in companions_of(fitted.system).items():
             found = companion.predict(study).of(head)
             parts.append(self._rows(name, "control", test, found, fitted, head))
         if predictions["single"].of(head).ndim == 2:  # linear decoders read single trials, not sequences
             for name, found in self.linear(study, fitted, head).items():
                 parts.append(self._rows(name, "baseline", test, found, fitted, head))
         first, own = next(iter(study.spaces.items()))
-        attention = fitted.system.region_attention(own.select(slice(0, _FOR_ATTENTION)), first)
+        attention = attention_of(fitted.system, own.select(slice(0, _FOR_ATTENTION)), first)
         met = set(getattr(fitted.system, "config", {}).get("met_before", []))
         people = set(test["subject"])
         shared = people & set(fitted.train.table["subject"])

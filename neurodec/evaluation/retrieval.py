@@ -15,6 +15,7 @@ from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.ablation import Predict
+from neurodec.evaluation.capabilities import companions_of
 from neurodec.evaluation.centring import projected, training_centre
 from neurodec.evaluation.curves import (
     Ablation,
@@ -24,11 +25,12 @@ from neurodec.evaluation.curves import (
     repetition_counts,
     repetition_curve,
 )
+from neurodec.evaluation.folded import ScoredFolds, joined
 from neurodec.evaluation.intervals import interval, paired_difference
 from neurodec.evaluation.scored import RetrievalRun, Scored
 from neurodec.evaluation.section import Evaluation, Fitted, Predictor, required
 from neurodec.evaluation.similarity import Centre, Gallery, chance_top, concept_centres
-from neurodec.evaluation.statistics import permutation_p, permuted_scores, stimulus_matrix
+from neurodec.evaluation.statistics import permutation_p
 from neurodec.features import Features
 
 K_WAY = (2, 4, 10, 50, 100, 200)
@@ -264,7 +266,7 @@ class Retrieval(Evaluation):
     def _others(self, study: Study, fitted: Fitted, head: str, own: Features) -> dict[str, Scored]:
         """Score the system's companions on the same rows."""
         found = {}
-        for name, companion in fitted.system.companions().items():
+        for name, companion in companions_of(fitted.system).items():
             predictions = {rows: companion.predict(trials) for rows, trials in self.inputs(study).items()}
             z, table = self.rows(predictions, head)
             features = projected(companion, head, own)
@@ -324,11 +326,11 @@ class Retrieval(Evaluation):
         Parameters
         ----------
         runs : sequence of RetrievalRun
-            One fold, or several with the same candidates, which are pooled: intervals are then over stimuli, and
-            p values permute them, never the rows of single subjects.
+            One fold, or several, which are pooled: intervals are then over stimuli, and p values permute them (within
+            folds that have candidates of their own), never the rows of single subjects.
         """
-        system = Scored.concatenate([run.system for run in runs])
-        shuffled = {m: self._shuffled(system, m) for m in (1, 5)}
+        system = joined([run.system for run in runs])
+        shuffled = {m: system.shuffled(m, self.n_permutations, self.seed) for m in (1, 5)}
         sections: dict[str, Any] = {
             "retrieval": self.summary(system),
             "controls": {
@@ -336,31 +338,30 @@ class Retrieval(Evaluation):
                     "n_candidates": system.n_candidates,
                     "top1": float(shuffled[1].mean()),
                     "top5": float(shuffled[5].mean()),
-                    "chance_top1": chance_top(system.n_candidates),
+                    "chance_top1": system.chance(),
                     "ci95_top1": np.quantile(shuffled[1], [0.025, 0.975]).tolist(),
                     "n_permutations": self.n_permutations,
                 }
             },
         }
         if all(run.prestimulus is not None for run in runs):
-            before = Scored.concatenate([run.prestimulus for run in runs])
+            before = joined([run.prestimulus for run in runs])
             sections["controls"]["prestimulus"] = {"decoder": "ridge", **self.summary(before)}
         sections["baselines"] = {
-            name: self.summary(Scored.concatenate([run.others[name] for run in runs]))
-            for name in runs[0].others
+            name: self.summary(joined([run.others[name] for run in runs])) for name in runs[0].others
         }
         if all(run.ridge is not None for run in runs):
-            ridge = Scored.concatenate([run.ridge for run in runs])
-            against = paired_difference(system.top(), ridge.top(), system.table["stimulus"].to_numpy())
+            ridge, clusters = joined([run.ridge for run in runs]), system.table["stimulus"].to_numpy()
+            against = paired_difference(system.top(), ridge.top(), clusters, inflation=system.inflation)
             sections["baselines"]["ridge"] = {**self.summary(ridge), "encoder_minus_ridge_top1": against}
         if not sections["baselines"]:
             del sections["baselines"]
         return sections
 
-    def summary(self, scored: Scored) -> dict[str, Any]:
+    def summary(self, scored: Scored | ScoredFolds) -> dict[str, Any]:
         """Return the metrics of one decoder, as `results.json` names them."""
         top1, top5, table = scored.top(1), scored.top(5), scored.table
-        null = self._shuffled(scored, 1)
+        null = scored.shuffled(1, self.n_permutations, self.seed)
         return {
             "n_candidates": scored.n_candidates,
             "gallery": scored.gallery.kind,
@@ -368,8 +369,8 @@ class Retrieval(Evaluation):
             "top1": float(top1.mean()),
             "top5": float(top5.mean()),
             **({"uncentred_top1": float(table["uncentred"].mean())} if "uncentred" in table else {}),
-            "chance_top1": chance_top(scored.n_candidates),
-            "chance_top5": chance_top(scored.n_candidates, 5),
+            "chance_top1": scored.chance(),
+            "chance_top5": scored.chance(5),
             **({} if self.leakage == "concept" else {"chance_top1_by_concept": scored.chance_by_concept}),
             "ci95_top1": self._interval(top1, scored),
             "ci95_top5": self._interval(top5, scored),
@@ -427,15 +428,12 @@ class Retrieval(Evaluation):
         ]
 
     def _interval(self, scores: np.ndarray, scored: Scored) -> list[float]:
-        return interval(scores, scored.table["stimulus"].to_numpy())
-
-    def _shuffled(self, scored: Scored, m: int) -> np.ndarray:
-        matrix = stimulus_matrix(scored.exchanged_top(m), scored.table["stimulus"].to_numpy())
-        return permuted_scores(matrix, self.n_permutations, self.seed)
+        return interval(scores, scored.table["stimulus"].to_numpy(), inflation=scored.inflation)
 
     def _of_subject(self, scored: Scored, top1: np.ndarray, top5: np.ndarray, subject: str) -> dict[str, Any]:
         rows = (scored.table["subject"] == subject).to_numpy()
-        ci95 = interval(top1[rows], scored.table["stimulus"].to_numpy()[rows])
+        clusters = scored.table["stimulus"].to_numpy()[rows]
+        ci95 = interval(top1[rows], clusters, inflation=scored.inflation)
         return {"top1": float(top1[rows].mean()), "top5": float(top5[rows].mean()), "ci95_top1": ci95}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,13 @@ import pandas as pd
 from neurodec.errors import NeurodecError, reading
 from neurodec.evaluation.similarity import (
     Gallery,
+    chance_top,
     expected_top,
     pooled_retrieval,
     rank_bounds,
     top_candidates,
 )
+from neurodec.evaluation.statistics import permuted_scores, stimulus_matrix
 from neurodec.files import atomic_path, read_json, read_own_table, write_json, write_table
 
 _N_POOLS = 30  # as in the tables of NSD
@@ -46,6 +48,7 @@ class Scored:
     table: pd.DataFrame
     gallery: Gallery
     n_repetitions: float
+    inflation: ClassVar[float] = 1.0
 
     @classmethod
     def of(cls, z: np.ndarray, table: pd.DataFrame, gallery: Gallery) -> Scored:
@@ -119,6 +122,15 @@ class Scored:
     def top(self, m: int = 1, k: int | None = None) -> np.ndarray:
         """Return every row's expected share of top-`m` hits among `k` candidates (all by default)."""
         return expected_top(*self.bounds, self.n_candidates, k or self.n_candidates, m)
+
+    def chance(self, m: int = 1) -> float:
+        """Return the chance of a hit among the first `m`."""
+        return chance_top(self.n_candidates, m)
+
+    def shuffled(self, m: int, n_permutations: int, seed: int) -> np.ndarray:
+        """Return top-`m` accuracies under random exchanges of responses among stimuli, shape (n_permutations,)."""
+        matrix = stimulus_matrix(self.exchanged_top(m), self.table["stimulus"].to_numpy())
+        return permuted_scores(matrix, n_permutations, seed)
 
     @property
     def chance_by_concept(self) -> float:

@@ -10,19 +10,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from neurodec.data import Study, Trials
+from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
-from neurodec.linear.voxel_encoders import EncodedTrials
 
 
 class Predictor(Protocol):
-    """What an evaluation asks of a system; see `neurodec.training.System`."""
+    """What every evaluation asks of a system; what only some ask is in `neurodec.evaluation.capabilities`."""
 
     head: str
-    note_on_apart: str
 
     def predict(self, study: Study) -> Predictions:
         """Predict every trial."""
@@ -30,32 +28,6 @@ class Predictor(Protocol):
 
     def project(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return targets in the space in which the head of that name is compared with them."""
-        ...
-
-    def adapt(self, support: Study, targets: dict[str, Features]) -> Predictor:
-        """Return a system that knows the subjects of `support` without training."""
-        ...
-
-    def apart(
-        self, study: Study, targets: dict[str, Features], share: float, seed: int
-    ) -> tuple[Predictor, Study]:
-        """Return a system, and training trials that it has learnt nothing from."""
-        ...
-
-    def encoded(self, study: Study) -> list[EncodedTrials]:
-        """Return everybody's responses on the scale of the encoders of their voxels."""
-        ...
-
-    def restored(self, trials: Trials, hidden: np.ndarray, space: str) -> np.ndarray:
-        """Return responses as the system gives them where patches are hidden from it."""
-        ...
-
-    def region_attention(self, trials: Trials, space: str) -> dict[str, Any]:
-        """Return `regions` and `values`, or nothing where the system does not attend regions."""
-        ...
-
-    def companions(self) -> dict[str, Predictor]:
-        """Return other ways to the same predictions, by name."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from neurodec.features.clip import OpenClip, embed_captions, embed_pictures
 from neurodec.features.extractor import Extractor
+from neurodec.features.given import as_targets
 from neurodec.features.labels import ClassLabels, Numbers
 from neurodec.features.latents import AutoencoderLatents
 from neurodec.features.precomputed import FeatureFiles
@@ -17,6 +18,7 @@ __all__ = [
     "Features",
     "Numbers",
     "OpenClip",
+    "as_targets",
     "embed_captions",
     "embed_pictures",
     "image_layers",

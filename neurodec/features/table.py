@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from neurodec.data.responses import View, blocks_of
 from neurodec.errors import NeurodecError, reading
-from neurodec.files import atomic_path, read_json, write_json
+from neurodec.files import atomic_path, key_of, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,55 @@ class Features:
     values: np.ndarray | View
     stimuli: list[str]
     info: dict[str, Any]
+
+    @classmethod
+    def given(
+        cls,
+        values: np.ndarray | pd.DataFrame | pd.Series,
+        stimuli: Sequence[str] | None = None,
+        space: str = "given",
+    ) -> Features:
+        """Make features of embeddings, or of numbers, that are there already.
+
+        Parameters
+        ----------
+                values : ndarray, shape (n_stimuli, ...), DataFrame or Series
+                    A DataFrame or Series is indexed by stimulus.
+                stimuli : sequence of str, optional
+                    The stimulus of every row of an array.
+                space : str
+                    Name of the embedding space.
+
+        Raises
+        ------
+                NeurodecError
+                    If names and rows do not fit, a name occurs twice, or a value is not finite.
+
+        Examples
+        --------
+                >>> import numpy as np
+                >>> from neurodec import Features
+                >>> Features.given(np.eye(2), ["cat", "dog"]).of(["dog"]).tolist()
+                [[0.0, 1.0]]
+        """
+        if isinstance(values, (pd.DataFrame, pd.Series)):
+            stimuli, values = values.index.tolist(), values.to_numpy()
+        values, names = np.asarray(values), [str(name) for name in stimuli or []]
+        if values.dtype.kind not in "fiu" or values.ndim < 1:
+            raise NeurodecError(
+                f"The targets are an array of {values.dtype}; give numbers, one row per stimulus."
+            )
+        if len(values) != len(names):
+            raise NeurodecError(
+                f"{len(values)} rows of targets and {len(names)} stimuli; give every row one name."
+            )
+        twice = next((name for name, n in Counter(names).items() if n > 1), None)
+        if twice is not None:
+            raise NeurodecError(f"The stimulus {twice} has several rows of targets; keep one.")
+        if not np.isfinite(values).all():
+            raise NeurodecError("The targets hold NaN or infinity; leave these stimuli out.")
+        values = values.reshape(len(values), -1) if values.ndim == 1 else values
+        return cls(values.astype(np.float32), names, {"embedding_space": space, "key": key_of(names)})
 
     @property
     def embedding_space(self) -> str:

@@ -2,11 +2,13 @@
 
 from neurodec.linear.chosen import ChosenClassifier
 from neurodec.linear.classifier import Classifier, RidgeClassifier
+from neurodec.linear.estimators import ArrayClassifier
 from neurodec.linear.evoked import WindowMeansClassifier, XdawnClassifier
 from neurodec.linear.ridge import Ridge
 from neurodec.linear.spectral import SpectralClassifier, SpectralFeatures, SpectralRegressor
 
 __all__ = [
+    "ArrayClassifier",
     "ChosenClassifier",
     "Classifier",
     "Ridge",

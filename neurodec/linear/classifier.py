@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import KFold
 
 from neurodec.errors import NeurodecError
@@ -14,7 +15,7 @@ from neurodec.linear.ridge import grouped_folds
 from neurodec.linear.solvers import Factor, held_out_errors, partially_pooled_weights
 
 
-class Classifier(ABC):
+class Classifier(BaseEstimator, ABC):
     """What `Classification` asks of a category decoder; fitted anew in every fold.
 
     It learns several labellings of the same trials at once (the true one and shuffled ones), because everything that

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.model_selection import GroupKFold
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from neurodec.errors import NeurodecError
 from neurodec.linear.solvers import Factor, held_out_errors
 
 
-class Ridge:
+class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Multi-target ridge on standardised features, its penalty tuned by grouped cross-validation on the training data.
+
+    An estimator as scikit-learn has them, on features of any number of axes.
 
     Parameters
     ----------
@@ -27,6 +31,17 @@ class Ridge:
     -----
     One decomposition serves every penalty and target. With n rows, p features and r = min(n, p): O(n p r + r³), and for
     the tuning either `n_folds` times r³ or systems of the folds' size, whichever is less (see `held_out_errors`).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from neurodec import Ridge
+    >>> rng = np.random.default_rng(0)
+    >>> epochs = rng.normal(size=(80, 4, 10))  # (n_trials, n_chans, n_times)
+    >>> targets = epochs.reshape(80, -1) @ rng.normal(size=(40, 3))
+    >>> bool(cross_val_score(Ridge(), epochs, targets, cv=4).mean() > 0.9)
+    True
     """
 
     def __init__(
@@ -37,14 +52,15 @@ class Ridge:
     ) -> None:
         self.alphas, self.n_folds, self.per_target = alphas, n_folds, per_target
 
-    def fit(self, features: np.ndarray, targets: np.ndarray, groups: np.ndarray | None = None) -> Ridge:
+    def fit(self, features: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> Ridge:
         """Tune and solve.
 
         Parameters
         ----------
         features : ndarray, shape (n, ...)
             Flattened per row and standardised here.
-        targets : ndarray, shape (n, t)
+        y : ndarray, shape (n, t) or (n,)
+            Targets.
         groups : ndarray, shape (n,), optional
             Rows of one group (concept, run) stay in one fold.
 
@@ -58,6 +74,10 @@ class Ridge:
         NeurodecError
             If there is only one group, or all rows are the same.
         """
+        accepted = {"allow_nd": True, "multi_output": True, "y_numeric": True, "ensure_min_samples": 2}
+        features, targets = validate_data(self, features, y, dtype="numeric", **accepted)
+        self._one = targets.ndim == 1
+        targets = targets.reshape(len(targets), -1)
         self._scaler = Standardised.of(features)
         rows = self._scaler.rows(features)
         mean = targets.mean(axis=0)
@@ -73,8 +93,11 @@ class Ridge:
         return self
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """Return predicted targets (m, t) of `features` (m, ...)."""
-        return np.asarray(features).reshape(len(features), -1) @ self.coef_ + self.intercept_
+        """Return predicted targets (m, t) of `features` (m, ...); (m,) if they were fitted as such."""
+        check_is_fitted(self)
+        features = validate_data(self, features, dtype="numeric", allow_nd=True, reset=False)
+        found = features.reshape(len(features), -1) @ self.coef_ + self.intercept_
+        return found[:, 0] if self._one else found
 
 
 class Standardised:

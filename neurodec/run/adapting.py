@@ -18,6 +18,7 @@ from neurodec.data.store import parameters_of
 from neurodec.data.study import MARK
 from neurodec.decoder import NeuralDecoder, adapted_system, predictions_of
 from neurodec.errors import NeurodecError
+from neurodec.evaluation.capabilities import Adapts
 from neurodec.evaluation.similarity import Centre, Gallery, chance_top, top_candidates
 from neurodec.features import Extractor, Features, embed_pictures
 from neurodec.files import atomic_path, file_name, key_of, read_json, require_apart, track, write_table
@@ -226,7 +227,7 @@ def _features(stimuli: pd.DataFrame, root: Path, targets: dict[str, Extractor], 
 def _require_new(system: System, study: Study) -> None:
     """Refuse trials that show what the person was adapted with."""
     for subject, shown in study.table.groupby("subject", sort=False)["stimulus"]:
-        known = set(shown) & system.known_stimuli(subject)
+        known = set(shown) & (system.known_stimuli(subject) if isinstance(system, Adapts) else set())
         if known:
             raise NeurodecError(
                 f"{len(known)} of the pictures to decode, first {min(known)}, are among those that subject {subject} "

@@ -13,6 +13,7 @@ from neurodec.data.predictions import Predictions
 from neurodec.data.splits import TRAINING
 from neurodec.decoder import NeuralDecoder, Prior, build_decoder, build_prior
 from neurodec.evaluation import Retrieval
+from neurodec.evaluation.capabilities import Calibrates, require
 from neurodec.evaluation.curves import as_trials
 from neurodec.evaluation.networks import sees_as
 from neurodec.features import Features
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from neurodec.run.stages import Run
 
 
+_NOT = "learns from all training trials, so that a prior cannot be fitted to unseen ones (prior_from: training can)"
 _FEW = 2  # times as many training pictures as were left out: then predictions of all are drawn
 
 
@@ -109,7 +111,10 @@ class Drawing:
         train, features = run.study.part(TRAINING, fold.train), run.features[system.head]
         prior = self._new_prior()
         apart = self.settings.prior_from == "held_out" and not isinstance(prior, IdentityPrior)
-        found = system.unseen(train, run.features, fold.seed) if apart else system.predict(train)
+        if apart:
+            found = require(system, Calibrates, _NOT).unseen(train, run.features, fold.seed)
+        else:
+            found = system.predict(train)
         z, table = np.asarray(found.of(system.head)), found.table
         if apart:
             averaged = as_trials(z, table).average()

@@ -32,6 +32,7 @@ from neurodec.training.trainer import check_packages
 _NAMED = ("targets", "evaluation")  # hold several classes, by name
 _TRAINING = ("objective", "optimizer", "lr_scheduler", "stages", "trainer")
 _FORMER = {"neurodec.alignment.": "neurodec.training."}
+_ARGUMENTS = {"decoder": "classifier"}  # of Classification; a decoder draws pictures
 _RETIRED = {"n_bootstrap": "intervals follow from the scores themselves"}
 
 
@@ -287,7 +288,11 @@ def _renamed(content: Any) -> Any:
     if isinstance(content, dict):
         for key in _RETIRED.keys() & content.keys():
             warnings.warn(f"`{key}` of the recipe is ignored: {_RETIRED[key]}.", stacklevel=2)
-        return {key: _renamed(value) for key, value in content.items() if key not in _RETIRED}
+        kept = {key: _renamed(value) for key, value in content.items() if key not in _RETIRED}
+        arguments = kept.get("init_args")
+        if str(kept.get("class_path")).endswith(".Classification") and isinstance(arguments, dict):
+            kept["init_args"] = {_ARGUMENTS.get(name, name): value for name, value in arguments.items()}
+        return kept
     if isinstance(content, list):
         return [_renamed(value) for value in content]
     if isinstance(content, str):

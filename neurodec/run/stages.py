@@ -113,7 +113,7 @@ def run_recipe(
                 run.train(processes.n_started)
             return run.out
         run.check(wanted)
-        run.require_earlier(wanted, processes.n_started)
+        run.require_pretrained(wanted, processes.n_started)
         with alone_in(run.out):
             run.work(wanted, processes)
     return run.out
@@ -146,9 +146,9 @@ class Run:
             if section and ("reconstruct" if name == "decoder" else "targets") in stages:
                 check_device((section.get("init_args") or {}).get("device"), f"{name}.device")
 
-    def require_earlier(self, stages: list[str], n_started: int) -> None:
+    def require_pretrained(self, stages: list[str], n_started: int) -> None:
         """Refuse several processes where a recipe of a stage is still to be run, which one process does."""
-        for own in self._of_recipes if n_started > 1 and "earlier" in stages else ():
+        for own in self._of_recipes if n_started > 1 and "pretrain" in stages else ():
             if not (self._of_stage(own) / "results.json").exists():
                 raise NeurodecError(
                     f"The stage {own.name} is the recipe {own.recipe}, which one process runs; run that recipe by "
@@ -158,7 +158,7 @@ class Run:
     def stages(self) -> list[str]:
         """Name the stages that the recipe's sections ask for."""
         trained = ["targets", "fit", "predict"] if self.trains else []
-        trained = ["earlier", *trained] if self._of_recipes else trained
+        trained = ["pretrain", *trained] if self._of_recipes else trained
         retrieves = any(isinstance(evaluation, Retrieval) for evaluation in self.evaluations.values())
         trained += ["retrieve"] if trained and retrieves else []
         trained += ["reconstruct"] if "reconstruction" in self.recipe else []
@@ -197,7 +197,7 @@ class Run:
             require_trials(fold, self.study, system)
             system.check(self.study.part(TRAINING, fold.train))
 
-    def earlier(self) -> None:
+    def pretrain(self) -> None:
         """Run the recipes that stages of training name, in ``OUT/stages/<name>``, on one device."""
         for stage in self._of_recipes:
             print(f"{stage.name}: {stage.recipe}", flush=True)
@@ -260,11 +260,15 @@ class Run:
                 "--trainer.strategy ddp, or start one process."
             )
         for fold in self.folds:
-            judged = (
-                self.study.part("test", fold.test) if self.recipe.selection == "published_protocol" else None
+            published = self.recipe.selection == "published_protocol"
+            self.new_system(fold).fit(
+                self.study.part(TRAINING, fold.train),
+                self.features,
+                out=self.out,
+                name=fold.name,
+                new=fold.new,
+                selection_trials=self.study.part("test", fold.test) if published else None,
             )
-            train = self.study.part(TRAINING, fold.train)
-            self.new_system(fold).fit(train, self.features, self.out, fold.name, new=fold.new, judged=judged)
 
     def predict(self) -> None:
         """Write ``OUT/predictions/<fold>/<rows>/``: what the system predicts of every test trial, once."""
@@ -430,7 +434,7 @@ class Run:
             return None
         ridge = RidgeSystem(head=head, targets=[head], data=self.objects.data or TrainingData())
         train = self.study.part(TRAINING, fold.train)
-        ridge.fit(train, self.features, self.out, f"{fold.name}.ridge-{head}")
+        ridge.fit(train, self.features, out=self.out, name=f"{fold.name}.ridge-{head}")
         return ridge
 
     def _evaluate(self, name: str) -> dict[str, Any]:

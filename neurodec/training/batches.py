@@ -88,7 +88,7 @@ class TrialBatches(L.LightningDataModule):
         The encoder's subject ids are places in this list; others are -1.
     seed : int
         Of the validation draw and of the shuffling.
-    judged : Study, optional
+    selection_trials : Study, optional
         Trials that epochs are judged on in place of held-out concepts: the averaged *test* trials of published code.
     scales : dict of float, optional
         What the responses of a space are divided by; 1 by default.
@@ -110,14 +110,19 @@ class TrialBatches(L.LightningDataModule):
         settings: TrainingData,
         subjects: list[str],
         seed: int = 42,
-        judged: Study | None = None,
+        selection_trials: Study | None = None,
         scales: Mapping[str, float] | None = None,
         held_out_by: str = "concept",
     ) -> None:
         super().__init__()
         self.held_out_by = held_out_by
         self.study, self.targets, self.settings = study, targets, settings
-        self.subjects, self.seed, self.judged, self.scales = subjects, seed, judged, scales or {}
+        self.subjects, self.seed, self.selection_trials, self.scales = (
+            subjects,
+            seed,
+            selection_trials,
+            scales or {},
+        )
         self.spaces = list(study.spaces)
 
     def setup(self, stage: str) -> None:
@@ -125,15 +130,15 @@ class TrialBatches(L.LightningDataModule):
         training, validation = {}, {}
         for name, trials in self.study.spaces.items():
             out = np.zeros(len(trials), dtype=bool)
-            if self.marked and self.judged is None:
+            if self.marked and self.selection_trials is None:
                 out = (trials.table["split"] == "validation").to_numpy()
             elif self.held_out:
                 out = groups_of(trials.table, self._column).isin(self.held_out).to_numpy()
             training[name], validation[name] = np.flatnonzero(~out), np.flatnonzero(out)
         average = self.settings.average_repetitions
         self.training = self._gathers(self.study.select(training), average)
-        if self.judged is not None:
-            self.validation = self._gathers(self.judged.average(), False)
+        if self.selection_trials is not None:
+            self.validation = self._gathers(self.selection_trials.average(), False)
         else:
             self.validation = self._gathers(self.study.select(validation), average)
         missing = [name for name in self.spaces if name not in self.training]
@@ -147,7 +152,7 @@ class TrialBatches(L.LightningDataModule):
     @cached_property
     def held_out(self) -> set[str]:
         """Concepts (or people) of the validation trials; none where trials are marked, or the test judges."""
-        if self.judged is not None or self.marked or not self.settings.validation_fraction:
+        if self.selection_trials is not None or self.marked or not self.settings.validation_fraction:
             return set()
         groups = groups_of(self.study.table, self._column)
         return validation_concepts(groups, self.settings.validation_fraction, self.seed)
@@ -160,7 +165,7 @@ class TrialBatches(L.LightningDataModule):
     @property
     def validates(self) -> bool:
         """Whether there are trials that an epoch is chosen by."""
-        return self.judged is not None or self.marked or self.settings.validation_fraction > 0
+        return self.selection_trials is not None or self.marked or self.settings.validation_fraction > 0
 
     @cached_property
     def _column(self) -> str:

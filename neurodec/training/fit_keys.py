@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from neurodec.data import Study
 from neurodec.data.noise import read_described
@@ -57,6 +58,11 @@ def values_key(values: np.ndarray | View) -> str:
         for row in np.unique(np.linspace(0, len(values) - 1, _SAMPLED).astype(int)).tolist():
             digest.update(np.ascontiguousarray(values[row]))
     return digest.hexdigest()
+
+
+def weights_key(network: nn.Module) -> str:
+    """Return a key of the weights that a network has now."""
+    return key_of({name: values_key(value.cpu().numpy()) for name, value in network.state_dict().items()})
 
 
 def written_files(folder: Path) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from neurodec.data.predictions import Predictions
 from neurodec.encoders import InContextEncoder, InContextInverter
 from neurodec.encoders.in_context_voxels import TOKENS, NetworkEncoding, NetworkInversion
 from neurodec.errors import NeurodecError, reading
-from neurodec.features import Features
+from neurodec.features import Features, as_targets
 from neurodec.files import atomic_path, claim, key_of, require_file_name, sha256_of
 from neurodec.linear.inversion import BayesianInversion, Gallery, Inversion
 from neurodec.linear.voxel_encoders import EncodedTrials, Encoding
@@ -39,7 +39,7 @@ from neurodec.training.in_context_people import (
     unit_length,
 )
 from neurodec.training.in_context_tasks import MetaStage, SubjectVoxels
-from neurodec.training.system import System, as_trained, facts_joined, facts_of
+from neurodec.training.system import RefitsApart, System, as_trained, facts_joined, facts_of, home_of
 from neurodec.training.trainer import telling
 
 Way = Literal["network", "ridge", "prior", "direct"]
@@ -55,7 +55,7 @@ PAIRS: dict[str, tuple[Way, Inverse]] = {
 _OPTIONS = ("way", "inverse", "head", "n_support", "n_voxels", "choice", "whiten", "tokens_at_once", "seed")
 
 
-class InContextSystem(System):
+class InContextSystem(RefitsApart, System):
     """Meta-trained networks, or their closed-form companions, adapted to people by contexts.
 
     Parameters
@@ -122,6 +122,7 @@ class InContextSystem(System):
         data: TrainingData | None = None,
         trainer: dict[str, Any] | None = None,
     ) -> None:
+        self._params = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         self._encoder, self._inverter, self._start = encoder or {}, inverter or {}, start
         self._stages = {"encoder": list(encoder_stages or []), "inverter": list(inverter_stages or [])}
         self.way, self.inverse, self.head = way, inverse, head
@@ -148,13 +149,15 @@ class InContextSystem(System):
         self,
         study: Study,
         targets: dict[str, Features],
-        out: Path,
-        name: str,
         *,
+        out: str | Path | None = None,
+        name: str = "all",
         new: Sequence[str] = (),
-        judged: Study | None = None,
-    ) -> None:
+        selection_trials: Study | None = None,
+    ) -> Self:
         """Meta-train on those who are not new, and adapt to everybody; see `System.fit`."""
+        targets = as_targets(targets, study.stimuli)
+        out, self._home = home_of(out)
         folder, study = out / "models" / require_file_name(name, "The fit"), self.data.cut(study)
         key = key_of([self._parameters(), list(new), content_key(study, {self.head: targets[self.head]})])
         if not is_fitted(folder, key):
@@ -164,7 +167,13 @@ class InContextSystem(System):
             adapted = self.adapt(study, targets)
             adapted.config["key"] = key
             adapted.save_pretrained(folder)
-        vars(self).update(vars(type(self).from_pretrained(folder)))
+        found = type(self).from_pretrained(folder)
+        self.learnt, self.people, self.config = found.learnt, found.people, found.config
+        return self
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the arguments of the constructor; see `System.get_params`."""
+        return dict(self._params)
 
     def meta_fit(
         self, study: Study, targets: dict[str, Features], checkpoints: Path
@@ -252,7 +261,7 @@ class InContextSystem(System):
         return found
 
     def adapt(self, support: Study, targets: dict[str, Features]) -> InContextSystem:
-        """Return a system that knows the subjects of `support`, by one pass of the networks; see `System.adapt`.
+        """Return a system that knows the subjects of `support`, by one pass of the networks; see `Adapts`.
 
         Parameters
         ----------
@@ -330,11 +339,11 @@ class InContextSystem(System):
         return Predictions.concatenate(parts)
 
     def known_stimuli(self, subject: str) -> set[str]:
-        """Return the pictures of a person's context; see `System.known_stimuli`."""
+        """Return the pictures of a person's context; see `Adapts`."""
         return set(next(iter(self._known(subject).encoders.values())).about["stimuli"])
 
     def encoded(self, study: Study) -> list[EncodedTrials]:
-        """Return everybody's responses on the scale of their encoders; see `System.encoded`."""
+        """Return everybody's responses on the scale of their encoders; see `Encodes`."""
         found = []
         for trials in as_trained(study, self.config).spaces.values():
             for subject, rows in trials.table.groupby("subject", sort=False).indices.items():
@@ -362,7 +371,7 @@ class InContextSystem(System):
         return BayesianInversion(self.learnt.gallery, person.temperatures.get(self.way, 1.0))
 
     def without(self, kept: Study, targets: dict[str, Features]) -> InContextSystem:
-        """Return the system adapted to some of everybody's context; see `System.without`."""
+        """Return the system adapted to some of everybody's context; see `RefitsApart`."""
         return self.adapt(kept, targets)
 
     def companions(self) -> dict[str, System]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import lightning as L
 import numpy as np
@@ -12,28 +13,28 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from neurodec.class_paths import build, resolve_class, takes_argument
+from neurodec.class_paths import build, described, packages_of, resolve_class, takes_argument
 from neurodec.data import Study, Trials
 from neurodec.data.noise import read_described
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError
-from neurodec.features import Features
+from neurodec.features import Features, as_targets
 from neurodec.files import claim, key_of, require_file_name
 from neurodec.training.adapters import adapt, merge
 from neurodec.training.batches import TrainingData, TrialBatches
 from neurodec.training.fit import Selection, chosen_weights, train
-from neurodec.training.fit_keys import content_key, is_whole
+from neurodec.training.fit_keys import content_key, is_whole, weights_key
 from neurodec.training.module import EncoderModule, LRSchedulerCallable, OptimizerCallable
 from neurodec.training.objectives import Objective, RetrievalObjective
 from neurodec.training.pretrained import (
     build_encoder,
-    channels_of,
     embed,
     load_objective,
     load_pretrained,
     require_readable,
     save_pretrained,
 )
+from neurodec.training.sizes import needed_of, sized, sizes_of
 from neurodec.training.staging import (
     Stage,
     begin,
@@ -44,9 +45,10 @@ from neurodec.training.staging import (
     start_key,
     subjects_of,
 )
-from neurodec.training.system import System, as_trained, facts_of, scales_of
+from neurodec.training.system import System, as_trained, facts_of, home_of, scales_of
 from neurodec.training.trainer import telling
 
+_BATCH = TrainingData().batch_size
 _EPOCHS = 1000  # Lightning's own number, where none is given
 
 
@@ -59,16 +61,20 @@ class LightningSystem(System):
 
     Parameters
     ----------
-    encoder, objective : dict
-        `class_path` and `init_args`; sizes of the data are filled in where the encoder's constructor takes them:
-        `n_chans`, `n_times`, `n_outputs`, `n_subjects`, `sfreq`, `spaces` (name to number of channels or voxels) and
-        `heads` (target to shape).
-    optimizer : dict
-        Of the optimiser; AdamW with a rate of 3e-4 by default.
-    lr_scheduler : dict, optional
-        Of the schedule, stepped after every batch.
+    encoder : type, nn.Module, str or dict
+        A class (or `functools.partial` of one), an import path, or a dict of `class_path` and `init_args`; sizes of the
+        data are filled in where its constructor takes them: `n_chans`, `n_times`, `n_outputs`, `n_subjects`, `sfreq`,
+        `spaces` (name to number of channels or voxels) and `heads` (target to shape). A network that is made already is
+        copied at every fit; it can be used, but not read back from a folder.
+    objective : type, str or dict, optional
+        `RetrievalObjective` by default.
+    optimizer : type, str or dict, optional
+        AdamW with a rate of 3e-4 by default.
+    lr_scheduler : type, str or dict, optional
+        Stepped after every batch.
     data : TrainingData, optional
-    trainer : dict
+        By default batches of 64 trials, or of half of the trials if there are fewer than 128.
+    trainer : dict, optional
         Arguments of `lightning.Trainer`.
     stages : sequence of Stage
         One training on everybody by default.
@@ -77,40 +83,68 @@ class LightningSystem(System):
     seed : int
     allow : set of str
         Further packages whose classes may be named.
+    max_epochs : int, optional
+        Of the trainer.
+
+    Examples
+    --------
+    >>> from neurodec import ATM, LightningSystem
+    >>> system = LightningSystem(ATM, max_epochs=40)
+    >>> system.get_params()["max_epochs"]
+    40
     """
 
     def __init__(
         self,
-        encoder: dict[str, Any],
-        objective: dict[str, Any] | None = None,
-        optimizer: dict[str, Any] | None = None,
-        lr_scheduler: dict[str, Any] | None = None,
+        encoder: type[nn.Module] | nn.Module | str | dict[str, Any],
+        objective: type[Objective] | str | dict[str, Any] | None = None,
+        optimizer: type[torch.optim.Optimizer] | str | dict[str, Any] | None = None,
+        lr_scheduler: type | str | dict[str, Any] | None = None,
         data: TrainingData | None = None,
         trainer: dict[str, Any] | None = None,
         stages: Sequence[Stage] = (),
         selection: Selection = "validation",
         seed: int = 42,
         allow: frozenset[str] | set[str] = frozenset(),
+        max_epochs: int | None = None,
     ) -> None:
-        self._encoder = encoder
-        self._objective = objective or {"class_path": "neurodec.training.RetrievalObjective"}
-        self._optimizer = optimizer or {"class_path": "torch.optim.AdamW", "init_args": {"lr": 3e-4}}
-        self._lr_scheduler, self._data, self._trainer = lr_scheduler, data or TrainingData(), trainer or {}
-        self._stages, self._selection, self._seed, self._allow = list(stages), selection, seed, allow
+        self._params = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self._network = encoder if isinstance(encoder, nn.Module) else None
+        self._encoder = described(encoder if self._network is None else type(encoder), "encoder")
+        self._objective = described(objective or RetrievalObjective, "objective")
+        usual = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 3e-4}}
+        self._optimizer = described(optimizer or usual, "optimizer")
+        self._lr_scheduler = None if lr_scheduler is None else described(lr_scheduler, "lr_scheduler")
+        self._data, self._trainer = data or TrainingData(), dict(trainer or {})
+        if max_epochs is not None:
+            self._trainer["max_epochs"] = max_epochs
+        self._stages, self._selection, self._seed = list(stages), selection, seed
+        self._allow = frozenset(allow) | packages_of(encoder, objective, optimizer, lr_scheduler)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the arguments of the constructor; see `System.get_params`."""
+        return dict(self._params)
 
     def fit(
         self,
         study: Study,
         targets: dict[str, Features],
-        out: Path,
-        name: str,
         *,
+        out: str | Path | None = None,
+        name: str = "all",
         new: Sequence[str] = (),
-        judged: Study | None = None,
-    ) -> None:
+        selection_trials: Study | None = None,
+    ) -> Self:
         """Train stage after stage; see `System.fit`. Finished stages are kept, a broken one goes on."""
-        whole, judged = self._data.cut(study), None if judged is None else self._data.cut(judged)
-        key = self._key(whole, targets, new, judged)
+        targets = as_targets(targets, study.stimuli)
+        out, self._home = home_of(out)
+        if self._params["data"] is None:  # batches that a small study fills too
+            rows = len(study.spaces) * min((len(trials) for trials in study.spaces.values()), default=0)
+            self._data = TrainingData(batch_size=min(_BATCH, max(rows // 2, 1)))
+        whole = self._data.cut(study)
+        if selection_trials is not None:
+            selection_trials = self._data.cut(selection_trials)
+        key = self._key(whole, targets, new, selection_trials)
         if not (out / "models" / name / "config.json").exists():
             self._try(whole, targets)
         claim(out / "checkpoints" / require_file_name(name, "The fit"), key, "checkpoints")
@@ -120,10 +154,11 @@ class LightningSystem(System):
         for stage in stages:
             folder = out / "models" / (name if stage.name == last else f"{name}.{stage.name}")
             if not self._done(stage, folder, key):
-                self._run(stage, whole, targets, folder, out, name, list(new), judged, key)
+                self._run(stage, whole, targets, folder, out, name, list(new), selection_trials, key)
         final = out / "models" / name
         if (final / "config.json").exists():  # rank 0 may still be writing it
             self._take(final, self._allow)
+        return self
 
     def check(self, study: Study) -> None:
         """Refuse voxels where the encoder reads sensors over time."""
@@ -139,8 +174,16 @@ class LightningSystem(System):
     def _try(self, study: Study, targets: dict[str, Features]) -> None:
         """Refuse what the untrained encoder cannot read."""
         objective = build(Objective, self._objective, "objective", self._allow)
-        sizes = sizes_of(study, _needed(targets, objective, self._objective), objective.head, study.subjects)
-        require_readable(build_encoder(self._encoder, sizes, self._allow)[0], study, objective.head)
+        sizes = sizes_of(
+            study, needed_of(targets, objective, self._objective), objective.head, study.subjects
+        )
+        require_readable(self._built(sizes)[0], study, objective.head)
+
+    def _built(self, sizes: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+        """Return a new encoder, and what names it."""
+        if self._network is None:
+            return build_encoder(self._encoder, sizes, self._allow)
+        return deepcopy(self._network), {**self._encoder, "instance": True}
 
     def _run(
         self,
@@ -151,19 +194,19 @@ class LightningSystem(System):
         out: Path,
         name: str,
         new: list[str],
-        judged: Study | None,
+        selection_trials: Study | None,
         key: str,
     ) -> None:
         study_of_stage = subjects_of(stage, study, new)
         subjects = study.subjects
         L.seed_everything(self._seed, workers=True, verbose=False)
-        needed = _needed(
+        needed = needed_of(
             targets, build(Objective, self._objective, "objective", self._allow), self._objective
         )
-        objective_config = _sized(self._objective, needed, self._allow)
+        objective_config = sized(self._objective, needed, self._allow)
         objective = build(Objective, objective_config, "objective", self._allow)
         sizes = sizes_of(study_of_stage, needed, objective.head, subjects)
-        encoder, encoder_config = build_encoder(self._encoder, sizes, self._allow)
+        encoder, encoder_config = self._built(sizes)
         module = EncoderModule(
             encoder,
             objective,
@@ -197,7 +240,14 @@ class LightningSystem(System):
             if scale != 1.0:
                 told(f"  {name}: inputs ({space}) are of size {scale:.2g}, and are divided by it", flush=True)
         data = TrialBatches(
-            study_of_stage, needed, self._data, subjects, self._seed, judged, scales, objective.held_out_by
+            study_of_stage,
+            needed,
+            self._data,
+            subjects,
+            self._seed,
+            selection_trials,
+            scales,
+            objective.held_out_by,
         )
         trainer_settings = dict(self._trainer)
         if stage.max_epochs is not None:
@@ -222,7 +272,7 @@ class LightningSystem(System):
                 "held_out": sorted(data.held_out - known_before)
                 if objective.held_out_by == "concept"
                 else [],
-                "validation_is_marked": data.marked and judged is None,
+                "validation_is_marked": data.marked and selection_trials is None,
                 "met_before": sorted(set(met_before)),
                 "companions": [
                     own.name for own in self._stages if own.companion and stage == self._stages[-1]
@@ -232,15 +282,16 @@ class LightningSystem(System):
         trainer.strategy.barrier()  # the next stage starts from this one
 
     def _key(
-        self, study: Study, targets: dict[str, Features], new: Sequence[str], judged: Study | None
+        self, study: Study, targets: dict[str, Features], new: Sequence[str], selection_trials: Study | None
     ) -> str:
         """Return what the result follows from: parameters, weights to start from, trials and targets."""
         trainer = telling(self._trainer)
         if self.extends:
             trainer.pop("max_epochs", None)
         parts = [self._encoder, self._objective, self._optimizer, self._lr_scheduler, trainer]
+        parts += [] if self._network is None else [weights_key(self._network)]
         starts = [start_key(stage.start) for stage in self._stages]
-        content = [content_key(one, targets) for one in (study, judged) if one is not None]
+        content = [content_key(one, targets) for one in (study, selection_trials) if one is not None]
         options = [self._selection, self._seed, list(new)]
         return key_of([parts, self._data.parameters(), self._stages, starts, content, options])
 
@@ -264,7 +315,7 @@ class LightningSystem(System):
         return is_whole(folder, found) and (not self.extends or before == wanted)
 
     def _take(self, folder: str | Path, allow: frozenset[str] | set[str]) -> None:
-        self.encoder, self.config = load_pretrained(folder, allow)
+        self.encoder, self.config = load_pretrained(folder, allow, self._network)
         self.objective = load_objective(folder, self.config, allow)
         self.head, self._folder = self.objective.head, Path(folder)
 
@@ -282,7 +333,7 @@ class LightningSystem(System):
         objective : Objective, optional
             What it was trained with.
         """
-        system, own = cls({}), {"class_path": "neurodec.training.RetrievalObjective"}
+        system, own = cls(encoder), {"class_path": "neurodec.training.RetrievalObjective"}
         system.encoder, system.objective = encoder.eval(), objective or RetrievalObjective()
         named = {"system": "neurodec.training.LightningSystem", "objective": own, "space": "all"}
         system.config, system.head = {**named, **config}, system.objective.head
@@ -311,10 +362,10 @@ class LightningSystem(System):
             parts.append(Predictions(heads, trials.table.assign(space=space)))
         return Predictions.concatenate(parts)
 
-    def apart(
+    def calibration_split(
         self, study: Study, targets: dict[str, Features], share: float, seed: int
     ) -> tuple[LightningSystem, Study]:
-        """Return the system itself and its validation trials, which no weight follows from; see `System.apart`."""
+        """Return the system itself and its validation trials, which no weight follows from; see `Calibrates`."""
         if self.config.get("validation_is_marked"):
             rows = {
                 space: np.flatnonzero(trials.table["split"] == "validation")
@@ -332,12 +383,12 @@ class LightningSystem(System):
         return self, out
 
     def unseen(self, study: Study, targets: dict[str, Features], seed: int) -> Predictions:
-        """Return the predictions of the validation trials; see `System.unseen`."""
-        return self.predict(self.apart(study, targets, 0.0, seed)[1])
+        """Return the predictions of the validation trials; see `Calibrates`."""
+        return self.predict(self.calibration_split(study, targets, 0.0, seed)[1])
 
     @property
-    def note_on_apart(self) -> str:
-        """Whether the epoch was chosen by the validation trials; see `System.note_on_apart`."""
+    def calibration_note(self) -> str:
+        """Whether the epoch was chosen by the validation trials; see `Calibrates`."""
         if self.config.get("selection") != "validation":
             return ""
         return (
@@ -347,16 +398,25 @@ class LightningSystem(System):
 
     @torch.no_grad()
     def restored(self, trials: Trials, hidden: np.ndarray, space: str) -> np.ndarray:
-        """Return responses where patches are hidden from the encoder; see `System.restored`."""
+        """Return responses where patches are hidden from the encoder; see `FillsIn`.
+
+        Raises
+        ------
+        NeurodecError
+            If the encoder does not learn to.
+        """
         if not hasattr(self.encoder, "restore"):
-            return super().restored(trials, hidden, space)
+            raise NeurodecError(
+                f"{type(self.encoder).__name__} does not fill in hidden patches; leave this evaluation out, or train "
+                "neurodec.encoders.CSBrainPretraining."
+            )
         responses, scale = self._scaled(trials, space)
         found = self.encoder.restore(responses, torch.from_numpy(hidden).to(responses.device), space)
         return found.float().cpu().numpy() * scale
 
     @torch.no_grad()
     def region_attention(self, trials: Trials, space: str) -> dict[str, Any]:
-        """Return which regions attend which, of encoders that tell; see `System.region_attention`."""
+        """Return which regions attend which, of encoders that tell; see `Attends`."""
         if not hasattr(self.encoder, "region_attention"):
             return {}
         values, names = self.encoder.region_attention(self._scaled(trials, space)[0], space)
@@ -400,49 +460,3 @@ class LightningSystem(System):
     def n_parameters(self) -> int:
         """Number of the encoder's parameters."""
         return sum(parameter.numel() for parameter in self.encoder.parameters())
-
-
-def sizes_of(
-    study: Study, targets: dict[str, Features], head: str, subjects: Sequence[str]
-) -> dict[str, Any]:
-    """Return what an encoder's constructor may ask for; see `LightningSystem`."""
-    shapes = {name: list(features.values.shape[1:]) for name, features in targets.items()}
-    spaces = {name: trials.responses.shape[1] for name, trials in study.spaces.items()}
-    first = next(iter(study.spaces.values()))
-    main = shapes.get(head) or next(iter(shapes.values()), [])
-    names = {name: trials.info.get("ch_names") for name, trials in study.spaces.items()}
-    return {
-        "n_chans": max(spaces.values()),
-        "n_times": first.responses.shape[-1],
-        "n_outputs": int(np.prod(main)),
-        "n_subjects": len(subjects),
-        "sfreq": first.info.get("sfreq"),
-        "spaces": spaces,
-        "heads": shapes,
-        "units": first.info.get("units"),
-        **({} if None in names.values() else {"montages": names}),
-        **(channels_of(first.info) if max(spaces.values()) == first.responses.shape[1] else {}),
-    }
-
-
-def _needed(
-    targets: dict[str, Features], objective: Objective, config: dict[str, Any]
-) -> dict[str, Features]:
-    missing = [target for target in objective.needs if target not in targets]
-    if missing:
-        raise NeurodecError(
-            f"{config['class_path']} needs the target {missing[0]}, and the recipe has "
-            f"{', '.join(targets) or 'none'}; add it to `targets`, or tell the objective the name of another."
-        )
-    return {target: targets[target] for target in objective.needs}
-
-
-def _sized(
-    config: dict[str, Any], targets: dict[str, Features], allow: frozenset[str] | set[str]
-) -> dict[str, Any]:
-    """Return an objective's configuration with the shapes of the targets, where it takes them."""
-    kind = resolve_class(config["class_path"], Objective, allow, "objective")
-    if not takes_argument(kind, "heads"):
-        return config
-    shapes = {name: list(own.values.shape[1:]) for name, own in targets.items()}
-    return {**config, "init_args": {**(config.get("init_args") or {}), "heads": shapes}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def _stored(value: torch.Tensor) -> torch.Tensor:
 
 
 def load_pretrained(
-    folder: str | Path, allow: frozenset[str] | set[str] = frozenset()
+    folder: str | Path, allow: frozenset[str] | set[str] = frozenset(), network: nn.Module | None = None
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Rebuild an encoder written by `save_pretrained`.
 
@@ -126,6 +127,8 @@ def load_pretrained(
     folder : str or Path
     allow : set of str
         Further packages whose classes the folder may name.
+    network : nn.Module, optional
+        Of which a copy takes the weights; otherwise the class that the folder names is built.
 
     Returns
     -------
@@ -141,7 +144,12 @@ def load_pretrained(
     config = read_described(Path(folder) / "config.json")
     if not isinstance(config, dict) or "encoder" not in config:
         raise NeurodecError(f"{folder}/config.json names no encoder; give a folder made by `fit`.")
-    encoder, _ = build_encoder(config["encoder"], {}, allow)
+    if network is None and config["encoder"].get("instance"):
+        raise NeurodecError(
+            f"The encoder in {folder} was handed over as a finished network, so nothing tells how to make it again; "
+            "fit with its class, or functools.partial(Class, name=value), to keep it."
+        )
+    encoder = deepcopy(network) if network is not None else build_encoder(config["encoder"], {}, allow)[0]
     state = read_checkpoint(Path(folder) / _WEIGHTS["encoder"])
     return take_exactly(encoder, state, str(folder)).eval(), config
 

@@ -6,8 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -17,21 +16,21 @@ from neurodec.data.descriptions import require_arrays
 from neurodec.data.noise import read_described, write_described
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError, reading
-from neurodec.features import Features
+from neurodec.features import Features, as_targets
 from neurodec.files import atomic_path, key_of, require_file_name
 from neurodec.linear.features import linear_features
 from neurodec.linear.ridge import Standardised, grouped_folds
 from neurodec.linear.solvers import Factor, held_out_errors, held_out_predictions
 from neurodec.training.batches import TrainingData
 from neurodec.training.fit_keys import content_key, is_fitted, written_files
-from neurodec.training.system import System, as_trained, facts_of
+from neurodec.training.system import RefitsApart, System, as_trained, facts_of, home_of
 
 Renormalisation = Literal["none", "train", "test-batch"]
 _TARGETS = 8192  # target values solved, and predicted, at once
 
 
 @dataclass
-class RidgeSystem(System):
+class RidgeSystem(RefitsApart, System):
     """Ridge from responses to any number of targets, one model per space.
 
     Parameters
@@ -81,19 +80,26 @@ class RidgeSystem(System):
         self,
         study: Study,
         targets: dict[str, Features],
-        out: Path,
-        name: str,
         *,
+        out: str | Path | None = None,
+        name: str = "all",
         new: Sequence[str] = (),
-        judged: Study | None = None,
-    ) -> None:
+        selection_trials: Study | None = None,
+    ) -> Self:
         """Solve; see `System.fit`."""
+        targets = as_targets(targets, study.stimuli)
+        out, self._home = home_of(out)  # weights are memory-mapped
         folder = out / "models" / require_file_name(name, "The fit")
         cut, chosen = self.data.cut(study), self._chosen(targets)
         key = key_of([self._parameters(), content_key(cut, chosen)])
         if not is_fitted(folder, key):
             self._fit(cut, chosen, folder, key)
         self._take(folder)
+        return self
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the fields; see `System.get_params`."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     def _parameters(self) -> dict[str, Any]:
         """Return what a fit follows from, as plain values."""
@@ -246,14 +252,10 @@ class RidgeSystem(System):
         return found
 
     def without(self, kept: Study, targets: dict[str, Features]) -> RidgeSystem:
-        """Return ridge of the same kind, fitted to some of the training trials; see `System.without`."""
+        """Return ridge of the same kind, fitted to some of the training trials; see `RefitsApart`."""
         alpha = {name: value for name, value in self.alpha.items() if name == self.head}
         fewer = replace(self, targets=[self.head], alpha=alpha)
-        fewer._home = TemporaryDirectory(prefix="neurodec-")  # weights are memory-mapped, and go with it
-        folder = Path(fewer._home.name) / "ridge"
-        fewer._fit(as_trained(kept, self.config), fewer._chosen(targets), folder, "")
-        fewer._take(folder)
-        return fewer
+        return fewer.fit(as_trained(kept, self.config), targets)
 
     def mean_target(self, name: str) -> np.ndarray | None:
         """Return the mean training target; see `System.mean_target`."""

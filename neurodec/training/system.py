@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Self
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from neurodec.data.splits import validation_concepts
 from neurodec.data.trials import same_rate
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
-from neurodec.linear.voxel_encoders import EncodedTrials
 
 FACTS = (
     "modality",
@@ -52,23 +52,18 @@ class System(ABC):
     config: dict[str, Any]
     reads_strangers = True
 
-    @property
-    def note_on_apart(self) -> str:
-        """What a reader must know of the trials that `apart` returns; nothing by default."""
-        return ""
-
     @abstractmethod
     def fit(
         self,
         study: Study,
         targets: dict[str, Features],
-        out: Path,
-        name: str,
         *,
+        out: str | Path | None = None,
+        name: str = "all",
         new: Sequence[str] = (),
-        judged: Study | None = None,
-    ) -> None:
-        """Fit training trials, and write ``out/models/<name>/``.
+        selection_trials: Study | None = None,
+    ) -> Self:
+        """Fit training trials.
 
         Parameters
         ----------
@@ -76,15 +71,43 @@ class System(ABC):
             Training trials.
         targets : dict of Features
             By name; every stimulus has a row.
-        out : Path
-            Folder of the run; what resumes a broken fit is below ``out/checkpoints/<name>/``.
+        out : str or Path, optional
+            Folder of a run: gets ``models/<name>/``, and ``checkpoints/<name>/`` that a broken fit goes on from. A
+            finished fit of the same trials, targets and parameters is taken from there; another one is refused. By
+            default nothing is kept on the disk, and every call fits anew.
         name : str
-            Of the fold.
+            Of the fit.
         new : sequence of str
             Subjects who are new to the system: their trials are there to adapt to.
-        judged : Study, optional
+        selection_trials : Study, optional
             Test trials that a published protocol selects on.
+
+        Returns
+        -------
+        System
+            Itself.
+
+        Raises
+        ------
+        NeurodecError
+            If the trials do not fit the system, or `out` holds another fit of that name.
         """
+
+    @abstractmethod
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the arguments of the constructor, as scikit-learn's `clone` asks for them."""
+
+    def set_params(self, **params: Any) -> Self:
+        """Set arguments of the constructor; what was fitted is forgotten."""
+        unknown = set(params) - set(self.get_params())
+        if unknown:
+            raise NeurodecError(
+                f"{type(self).__name__} has no parameter {min(unknown)}; it has {', '.join(self.get_params())}."
+            )
+        wanted = {**self.get_params(), **params}
+        vars(self).clear()
+        self.__init__(**wanted)  # type: ignore[misc]
+        return self
 
     def check(self, study: Study) -> None:
         """Refuse training trials that it cannot be fitted to, before anything is computed."""
@@ -93,113 +116,6 @@ class System(ABC):
     @abstractmethod
     def predict(self, study: Study) -> Predictions:
         """Predict every trial of a study, in its order; channels and window are cut as in training."""
-
-    def adapt(self, support: Study, targets: dict[str, Features]) -> System:
-        """Return a system that knows the subjects of `support` without training; itself where that is no question."""
-        return self
-
-    def apart(
-        self, study: Study, targets: dict[str, Features], share: float, seed: int
-    ) -> tuple[System, Study]:
-        """Return a system, and training trials that it has learnt nothing from, to calibrate how sure it is.
-
-        Parameters
-        ----------
-        study : Study
-            Training trials of some of its people.
-        targets : dict of Features
-        share : float
-            Of the concepts, which a system that can be made anew without them leaves out.
-        seed : int
-            Of that draw.
-
-        Raises
-        ------
-        NeurodecError
-            If it has learnt from all of them.
-        """
-        kept, out = drawn_apart(study, share, seed)
-        return self.without(kept, targets), out
-
-    def without(self, kept: Study, targets: dict[str, Features]) -> System:
-        """Return a system of the same kind that has learnt from some of the training trials only.
-
-        Raises
-        ------
-        NeurodecError
-            If it cannot be made anew.
-        """
-        raise NeurodecError(
-            f"{type(self).__name__} learns from all training trials, and cannot be made anew without some of them, so "
-            "there is nothing to calibrate candidate sets or a prior on; leave out what needs it."
-        )
-
-    def unseen(self, study: Study, targets: dict[str, Features], seed: int) -> Predictions:
-        """Return predictions of training trials by systems that have not learnt from them; a prior is fitted on these.
-
-        Parameters
-        ----------
-        study : Study
-            Training trials.
-        targets : dict of Features
-        seed : int
-            Of the folds: every concept is left out once, with a fifth of all.
-        """
-        names = np.random.default_rng(seed).permutation(study.table["concept"].unique())
-        parts = []
-        for concepts in np.array_split(names, min(_N_FOLDS, len(names))):
-            kept, out = study.parted(set(concepts.tolist()))
-            parts.append(self.without(kept, targets).predict(out))
-        return Predictions.concatenate(parts)
-
-    def known_stimuli(self, subject: str) -> set[str]:
-        """Return the stimuli that a person was adapted with, which must not be decoded."""
-        return set()
-
-    def encoded(self, study: Study) -> list[EncodedTrials]:
-        """Return everybody's responses on the scale of the encoders of their voxels.
-
-        Raises
-        ------
-        NeurodecError
-            If it has none.
-        """
-        raise NeurodecError(
-            f"{type(self).__name__} has no encoders of voxels, so there is nothing to score; leave this evaluation out."
-        )
-
-    def restored(self, trials: Trials, hidden: np.ndarray, space: str) -> np.ndarray:
-        """Return responses (n, n_chans, n_times) as the system gives them where patches are hidden from it.
-
-        Parameters
-        ----------
-        trials : Trials
-        hidden : ndarray of bool, shape (n, n_chans, n_patches)
-        space : str
-
-        Raises
-        ------
-        NeurodecError
-            If it does not learn to.
-        """
-        raise NeurodecError(
-            f"{type(self).__name__} does not fill in hidden patches; leave this evaluation out, or train an encoder "
-            "that does (neurodec.encoders.CSBrainPretraining)."
-        )
-
-    def region_attention(self, trials: Trials, space: str) -> dict[str, Any]:
-        """Return how much regions of the head attend each other, or nothing where that is no question.
-
-        Returns
-        -------
-        dict
-            `regions`: names; `values`: one list per region that attends, of shares that add up to 1.
-        """
-        return {}
-
-    def companions(self) -> dict[str, System]:
-        """Return other ways to the same predictions, by name: simpler ones that stand beside it in an evaluation."""
-        return {}
 
     def project(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return targets (n, ...) in the space in which the head of that name is compared with them."""
@@ -224,7 +140,41 @@ class System(ABC):
         return 0
 
 
-def drawn_apart(study: Study, share: float, seed: int) -> tuple[Study, Study]:
+class RefitsApart(ABC):
+    """Mixin of systems that can be made anew without some training trials: see `neurodec.evaluation.Calibrates`."""
+
+    calibration_note = ""
+
+    @abstractmethod
+    def without(self, kept: Study, targets: dict[str, Features]) -> System:
+        """Return a system of the same kind that has learnt from some of the training trials only."""
+
+    def calibration_split(
+        self, study: Study, targets: dict[str, Features], share: float, seed: int
+    ) -> tuple[System, Study]:
+        """Return a system without a share of the concepts, drawn, and their trials."""
+        kept, out = drawn_split(study, share, seed)
+        return self.without(kept, targets), out
+
+    def unseen(self, study: Study, targets: dict[str, Features], seed: int) -> Predictions:
+        """Return cross-fitted predictions: every concept is left out once, with a fifth of all."""
+        names = np.random.default_rng(seed).permutation(study.table["concept"].unique())
+        parts = []
+        for concepts in np.array_split(names, min(_N_FOLDS, len(names))):
+            kept, out = study.parted(set(concepts.tolist()))
+            parts.append(self.without(kept, targets).predict(out))
+        return Predictions.concatenate(parts)
+
+
+def home_of(out: str | Path | None) -> tuple[Path, TemporaryDirectory | None]:
+    """Return the folder of a fit; without a name a temporary one, which goes with the object that keeps it."""
+    if out is not None:
+        return Path(out), None
+    home = TemporaryDirectory(prefix="neurodec-")
+    return Path(home.name), home
+
+
+def drawn_split(study: Study, share: float, seed: int) -> tuple[Study, Study]:
     """Return a study without a share of its concepts, drawn, and the trials of these.
 
     Raises

@@ -441,7 +441,7 @@ def test_it_is_an_encoder_of_a_system_and_starts_from_weights_once(tmp_path):
     }
     trainer = {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False}
     system = LightningSystem(encoder, data=TrainingData(batch_size=30), trainer=trainer)
-    system.fit(study, targets, tmp_path, "fold")
+    system.fit(study, targets, out=tmp_path, name="fold")
     told = system.config["encoder"]["init_args"]
     assert told["ch_names"] == NAMES
     assert told["chs_info"][1]["loc"][:3] == pytest.approx([0.01, 0.0, 0.1])

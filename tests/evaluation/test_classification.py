@@ -72,7 +72,7 @@ def test_left_out_groups_are_never_trained_on(rng):
     trials = trials_of(rng, n_subjects=2)
     for scheme, n_fits, n_kept in (("leave_one_run_out", 10, 9), ("leave_one_subject_out", 2, 1)):
         seen.clear()
-        Classification(decoder=Spy(), scheme=scheme, n_shuffles=0, prestimulus=False).of_trials(trials)
+        Classification(Spy(), scheme=scheme, n_shuffles=0, prestimulus=False).of_trials(trials)
         assert [len(groups) for groups in seen] == [n_kept] * n_fits
         assert len(set.union(*seen)) == n_kept + 1
 
@@ -103,7 +103,7 @@ def test_nothing_to_decode(rng, change, sentence):
 def test_deep_decoder_beside_its_linear_baseline(rng):
     trials = trials_of(rng, n_times=80, n_runs=2, n_per_run=60, n_classes=2, strength=2.0)
     decoder = ContrastiveClassifier(n_epochs=30, n_outputs=8, batch_size=32)
-    found = Classification(decoder=decoder, n_shuffles=1).of_trials(trials)
+    found = Classification(decoder, n_shuffles=1).of_trials(trials)
     assert found["classification"]["accuracy"] > 0.8
     assert found["baselines"]["ridge"]["accuracy"] > 0.8
     assert "difference" in found["baselines"]["ridge"]["difference_to_decoder"]
@@ -133,7 +133,7 @@ def test_n170_left_out_runs(shared):
     )  # fmt: skip
     dataset = MuseCSV(event_id={"house": 1, "face": 2}, preprocessing=settings)
     trials = read(dataset, shared / "data/muse-n170-eeg")
-    found = Classification(decoder=RidgeClassifier(per_subject=True), n_shuffles=20).of_trials(trials)
+    found = Classification(RidgeClassifier(per_subject=True), n_shuffles=20).of_trials(trials)
     assert found["classification"]["auc"] >= 0.6
     assert found["classification"]["ci95_auc"][0] > 0.5
     for control in found["controls"].values():
@@ -220,7 +220,7 @@ def test_fixed_split_tests_what_is_marked_and_nothing_else(rng):
             seen.append(np.array(responses))
             return super().fit(responses, labels, groups, subjects)
 
-    found = Classification(decoder=Spy(), scheme="fixed_split", n_shuffles=99, prestimulus=False)
+    found = Classification(Spy(), scheme="fixed_split", n_shuffles=99, prestimulus=False)
     result = found.of_trials(marked)["classification"]
     assert result["n_trials"] == (marks == "test").sum() == np.sum(result["confusion"])
     assert result["accuracy"] > 0.8
@@ -259,7 +259,7 @@ def test_shuffles_are_what_the_decoder_can_afford(rng):
     trials = trials_of(rng, n_times=80, n_runs=2, n_per_run=20, n_classes=2)
     linear = Classification(RIDGE, prestimulus=False).of_trials(trials)
     deep = ContrastiveClassifier(n_epochs=1, n_outputs=4)
-    found = Classification(decoder=deep, prestimulus=False).of_trials(trials)
+    found = Classification(deep, prestimulus=False).of_trials(trials)
     assert linear["controls"]["shuffled"]["n_refits"] == 199
     assert found["controls"]["shuffled"]["n_refits"] == 2
     assert "ci95" not in found["controls"]["shuffled"]  # two refits have no 95 %

@@ -12,7 +12,7 @@ from neurodec.evaluation import CandidateSets
 from neurodec.evaluation.conformal import cut_off, lowest_lead
 from neurodec.evaluation.section import Fitted
 from neurodec.features import Features
-from neurodec.training.system import System, drawn_apart
+from neurodec.training.system import System, drawn_split
 
 WIDTH = 8
 
@@ -20,14 +20,16 @@ WIDTH = 8
 class Reader(System):
     """Reads responses that are noisy embeddings, and has learnt from nobody."""
 
-    head = "image"
+    head, calibration_note = "image", ""
 
     def predict(self, study):
         table = study.table
         return Predictions({"image": np.asarray(study.trials.responses)}, table)
 
-    def apart(self, study, targets, share, seed):
-        return self, drawn_apart(study, share, seed)[1]
+    def calibration_split(self, study, targets, share, seed):
+        return self, drawn_split(study, share, seed)[1]
+
+    def unseen(self, study, targets, seed): ...
 
     def fit(self, *args, **kwargs): ...
 

@@ -270,12 +270,12 @@ def model(root):
 
 def ridge(root):
     study, targets = study_of({"ben": 9}, n_train=24)
-    RidgeSystem(targets=["image"]).fit(study, targets, root, "x")
+    RidgeSystem(targets=["image"]).fit(study, targets, out=root, name="x")
 
 
 def person(root):
     study, targets = study_of({"ben": 9}, n_train=24)
-    InContextSystem(way="prior", inverse="bayes").fit(study, targets, root, "x")
+    InContextSystem(way="prior", inverse="bayes").fit(study, targets, out=root, name="x")
 
 
 def read_system(root, _):

@@ -87,7 +87,7 @@ def train_atm(out: Path) -> None:
             trainer={"max_epochs": 3, "accelerator": "gpu", "devices": 1, "precision": precision},
             selection="last",
         )
-        system.fit(study, targets, out / precision, "gpu")
+        system.fit(study, targets, out=out / precision, name="gpu")
         history = pd.read_csv(out / precision / "checkpoints/gpu/metrics.csv")
         tell(f"ATM {precision}", float(history["samples_per_s"].iloc[1:].max()), "samples/s")
         tell(f"ATM {precision} loss of the last epoch", float(history["train_loss"].iloc[-1]))

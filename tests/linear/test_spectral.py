@@ -35,7 +35,7 @@ def steady_state(rng, n_trials=120, amplitude=0.5):
 
 
 def auc(trials, decoder):
-    evaluation = Classification(decoder=decoder, n_shuffles=0)
+    evaluation = Classification(decoder, n_shuffles=0)
     return evaluation.of_trials(trials)["classification"]
 
 

@@ -89,7 +89,7 @@ def home(tmp_path_factory):
 def test_one_command_from_raw_files_to_a_table_of_pretrained_random_and_linear(home, capsys):
     assert main(arguments("run", home / "data")) == 0
     told = capsys.readouterr().out
-    assert told.index("earlier ...") < told.index("before: ") < told.index("targets ...\nfit ...")
+    assert told.index("pretrain ...") < told.index("before: ") < told.index("targets ...\nfit ...")
     found = json.loads((home / "out/results.json").read_text())
     assert set(found["classification"]["classes"]) == set(STATES)
     assert set(found["controls"]) == {"random"}

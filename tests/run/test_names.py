@@ -108,7 +108,7 @@ def test_names_in_python(tmp_path):
         Stage("../x")
     study, targets = study_of({"ben": 9})
     with pytest.raises(NeurodecError, match="becomes the name of a file"):
-        RidgeSystem().fit(study, targets, tmp_path, "../x")
+        RidgeSystem().fit(study, targets, out=tmp_path, name="../x")
     assert [fold.name for fold in folds_of("within_subject", ["a/b", "Anna", "anna"], [1])][1] == "sub-Anna"
     assert not (tmp_path.parent / "x").exists()
 

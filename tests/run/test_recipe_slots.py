@@ -99,7 +99,7 @@ def only_evaluation(root, evaluation):
 def test_the_classifier_builds_encoders_only(study, capsys, named, sentence):  # noqa: F811
     arguments_ = {"encoder": named, "encoder_args": {"args": ["touch", "MARKER"]}}
     classifier = {"class_path": "neurodec.training.ContrastiveClassifier", "init_args": arguments_}
-    own = {"decoder": classifier, "n_permutations": 10}
+    own = {"classifier": classifier, "n_permutations": 10}
     only_evaluation(study, {"class_path": "neurodec.evaluation.Classification", "init_args": own})
     assert sentence in refused(capsys, arguments("run", study))
     assert not (study.parent / "MARKER").exists()

@@ -429,7 +429,7 @@ def test_rhythms_and_single_trial_folds_by_recipe(tmp_path, scheme, more):
     root.mkdir()
     STUDIES["fif"][0](root)
     decoder = {"class_path": "neurodec.linear.SpectralClassifier", "init_args": {"bands": [[4, 8], [8, 13]]}}
-    settings = {"decoder": decoder, "scheme": scheme, "n_shuffles": 3, **more}
+    settings = {"classifier": decoder, "scheme": scheme, "n_shuffles": 3, **more}
     evaluation = {"class_path": "neurodec.evaluation.Classification", "init_args": settings}
     write_small(tmp_path / "recipe.yaml", "fif", evaluation=evaluation)
     found = run(root)["classification"]

@@ -59,7 +59,7 @@ def system(max_epochs, encoder=ATM, selection="validation", settings=None, allow
 
 def fit(data, out, max_epochs, **options):
     fitted = system(max_epochs, **options)
-    fitted.fit(*data, out, "x")
+    fitted.fit(*data, out=out, name="x")
     return fitted
 
 
@@ -182,12 +182,14 @@ def test_published_protocol_exports_the_epoch_that_is_best_on_the_test_data(data
     tested = study.trials.table["concept"].isin([f"s{index}" for index in range(10)]).to_numpy()
     rows = {"all": np.flatnonzero(~tested)}, {"all": np.flatnonzero(tested)}
     train, judged = (study.select(part) for part in rows)
-    system(6, selection="published_protocol").fit(train, targets, tmp_path, "x", judged=judged)
+    system(6, selection="published_protocol").fit(
+        train, targets, out=tmp_path, name="x", selection_trials=judged
+    )
     log = pd.read_csv(tmp_path / "checkpoints/x/metrics.csv")
     facts = json.loads((tmp_path / "models/x/config.json").read_text())
     assert facts["selection"] == "published_protocol"
     assert facts["epoch"] == int(log["val_top1"].idxmax())
-    batches = TrialBatches(train, targets, TrainingData(32), ["01"], judged=judged)
+    batches = TrialBatches(train, targets, TrainingData(32), ["01"], selection_trials=judged)
     batches.setup("fit")
     assert len(batches.training["all"]) == 30 * N_REPETITIONS  # every training concept, none held out
     assert len(batches.validation["all"]) == 10  # test stimuli, repetitions averaged
@@ -224,7 +226,7 @@ def test_a_schedule_is_stepped_after_every_batch(data, tmp_path, schedule):
         data=TrainingData(32, 0.2),
         trainer={"max_epochs": 2, "accelerator": "cpu"},
     )
-    fitted.fit(*data, tmp_path, "x")
+    fitted.fit(*data, out=tmp_path, name="x")
     state = torch.load(tmp_path / "checkpoints/x/last.ckpt", weights_only=True)
     assert state["lr_schedulers"][0]["_step_count"] == 2 * (192 // 32) + 1
 

@@ -59,24 +59,24 @@ def one_trial(responses):
 @pytest.mark.parametrize("change", [lambda x: x[::-1].copy(), one_trial], ids=["all", "one"])
 def test_other_responses_of_the_same_table_are_another_fit(data, tmp_path, make, change):
     study, targets = data
-    make().fit(study, targets, tmp_path, "x")
-    make().fit(study, targets, tmp_path, "x")  # the same again is found
+    make().fit(study, targets, out=tmp_path, name="x")
+    make().fit(study, targets, out=tmp_path, name="x")  # the same again is found
     with pytest.raises(
         NeurodecError, match=r"or (to|on|of) other (trials|data); (delete it or )?choose another"
     ):
-        make().fit(changed(study, change), targets, tmp_path, "x")
-    make().fit(changed(study, change), targets, tmp_path / "other", "x")
+        make().fit(changed(study, change), targets, out=tmp_path, name="x")
+    make().fit(changed(study, change), targets, out=tmp_path / "other", name="x")
 
 
 def test_other_targets_and_other_settings_too(data, tmp_path):
     study, targets = data
-    RidgeSystem().fit(study, targets, tmp_path, "x")
+    RidgeSystem().fit(study, targets, out=tmp_path, name="x")
     values = np.array(targets["image"].values)
     values[0] += 1
     others = {"image": Features(values, targets["image"].stimuli, targets["image"].info)}
     for system, own in ((RidgeSystem(), others), (RidgeSystem(per_value=True), targets)):
         with pytest.raises(NeurodecError, match="holds a fit with another configuration or to other trials"):
-            system.fit(study, own, tmp_path, "x")
+            system.fit(study, own, out=tmp_path, name="x")
 
 
 def test_the_in_context_system_too(data, tmp_path):
@@ -90,10 +90,10 @@ def test_the_in_context_system_too(data, tmp_path):
         for name, trials in study.spaces.items()
     }
     study = Study(flat, study.stimuli)
-    in_context().fit(study, unit(targets), tmp_path, "x")
-    in_context().fit(study, unit(targets), tmp_path, "x")
+    in_context().fit(study, unit(targets), out=tmp_path, name="x")
+    in_context().fit(study, unit(targets), out=tmp_path, name="x")
     with pytest.raises(NeurodecError, match="holds a fit with another configuration or to other trials"):
-        in_context().fit(changed(study, one_trial), unit(targets), tmp_path, "x")
+        in_context().fit(changed(study, one_trial), unit(targets), out=tmp_path, name="x")
 
 
 def test_a_broken_fit_to_other_trials_is_not_gone_on_with(data, tmp_path):
@@ -112,10 +112,10 @@ def test_a_broken_fit_to_other_trials_is_not_gone_on_with(data, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "save", kill)
         with pytest.raises(Killed):
-            lightning(max_epochs=3).fit(study, targets, tmp_path, "x")
+            lightning(max_epochs=3).fit(study, targets, out=tmp_path, name="x")
     assert (tmp_path / "checkpoints/x/made_with.json").exists()
     with pytest.raises(NeurodecError, match="holds checkpoints of another configuration or of other data"):
-        lightning(max_epochs=3).fit(changed(study, one_trial), targets, tmp_path, "x")
+        lightning(max_epochs=3).fit(changed(study, one_trial), targets, out=tmp_path, name="x")
 
 
 def test_large_arrays_are_sampled(monkeypatch, rng):
@@ -149,18 +149,18 @@ def test_calibration_ridge_keeps_every_setting(data, tmp_path):
         "n_folds": 3,
         "data": TrainingData(tmin=0.2, tmax=0.6),
     }
-    RidgeSystem(**own).fit(study, targets, tmp_path, "x")
-    fewer, out = RidgeSystem.from_pretrained(tmp_path / "models/x").apart(study, targets, 0.25, 0)
+    RidgeSystem(**own).fit(study, targets, out=tmp_path, name="x")
+    fewer, out = RidgeSystem.from_pretrained(tmp_path / "models/x").calibration_split(study, targets, 0.25, 0)
     assert (fewer.alphas, fewer.per_value, fewer.average_repetitions) == ([3.0], True, False)
     assert fewer.config["tmin"] == pytest.approx(0.2)
     kept, _ = study.parted(set(out.table["concept"]))
     again = RidgeSystem(**own)
-    again.fit(kept, targets, tmp_path / "again", "x")
+    again.fit(kept, targets, out=tmp_path / "again", name="x")
     np.testing.assert_allclose(fewer.predict(out).of("image"), again.predict(out).of("image"), atol=1e-5)
 
 
 def fitted(system, data, folder):
-    system.fit(*data, folder, "x")
+    system.fit(*data, out=folder, name="x")
     return system
 
 
@@ -190,7 +190,7 @@ def test_marked_validation_trials_were_not_learnt_from(data, tmp_path):
     marked = np.where(np.arange(len(trials)) % 4 == 0, "validation", "train")
     study = Study({name: replace(trials, table=trials.table.assign(split=marked))}, study.stimuli)
     system = fitted(lightning(), (study, targets), tmp_path)
-    _, out = LightningSystem.from_pretrained(tmp_path / "models/x").apart(study, targets, 0.25, 0)
+    _, out = LightningSystem.from_pretrained(tmp_path / "models/x").calibration_split(study, targets, 0.25, 0)
     assert (out.table["split"] == "validation").all()
     assert len(out) == (marked == "validation").sum()
-    assert "chose the epoch" in system.note_on_apart
+    assert "chose the epoch" in system.calibration_note

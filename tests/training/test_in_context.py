@@ -74,7 +74,7 @@ def stages(n=30):
 
 def fitted(tmp_path, study, targets, new=("p2",), **options):
     system = InContextSystem(encoder=SIZES, inverter=SIZES, **{**stages(), **options})
-    system.fit(study.part("train"), targets, tmp_path, "fold", new=new)
+    system.fit(study.part("train"), targets, out=tmp_path, name="fold", new=new)
     return system
 
 
@@ -318,7 +318,7 @@ def test_sensors_at_times_are_voxels(rng, tmp_path):
     assert cosine(z, pictures[45:]) > 0.5
     # a window of the recipe's `data:` section is cut here, and again from whole trials that are decoded
     late = InContextSystem(way="ridge", inverse="bayes", data=TrainingData(ch_names=["B", "D"], tmin=0.1))
-    late.fit(study, targets, tmp_path, "late")
+    late.fit(study, targets, out=tmp_path, name="late")
     assert late.people["a"].encoders["ridge"].voxels[0] == "B@0.1"
     assert len(late.people["a"].encoders["ridge"]) == 2 * 15
     part = Study.of(trials.pick(["B", "D"]).crop(0.1))

@@ -27,7 +27,7 @@ def fitted(study, targets, out, **trainer):
         data=TrainingData(batch_size=40),
         trainer={"max_epochs": 3, "accelerator": "cpu", **trainer},
     )
-    system.fit(study, targets, out, "one")
+    system.fit(study, targets, out=out, name="one")
     return load_system(out / "models/one")
 
 

@@ -126,7 +126,7 @@ def test_validation_is_of_marked_trials_or_of_other_people():
 def test_labels_are_learnt_and_the_epoch_is_chosen_by_score(tmp_path):
     of = study()
     fitted = system(epochs=30)
-    fitted.fit(training(of), targets_of(of), tmp_path, "x")
+    fitted.fit(training(of), targets_of(of), out=tmp_path, name="x")
     test = of.part("test")
     found = fitted.predict(test).of("label").argmax(axis=1)
     assert (found == (test.table["concept"] == "right")).mean() > 0.9
@@ -140,7 +140,7 @@ def test_labels_are_learnt_and_the_epoch_is_chosen_by_score(tmp_path):
 def test_numbers_are_learnt(tmp_path):
     of = study(numbers=True)
     fitted = system(objective="NumberObjective", epochs=30)
-    fitted.fit(training(of), {"number": Numbers().extract(of.stimuli, ".")}, tmp_path, "x")
+    fitted.fit(training(of), {"number": Numbers().extract(of.stimuli, ".")}, out=tmp_path, name="x")
     test = of.part("test")
     found = fitted.predict(test).of("number")[:, 0]
     assert np.corrcoef(found, test.table["stimulus"].astype(float))[0, 1] > 0.8
@@ -213,7 +213,7 @@ def test_stages_of_a_fine_tuning(tmp_path):
         ),
     ]
     fitted = system(stages)
-    fitted.fit(training(of), targets_of(of), tmp_path, "x")
+    fitted.fit(training(of), targets_of(of), out=tmp_path, name="x")
     again = LightningSystem.from_pretrained(tmp_path / "models/x")
     companions = again.companions()
     assert list(companions) == ["random", "probe"]
@@ -232,7 +232,7 @@ def test_stages_of_a_fine_tuning(tmp_path):
     assert all("in_proj_weight" in name for name in moved if name.startswith("backbone."))
     config = json.loads((tmp_path / "models/x/config.json").read_text())
     assert config["met_before"] == ["p0", "p1", "p2", "p3", "p4"]
-    system(stages).fit(training(of), targets_of(of), tmp_path, "x")  # nothing is trained again
+    system(stages).fit(training(of), targets_of(of), out=tmp_path, name="x")  # nothing is trained again
 
 
 @pytest.mark.parametrize(
@@ -246,18 +246,18 @@ def test_stages_of_a_fine_tuning(tmp_path):
 def test_stages_that_do_not_go_together(tmp_path, stages, sentence):
     of = study()
     with pytest.raises(NeurodecError, match=sentence):
-        system(stages).fit(training(of), targets_of(of), tmp_path, "x")
+        system(stages).fit(training(of), targets_of(of), out=tmp_path, name="x")
 
 
 def test_weights_that_mean_something_else_are_refused(tmp_path):
     of = study()
     fitted = system(epochs=1)
-    fitted.fit(training(of), targets_of(of), tmp_path / "one", "x")
+    fitted.fit(training(of), targets_of(of), out=tmp_path / "one", name="x")
     other = {**ENCODER, "init_args": {**ENCODER["init_args"], "temporal_layout": "published"}}
     stage = Stage("b", start=str(tmp_path / "one/models/x"))
     again = LightningSystem(other, {"class_path": "neurodec.training.LabelObjective"}, stages=[stage])
     with pytest.raises(NeurodecError, match="has temporal_layout: transposed, and this one has published"):
-        again.fit(training(of), targets_of(of), tmp_path / "two", "x")
+        again.fit(training(of), targets_of(of), out=tmp_path / "two", name="x")
 
 
 def test_a_foundation_model_of_braindecode_takes_the_same_stages(tmp_path):
@@ -283,7 +283,7 @@ def test_a_foundation_model_of_braindecode_takes_the_same_stages(tmp_path):
         trainer={"accelerator": "cpu"},
         stages=stages,
     )
-    fitted.fit(training(of), targets_of(of), tmp_path, "x")
+    fitted.fit(training(of), targets_of(of), out=tmp_path, name="x")
     assert fitted.predict(of.part("test")).of("label").shape == (16, 2)
     assert list(fitted.companions()) == ["random"]
     own, theirs = fitted.encoder.state_dict(), pretrained.state_dict()

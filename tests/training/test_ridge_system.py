@@ -15,7 +15,7 @@ from neurodec.training.ridge_system import roi_pattern
 
 def fitted(tmp_path, study, targets, **options):
     system = RidgeSystem(**options)
-    system.fit(study, targets, tmp_path, "x")
+    system.fit(study, targets, out=tmp_path, name="x")
     return system
 
 
@@ -111,18 +111,18 @@ def test_patterns_of_a_region_have_the_given_length():
 
 def test_weights_that_were_deleted_are_made_again(tmp_path):
     study, targets = study_of({"ben": 9})
-    RidgeSystem().fit(study, targets, tmp_path, "x")
+    RidgeSystem().fit(study, targets, out=tmp_path, name="x")
     (file,) = (tmp_path / "models/x").glob("*/image_weights.npy")
     before = np.load(file)
     file.unlink()
-    RidgeSystem().fit(study, targets, tmp_path, "x")
+    RidgeSystem().fit(study, targets, out=tmp_path, name="x")
     np.testing.assert_array_equal(np.load(file), before)
 
 
 @pytest.mark.parametrize("damage", [np.zeros(3), np.zeros((2, 2)), np.array(["a"])])
 def test_weights_of_another_shape_are_refused_when_they_are_read(tmp_path, damage):
     study, targets = study_of({"ben": 9})
-    RidgeSystem().fit(study, targets, tmp_path, "x")
+    RidgeSystem().fit(study, targets, out=tmp_path, name="x")
     (file,) = (tmp_path / "models/x").glob("*/image_weights.npy")
     np.save(file, damage)
     with pytest.raises(NeurodecError, match=r"image_weights.npy is of shape"):

@@ -63,7 +63,7 @@ def test_reset_tuning_trains_the_new_brain_and_nothing_else(study, tmp_path):
         {"name": "bridge", "subjects": "others"},
         {"name": "reset", "subjects": "all", "start": "bridge", "fresh": NEW, "trained": NEW},
     ]
-    system(stages).fit(*study, tmp_path, "x", new=["anna"])
+    system(stages).fit(*study, out=tmp_path, name="x", new=["anna"])
     before, after = weights(tmp_path / "models/x.bridge"), weights(tmp_path / "models/x")
     assert not any(".of-3." in name for name in before)
     own = {name for name in after if ".of-3." in name}
@@ -82,12 +82,12 @@ def test_a_finished_stage_is_not_trained_again(study, tmp_path):
         {"name": "bridge", "subjects": "others"},
         {"name": "reset", "subjects": "new", "start": "bridge", "fresh": NEW, "trained": NEW},
     ]
-    system(stages).fit(*study, tmp_path, "x", new=["anna"])
+    system(stages).fit(*study, out=tmp_path, name="x", new=["anna"])
     time = (tmp_path / "models/x.bridge/config.json").stat().st_mtime_ns
     expected = weights(tmp_path / "models/x")
     shutil.rmtree(tmp_path / "models/x")
     shutil.rmtree(tmp_path / "checkpoints/x/reset")
-    system(stages).fit(*study, tmp_path, "x", new=["anna"])
+    system(stages).fit(*study, out=tmp_path, name="x", new=["anna"])
     assert (tmp_path / "models/x.bridge/config.json").stat().st_mtime_ns == time
     for name, value in weights(tmp_path / "models/x").items():
         torch.testing.assert_close(value, expected[name])
@@ -97,7 +97,7 @@ def test_fewer_trials_of_the_new_subject_alone(study, tmp_path):
     """The first 40 of anna's 60 trials make one batch of 30 an epoch; the loss of the whole is another."""
     for n in (None, 40):
         stages = [{"name": "alone", "subjects": "new", "n_trials": n}]
-        system(stages).fit(*study, tmp_path / str(n), "x", new=["anna"])
+        system(stages).fit(*study, out=tmp_path / str(n), name="x", new=["anna"])
     losses = [
         pd.read_csv(tmp_path / f"{n}/checkpoints/x/alone/metrics.csv")["train_loss"] for n in (None, 40)
     ]
@@ -163,13 +163,13 @@ def test_a_head_on_frozen_weights_of_published_networks(encoder):
 )
 def test_stages_that_cannot_be(study, tmp_path, stages, new, sentence):
     with pytest.raises(NeurodecError, match=sentence):
-        system(stages).fit(*study, tmp_path, "x", new=new)
+        system(stages).fit(*study, out=tmp_path, name="x", new=new)
 
 
 def test_what_one_person_saw_becomes_anothers_voxels(study, tmp_path):
     """After training, voxels that are synthesised are nearer to that person's own than to a shuffled order."""
     trained = system([{"name": "bridge"}], lr=0.01, max_epochs=100)
-    trained.fit(*study, tmp_path, "x")
+    trained.fit(*study, out=tmp_path, name="x")
     encoder = trained.encoder.cpu()
     voxels = {name: torch.as_tensor(np.asarray(part.responses)) for name, part in study[0].spaces.items()}
     with torch.inference_mode():
@@ -182,6 +182,6 @@ def test_what_one_person_saw_becomes_anothers_voxels(study, tmp_path):
 
 def test_a_brain_without_an_embedder_is_told(study, tmp_path):
     trained = system([{"name": "bridge", "subjects": "others"}])
-    trained.fit(*study, tmp_path, "x", new=["anna"])
+    trained.fit(*study, out=tmp_path, name="x", new=["anna"])
     with pytest.raises(NeurodecError, match=r"trained on of-4, of-5, not on of-3"):
         trained.predict(study[0])

@@ -1,0 +1,289 @@
+"""Scores in Python: of a fitted system on held-out trials, and by cross-validation. The recipe calls the same parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from sklearn.base import clone
+from sklearn.model_selection import GroupKFold
+
+from neurodec.data import Study, check_leakage
+from neurodec.data.splits import TRAINING, groups_of
+from neurodec.errors import NeurodecError
+from neurodec.evaluation import Retrieval
+from neurodec.evaluation.section import Evaluation, Fitted
+from neurodec.features import Features, as_targets
+from neurodec.files import track
+from neurodec.report import plots
+from neurodec.report.rows import leading, percent, score_rows
+from neurodec.training import RidgeSystem, System
+
+
+@dataclass(frozen=True)
+class Results:
+    """What an evaluation found, with chance, intervals and controls.
+
+    Parameters
+    ----------
+    sections : dict
+        As in ``results.json``: `retrieval`, `controls`, `baselines`, ...
+    name : str
+        Of the system.
+    folds : list of dict
+        Of a cross-validation: the groups that were left out, and `sections` of this fold alone.
+    """
+
+    sections: dict[str, Any]
+    name: str
+    folds: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def score(self) -> float:
+        """The leading score, such as top-1 accuracy."""
+        found = self.sections.get("retrieval") or self.sections.get("classification") or {}
+        return float(found[leading(self.sections)[0]])
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per decoder and control: `name, kind, value, ci95_low, ci95_high, p`, and chance."""
+        rows = score_rows(self.sections, self.name)
+        table = pd.DataFrame(rows)[["name", "kind", "value", "p"]]
+        bounds = [row["ci95"] or (np.nan, np.nan) for row in rows]
+        found = self.sections.get("retrieval") or self.sections.get("classification") or {}
+        chance = found.get("chance_top1", found.get("chance"))
+        return table.assign(
+            ci95_low=[low for low, _ in bounds],
+            ci95_high=[high for _, high in bounds],
+            chance=chance,
+            measure=leading(self.sections)[0],
+        )
+
+    def fold_scores(self) -> pd.DataFrame:
+        """Return the leading score of every fold of a cross-validation, beside what was left out."""
+        rows = []
+        for fold in self.folds:
+            alone = Results(fold["sections"], self.name)
+            rows.append({"left_out": ", ".join(fold["left_out"][:5]), "n_groups": len(fold["left_out"])})
+            rows[-1]["score"] = alone.score
+        return pd.DataFrame(rows)
+
+    def figure(self) -> Figure:
+        """Draw the scores with their intervals and chance."""
+        table = self.to_frame()
+        label = leading(self.sections)[0].replace("_", " ")
+        return plots.intervals(score_rows(self.sections, self.name), float(table["chance"].iloc[0]), label)
+
+    def __repr__(self) -> str:
+        first = self.to_frame().iloc[0]
+        interval = f"[{percent(first['ci95_low'])}, {percent(first['ci95_high'])}]"
+        folds = f", {len(self.folds)} folds" if self.folds else ""
+        measure = first["measure"].replace("_", " ")
+        return (
+            f"<Results of {self.name}: {measure} {percent(first['value'])} {interval}, chance "
+            f"{percent(first['chance'], 2)}{folds}>"
+        )
+
+    def _repr_html_(self) -> str:
+        table = self.to_frame()
+        shares = ["value", "ci95_low", "ci95_high", "chance"]
+        shown = table.assign(**{name: [percent(own) for own in table[name]] for name in shares})
+        return shown.to_html(index=False, float_format=lambda value: f"{value:.3g}", na_rep="")
+
+
+def evaluate(
+    system: System,
+    study: Study,
+    targets: Any,
+    evaluation: Evaluation | None = None,
+    *,
+    name: str | None = None,
+) -> Results:
+    """Score a fitted system on the test trials of a study.
+
+    Parameters
+    ----------
+    system : System
+        Fitted to the training trials of `study`.
+    study : Study
+        With trials of the splits "train" and "test".
+    targets : Features, array, Extractor, or dict of these
+        See `neurodec.features.as_targets`.
+    evaluation : Evaluation, optional
+        `Retrieval` by default.
+    name : str, optional
+        Of the system; that of its encoder or class by default.
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    NeurodecError
+        If the system is not fitted, there are no test trials, or training and test share what they must not.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurodec import RidgeSystem, Study, evaluate
+    >>> rng = np.random.default_rng(0)
+    >>> targets = rng.normal(size=(60, 4))
+    >>> responses = targets @ rng.normal(size=(4, 30)) + 0.1 * rng.normal(size=(60, 30))
+    >>> split = ["train"] * 40 + ["test"] * 20
+    >>> study = Study.from_arrays(responses, [f"picture{i:02d}" for i in range(60)], split=split)
+    >>> system = RidgeSystem().fit(study.part("train"), targets)
+    >>> evaluate(system, study, targets).score
+    1.0
+    """
+    evaluation = evaluation or Retrieval()
+    run = _run(system, study, as_targets(targets, study.stimuli), evaluation, name)
+    return Results(evaluation.results([run]), name or name_of(system))
+
+
+def cross_validate(
+    system: System,
+    study: Study,
+    targets: Any,
+    evaluation: Evaluation | None = None,
+    *,
+    groups: str | Sequence[Any] = "concept",
+    n_folds: int = 5,
+    seed: int = 0,
+    name: str | None = None,
+) -> Results:
+    """Score a system by cross-validation: in every fold a copy of it is fitted without the trials that are tested.
+
+    Parameters
+    ----------
+    system : System
+        Fitted or not; it stays as it is.
+    study : Study
+    targets : Features, array, Extractor, or dict of these
+        See `neurodec.features.as_targets`.
+    evaluation : Evaluation, optional
+        `Retrieval` by default.
+    groups : str or sequence
+        Column of the trials (`concept`, `stimulus`, `subject`, `session`, `run`, ...), or one value per trial, whose
+        groups are left out whole.
+    n_folds : int
+        Into which the groups are drawn.
+    seed : int
+        Of that draw.
+    name : str, optional
+
+    Returns
+    -------
+    Results
+        Scores over all trials, although candidates differ between folds, and of every fold.
+
+    Raises
+    ------
+    NeurodecError
+        If there are fewer groups than folds, or training and test share what the evaluation generalises over.
+
+    Notes
+    -----
+    Folds share training trials, so their errors go together: of candidates that differ between folds, variances are
+    multiplied by ``1 + n_folds * n_test / n_train`` (Nadeau and Bengio 2003), which is more than enough.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurodec import RidgeSystem, Study, cross_validate
+    >>> rng = np.random.default_rng(0)
+    >>> targets = rng.normal(size=(60, 4))
+    >>> responses = targets @ rng.normal(size=(4, 30)) + 0.1 * rng.normal(size=(60, 30))
+    >>> study = Study.from_arrays(responses, [f"picture{i:02d}" for i in range(60)])
+    >>> cross_validate(RidgeSystem(), study, targets).score
+    1.0
+    """
+    evaluation = evaluation or Retrieval()
+    named = as_targets(targets, study.stimuli)
+    labels = _labels(study, groups)
+    folds, runs = [], []
+    divided = list(_divided(labels, n_folds, seed))
+    for left_out in track(divided, "folds", total=len(divided)):
+        fold = _with_split(study, labels.isin(left_out).to_numpy())
+        fitted = clone(system).fit(fold.part("train"), named)
+        runs.append(_run(fitted, fold, named, evaluation, name))
+        folds.append({"left_out": sorted(left_out), "sections": evaluation.results([runs[-1]])})
+    return Results(evaluation.results(runs), name or name_of(system), folds)
+
+
+def name_of(system: System) -> str:
+    """Return how results call a system: by its encoder, where it has one."""
+    encoder = system.get_params().get("encoder")
+    if isinstance(encoder, dict) and "class_path" in encoder:
+        return str(encoder["class_path"]).rpartition(".")[2]
+    encoder = getattr(encoder, "func", encoder)
+    if isinstance(encoder, str):
+        return encoder.rpartition(".")[2]
+    if encoder is None or isinstance(encoder, dict):
+        return type(system).__name__
+    return encoder.__name__ if isinstance(encoder, type) else type(encoder).__name__
+
+
+def _run(
+    system: System, study: Study, targets: dict[str, Features], evaluation: Evaluation, name: str | None
+) -> Any:
+    if not getattr(system, "config", None):
+        raise NeurodecError(
+            f"{type(system).__name__} is not fitted; call fit(study.part('train'), targets) first."
+        )
+    check_leakage(study.table, evaluation.level)
+    test, train = study.part("test"), study.part(TRAINING)
+    if not len(test):
+        raise NeurodecError(
+            'No trial has the split "test"; give `split` when the study is made, or take cross_validate.'
+        )
+    fitted = Fitted(name or name_of(system), system, train, targets, partial(_ridge, system, train, targets))
+    predictions = {rows: system.predict(trials) for rows, trials in evaluation.inputs(test).items()}
+    return evaluation.run(predictions, test, fitted)
+
+
+def _ridge(system: System, train: Study, targets: dict[str, Features], head: str) -> RidgeSystem | None:
+    """Return the linear baseline on the same trials; none beside ridge itself."""
+    if isinstance(system, RidgeSystem):
+        return None
+    return RidgeSystem(head=head, targets=[head]).fit(train, targets)
+
+
+def _labels(study: Study, groups: str | Sequence[Any]) -> pd.Series:
+    table = study.table
+    if isinstance(groups, str):
+        if groups not in table:
+            raise NeurodecError(f"The trials have no column {groups}; they have {', '.join(table)}.")
+        return groups_of(table, groups)
+    if len(groups) != len(table):
+        raise NeurodecError(f"`groups` has {len(groups)} values for {len(table)} trials; give one per trial.")
+    return pd.Series([str(group) for group in groups], index=table.index)
+
+
+def _divided(labels: pd.Series, n_folds: int, seed: int) -> Iterator[set[str]]:
+    """Yield the groups that each fold leaves out, drawn; folds hold about equally many trials."""
+    names = np.random.default_rng(seed).permutation(labels.unique())
+    if not 2 <= n_folds <= len(names):
+        raise NeurodecError(
+            f"{len(names)} groups cannot be drawn into {n_folds} folds; choose 2 to {len(names)}."
+        )
+    codes = labels.map({name: place for place, name in enumerate(names)}).to_numpy()
+    for _, rows in GroupKFold(n_folds).split(codes, groups=codes):
+        yield set(names[np.unique(codes[rows])].tolist())
+
+
+def _with_split(study: Study, tested: np.ndarray) -> Study:
+    """Return the study with some trials (in the order of its table) as test, all others as training."""
+    spaces, first = {}, 0
+    for space, trials in study.spaces.items():
+        own = tested[first : first + len(trials)]
+        first += len(trials)
+        spaces[space] = replace(trials, table=trials.table.assign(split=np.where(own, "test", "train")))
+    shown = pd.concat([trials.table for trials in spaces.values()])
+    asked = set(shown.loc[shown["split"] == "test", "stimulus"])
+    splits = np.where(study.stimuli["stimulus"].isin(asked), "test", "train")
+    return replace(study, spaces=spaces, stimuli=study.stimuli.assign(split=splits))
