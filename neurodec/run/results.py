@@ -104,7 +104,7 @@ def shared_of(table: pd.DataFrame) -> dict[str, int]:
 def _targets_of(run: Run) -> dict[str, str]:
     """Name the extractor of every target and what it was told."""
     found = {}
-    for name, target in sections_of(run.recipe)["targets"].items():
+    for name, target in (sections_of(run.recipe).get("targets") or {}).items():
         told = [value for value in (target.get("init_args") or {}).values() if isinstance(value, str)]
         found[name] = " ".join([target["class_path"].rpartition(".")[2], *told])
     return found
