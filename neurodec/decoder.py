@@ -12,18 +12,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from neurodec.class_paths import build
+from neurodec.class_paths import build, described, packages_of
 from neurodec.data import Study, Trials
 from neurodec.data.intake import Intake, support_of
 from neurodec.data.predictions import Predictions
 from neurodec.data.trials import with_defaults
-from neurodec.decoders import Decoder, check_conditions
+from neurodec.decoders import Decoder, GuidedDiffusion, check_conditions
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.capabilities import Adapts, require
-from neurodec.features import Features, embed_pictures
+from neurodec.features import Features, as_targets, embed_pictures
 from neurodec.files import atomic_path, key_of, read_json, write_json
 from neurodec.linear.voxel_encoders import require_unit
 from neurodec.preprocessing.eeg import EEGPreprocessing
+from neurodec.prior_fit import Prior, fitted_prior
 from neurodec.priors import DiffusionPrior, IdentityPrior, LinearPrior, load_prior
 from neurodec.training import System, load_system
 from neurodec.training.system import FACTS
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     Recording = (
         Trials | mne.io.BaseRaw | mne.BaseEpochs | mne.Evoked | nibabel.Nifti1Image | np.ndarray | Tensor
     )
-Prior = DiffusionPrior | LinearPrior | IdentityPrior
+_SAMPLING = {"n_steps": 20, "guidance": 2.0, "prior_n_steps": 20, "prior_guidance": 1.0}
 
 CARD = """# A neurodec decoder
 
@@ -86,6 +87,44 @@ class NeuralDecoder:
         check_conditions(decoder, decoder.reads, {next(iter(decoder.reads)): prior.embedding_space, **made})
         self.system, self.prior, self.decoder = system, prior, decoder
         self.config = {**system.config, "decoder": config["decoder"], **own}
+
+    @classmethod
+    def of(
+        cls,
+        system: System,
+        train: Study,
+        targets: Any,
+        *,
+        prior: Prior | None = None,
+        decoder: type[Decoder] | str | dict[str, Any] = GuidedDiffusion,
+        **sampling: float,
+    ) -> NeuralDecoder:
+        """Make a decoder of a fitted system.
+
+        Parameters
+        ----------
+        system : System
+            Fitted to `train`.
+        train : Study
+            Its training trials.
+        targets : Features, Extractor, or dict of these
+            What it was fitted to; embeddings that the decoder draws from.
+        prior : Prior, optional
+            Fitted here, to predictions of trials that the system has not learnt from; `LinearPrior` by default.
+        decoder : type, functools.partial, str or dict
+            A class, or `class_path` and `init_args`; by default the small one that comes along.
+        **sampling
+            `n_steps`, `guidance`, `prior_n_steps`, `prior_guidance`, `strength`.
+
+        Raises
+        ------
+        NeurodecError
+            If the decoder draws from embeddings of another space.
+        """
+        named = described(decoder, "decoder")
+        drawer = build_decoder(named, packages_of(decoder))
+        fitted = fitted_prior(prior or LinearPrior(), system, train, as_targets(targets, train.stimuli))
+        return cls(system, fitted, drawer, {"decoder": named, "sampling": {**_SAMPLING, **sampling}})
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, allow: frozenset[str] = frozenset()) -> NeuralDecoder:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.base import clone
-from sklearn.model_selection import GroupKFold
 
 from neurodec.data import Study, check_leakage
-from neurodec.data.splits import TRAINING, groups_of
+from neurodec.data.folding import drawn, labels_of, marked
+from neurodec.data.splits import TRAINING
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Retrieval
 from neurodec.evaluation.section import Evaluation, Fitted
@@ -204,11 +204,10 @@ def cross_validate(
     """
     evaluation = evaluation or Retrieval()
     named = as_targets(targets, study.stimuli)
-    labels = _labels(study, groups)
     folds, runs = [], []
-    divided = list(_divided(labels, n_folds, seed))
+    divided = list(drawn(labels_of(study, groups), n_folds, seed))
     for left_out in track(divided, "folds", total=len(divided)):
-        fold = _with_split(study, labels.isin(left_out).to_numpy())
+        fold = marked(study, groups, left_out)
         fitted = clone(system).fit(fold.part("train"), named)
         runs.append(_run(fitted, fold, named, evaluation, name))
         folds.append({"left_out": sorted(left_out), "sections": evaluation.results([runs[-1]])})
@@ -251,39 +250,3 @@ def _ridge(system: System, train: Study, targets: dict[str, Features], head: str
     if isinstance(system, RidgeSystem):
         return None
     return RidgeSystem(head=head, targets=[head]).fit(train, targets)
-
-
-def _labels(study: Study, groups: str | Sequence[Any]) -> pd.Series:
-    table = study.table
-    if isinstance(groups, str):
-        if groups not in table:
-            raise NeurodecError(f"The trials have no column {groups}; they have {', '.join(table)}.")
-        return groups_of(table, groups)
-    if len(groups) != len(table):
-        raise NeurodecError(f"`groups` has {len(groups)} values for {len(table)} trials; give one per trial.")
-    return pd.Series([str(group) for group in groups], index=table.index)
-
-
-def _divided(labels: pd.Series, n_folds: int, seed: int) -> Iterator[set[str]]:
-    """Yield the groups that each fold leaves out, drawn; folds hold about equally many trials."""
-    names = np.random.default_rng(seed).permutation(labels.unique())
-    if not 2 <= n_folds <= len(names):
-        raise NeurodecError(
-            f"{len(names)} groups cannot be drawn into {n_folds} folds; choose 2 to {len(names)}."
-        )
-    codes = labels.map({name: place for place, name in enumerate(names)}).to_numpy()
-    for _, rows in GroupKFold(n_folds).split(codes, groups=codes):
-        yield set(names[np.unique(codes[rows])].tolist())
-
-
-def _with_split(study: Study, tested: np.ndarray) -> Study:
-    """Return the study with some trials (in the order of its table) as test, all others as training."""
-    spaces, first = {}, 0
-    for space, trials in study.spaces.items():
-        own = tested[first : first + len(trials)]
-        first += len(trials)
-        spaces[space] = replace(trials, table=trials.table.assign(split=np.where(own, "test", "train")))
-    shown = pd.concat([trials.table for trials in spaces.values()])
-    asked = set(shown.loc[shown["split"] == "test", "stimulus"])
-    splits = np.where(study.stimuli["stimulus"].isin(asked), "test", "train")
-    return replace(study, spaces=spaces, stimuli=study.stimuli.assign(split=splits))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -84,6 +84,12 @@ class Study:
     def account(self) -> list[dict[str, Any]]:
         """What was found and left out, of every part of every space."""
         return [entry for trials in self.spaces.values() for entry in trials.info.get("account", [])]
+
+    def by_subject(self) -> Iterator[tuple[str, Trials]]:
+        """Yield every subject's trials of one space, space after space."""
+        for trials in self.spaces.values():
+            for subject, rows in trials.table.groupby("subject", sort=False).indices.items():
+                yield str(subject), trials.select(rows)
 
     def part(self, split: str | Sequence[str] | None = None, subjects: Iterable[str] | None = None) -> Study:
         """Return a view of the trials of some splits and subjects; spaces without any are left out."""

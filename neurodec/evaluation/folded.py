@@ -74,7 +74,17 @@ class ScoredFolds:
 
 
 def joined(parts: Sequence[Scored]) -> Scored | ScoredFolds:
-    """Return the rows of several folds as one; of other candidates in every fold, each among its own."""
-    first = list(parts[0].gallery.stimuli)
-    alike = all(list(part.gallery.stimuli) == first for part in parts)
-    return Scored.concatenate(parts) if alike else ScoredFolds(parts)
+    """Return the rows of several folds as one; where no candidate is in two of them, each among its own.
+
+    Raises
+    ------
+    NeurodecError
+        If folds share some of their candidates, but not all.
+    """
+    galleries: dict[tuple[str, ...], list[Scored]] = {}
+    for part in parts:
+        galleries.setdefault(tuple(part.gallery.stimuli), []).append(part)
+    n_different = len(set().union(*galleries))
+    if len(galleries) == 1 or n_different < sum(map(len, galleries)):
+        return Scored.concatenate(parts)
+    return ScoredFolds([Scored.concatenate(own) for own in galleries.values()])

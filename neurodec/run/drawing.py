@@ -10,26 +10,19 @@ import numpy as np
 import torch
 
 from neurodec.data.predictions import Predictions
-from neurodec.data.splits import TRAINING
 from neurodec.decoder import NeuralDecoder, Prior, build_decoder, build_prior
 from neurodec.evaluation import Retrieval
-from neurodec.evaluation.capabilities import Calibrates, require
-from neurodec.evaluation.curves import as_trials
 from neurodec.evaluation.networks import sees_as
 from neurodec.features import Features
 from neurodec.files import read_json, write_table
+from neurodec.prior_fit import fitted_prior
 from neurodec.priors import IdentityPrior, load_prior
-from neurodec.priors.pairs import drawn_predictions
 from neurodec.run.folds import Fold
 from neurodec.run.recipe_parser import sections_of
 from neurodec.run.reconstruct import Seen, reconstruct, score
 
 if TYPE_CHECKING:
     from neurodec.run.stages import Run
-
-
-_NOT = "learns from all training trials, so that a prior cannot be fitted to unseen ones (prior_from: training can)"
-_FEW = 2  # times as many training pictures as were left out: then predictions of all are drawn
 
 
 class Drawing:
@@ -107,28 +100,14 @@ class Drawing:
 
     def _fit_prior(self, fold: Fold) -> Prior:
         """Fit the prior as `prior_from` says: held out, averaged over repetitions; or to training predictions."""
-        run, system = self.run, self.run.system(fold)
-        train, features = run.study.part(TRAINING, fold.train), run.features[system.head]
-        prior = self._new_prior()
-        apart = self.settings.prior_from == "held_out" and not isinstance(prior, IdentityPrior)
-        if apart:
-            found = require(system, Calibrates, _NOT).unseen(train, run.features, fold.seed)
-        else:
-            found = system.predict(train)
-        z, table = np.asarray(found.of(system.head)), found.table
-        if apart:
-            averaged = as_trials(z, table).average()
-            z, table = np.asarray(averaged.responses), averaged.table
-        targets, concepts = features.of(table["stimulus"]), table["concept"].to_numpy()
-        shown = train.table.drop_duplicates("stimulus")
-        if apart and len(shown) > _FEW * table["stimulus"].nunique():
-            z, targets = drawn_predictions(z, targets, concepts, features.of(shown["stimulus"]), fold.seed)
-            concepts = np.repeat(shown["concept"].to_numpy(), len(targets) // len(shown))
-        return prior.fit(
-            z,
-            targets,
-            concepts,
-            embedding_space=features.embedding_space,
+        run = self.run
+        return fitted_prior(
+            self._new_prior(),
+            run.system(fold),
+            fold.training(run.study),
+            run.features,
+            seed=fold.seed,
+            held_out=self.settings.prior_from == "held_out",
             checkpoints=run.out / "checkpoints" / f"{fold.name}-prior",
         )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from neurodec.data import Study
+from neurodec.data.folding import CrossValidation, drawn, labels_of, marked
+from neurodec.data.splits import TRAINING, Level, check_leakage
 from neurodec.errors import NeurodecError
 from neurodec.files import file_names
 from neurodec.training import System
@@ -27,6 +29,10 @@ class Fold:
     seed : int
     new : list of str
         Those of `train` to whom a trained system is adapted.
+    groups : str
+        Column of the trials, in a cross-validation ...
+    left_out : set of str
+        ... and its values that this fold tests.
     """
 
     name: str
@@ -34,6 +40,20 @@ class Fold:
     test: list[str]
     seed: int
     new: tuple[str, ...] = ()
+    groups: str = ""
+    left_out: frozenset[str] = frozenset()
+
+    def training(self, study: Study) -> Study:
+        """Return the trials that are learnt from."""
+        if self.left_out:
+            return marked(study, self.groups, self.left_out).part("train", self.train)
+        return study.part(TRAINING, self.train)
+
+    def testing(self, study: Study) -> Study:
+        """Return the trials that are scored."""
+        if self.left_out:
+            study = marked(study, self.groups, self.left_out)
+        return study.part("test", self.test)
 
 
 def require_trials(fold: Fold, study: Study, system: System) -> None:
@@ -44,27 +64,60 @@ def require_trials(fold: Fold, study: Study, system: System) -> None:
     NeurodecError
         Naming the subjects and what to do.
     """
-    for split, subjects in (("train", fold.train), ("test", fold.test)):
-        if not len(study.part(split, subjects)):
+    parts = {"train": (fold.training(study), fold.train), "test": (fold.testing(study), fold.test)}
+    for split, (part, subjects) in parts.items():
+        if not len(part):
             raise NeurodecError(
                 f"Subject(s) {', '.join(subjects)} have no trial with the split {split!r}; mark trials by a column "
-                "`split` (train or test) in the events or in the table of stimuli."
+                "`split` (train or test) in the events or in the table of stimuli, or add  cross_validation: {groups: "
+                "concept}."
             )
     if not system.reads_strangers and set(fold.test) - set(fold.train):
         raise NeurodecError(
             f"Subject {fold.test[0]} is left out, and {type(system).__name__} reads only people whom it was adapted "
             "to; take protocol: new_subject, which adapts it to them."
         )
-    learnt, asked = (
-        {space for space, trials in study.part(split, subjects).spaces.items() if len(trials)}
-        for split, subjects in (("train", fold.train), ("test", fold.test))
-    )
+    learnt, asked = (set(part.spaces) for part, _ in parts.values())
     if asked - learnt:
         raise NeurodecError(
             f"Subject {fold.test[0]} was measured with sensors or voxels of their own ({min(asked - learnt)}), of "
             "which nothing is learnt where they are left out; take protocol: within_subject, joint, or new_subject "
             "with a system that adapts."
         )
+
+
+def cross_validated(folds: list[Fold], study: Study, by: CrossValidation | None, level: Level) -> list[Fold]:
+    """Return every fit once per fold of a cross-validation, if there is one.
+
+    Parameters
+    ----------
+    folds : list of Fold
+    study : Study
+    by : CrossValidation, optional
+    level : str
+        What training and test must not share; see `check_leakage`.
+
+    Raises
+    ------
+    NeurodecError
+        If the trials have a split of their own, there are fewer groups than folds, or folds share what they must not.
+    """
+    if by is None:
+        return folds
+    official = sorted(set(study.table["split"]) - {"cv"})
+    if official:
+        raise NeurodecError(
+            f"The trials have a split of their own ({', '.join(official)}), which `cross_validation` would break up; "
+            "remove that section, or the column `split`."
+        )
+    parts = [frozenset(own) for own in drawn(labels_of(study, by.groups), by.n_folds, by.seed)]
+    for left_out in parts:
+        check_leakage(marked(study, by.groups, left_out).table, level)
+    return [
+        replace(fold, name=f"{fold.name}.fold{number}", groups=by.groups, left_out=left_out)
+        for fold in folds
+        for number, left_out in enumerate(parts, start=1)
+    ]
 
 
 def folds_of(protocol: Protocol, subjects: list[str], seeds: Sequence[int]) -> list[Fold]:

@@ -17,6 +17,7 @@ from torch import nn
 
 from neurodec.class_paths import check_arguments, check_size, check_value
 from neurodec.data import Dataset
+from neurodec.data.folding import CrossValidation
 from neurodec.decoders import Decoder
 from neurodec.errors import NeurodecError, reading
 from neurodec.evaluation.section import Evaluation
@@ -151,6 +152,7 @@ def check_sections(content: dict[str, Any], folder: Path, allow: set[str]) -> No
     slots |= {"objective": Objective, "optimizer": OptimizerCallable, "lr_scheduler": LRSchedulerCallable}
     slots |= {"stages": list[Stage]}
     arguments = {"data": TrainingData, "trainer": Trainer, "reconstruction": Reconstruction}
+    arguments |= {"cross_validation": CrossValidation}
     members = {"targets": Extractor, "evaluation": Evaluation}
     for name in SECTIONS:
         section = content.get(name)
@@ -276,6 +278,21 @@ def _check_sections_together(content: dict[str, Any], path: Path) -> None:
             f"The section targets of the recipe {path} has no names; write  targets: {{image: {{class_path: ...}}}}."
         )
     drawing = {"decoder", "reconstruction"}
+    if "cross_validation" in content:
+        apart = content.get("protocol", "within_subject") not in ("within_subject", "joint")
+        clash = (
+            "a protocol that leaves out subjects"
+            if apart
+            else "reconstruction"
+            if drawing & set(content)
+            else ""
+        )
+        if not trains or clash:
+            raise NeurodecError(
+                f"The recipe {path} has `cross_validation` "
+                + (f"beside {clash}" if clash else "and nothing to train (`encoder` or `system`)")
+                + "; remove one of them (Classification divides trials by its `scheme`)."
+            )
     if {*drawing, "prior"} & set(content) and not (drawing <= set(content) and trains):
         raise NeurodecError(
             f"The recipe {path} reconstructs pictures only with `encoder` or `system`, `decoder` and `reconstruction` "

@@ -15,6 +15,8 @@ from neurodec.files import require_file_name
 from neurodec.run.recipe_parser import SECTIONS, recipe_parser, sections_of
 from neurodec.training import LightningSystem, Objective, Stage, System
 
+_BUILT = ("dataset", "targets", "data", "evaluation", "reconstruction", "cross_validation")
+
 
 def built_objects(recipe: Namespace) -> Namespace:
     """Build what a recipe's sections describe, but for systems, priors and decoders, which folds need anew.
@@ -22,11 +24,11 @@ def built_objects(recipe: Namespace) -> Namespace:
     Returns
     -------
     Namespace
-        `dataset`, `targets` (by name), `data` (or None), `evaluation` (by name) and `reconstruction` (or None).
+        `dataset`, `targets` and `evaluation` (by name), and `data`, `reconstruction`, `cross_validation` (or None).
     """
     kept = recipe.clone()
     for name in SECTIONS:
-        if name not in ("dataset", "targets", "data", "evaluation", "reconstruction"):
+        if name not in _BUILT:
             kept.pop(name, None)
     with reading("The recipe", "", "correct the arguments of its classes"):
         found = recipe_parser(kept.as_dict()).instantiate_classes(kept)
@@ -38,6 +40,7 @@ def built_objects(recipe: Namespace) -> Namespace:
         data=found.get("data"),
         evaluation={} if evaluation is None else dict(vars(evaluation)) if several else {"main": evaluation},
         reconstruction=found.get("reconstruction"),
+        cross_validation=found.get("cross_validation"),
     )
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 import neurodec.encoders  # noqa: F401  short class names resolve among what is imported
 from neurodec.data import Dataset
+from neurodec.data.folding import CrossValidation
 from neurodec.decoders import Decoder
 from neurodec.evaluation.section import Evaluation
 from neurodec.features import Extractor
@@ -36,6 +37,7 @@ SECTIONS = (
     "decoder",
     "reconstruction",
     "evaluation",
+    "cross_validation",
 )
 _SIZES = {
     "n_chans",
@@ -89,6 +91,8 @@ def recipe_parser(content: Mapping[str, Any]) -> ArgumentParser:
         parser.add_argument("--lr_scheduler", type=LRSchedulerCallable | None)
         parser.add_argument("--stages", type=list[Stage] | None)
         parser.add_class_arguments(Trainer, "trainer", instantiate=False)
+    if "cross_validation" in content:
+        parser.add_class_arguments(CrossValidation, "cross_validation")
     if "decoder" in content:
         parser.add_subclass_arguments(PRIORS.__args__, "prior", required=False)
         parser.add_subclass_arguments(Decoder, "decoder")

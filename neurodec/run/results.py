@@ -114,8 +114,8 @@ def _folds_of(run: Run) -> dict[str, dict[str, int]]:
     """Count the training and test trials of every fold."""
     return {
         fold.name: {
-            "train": len(run.study.part(TRAINING, fold.train)),
-            "test": len(run.study.part("test", fold.test)),
+            "train": len(fold.training(run.study)),
+            "test": len(fold.testing(run.study)),
         }
         for fold in run.folds
     }

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _OF_TRAINING = (
     *("encoder", "objective", "optimizer", "lr_scheduler", "stages", "system", "data", "trainer"),
-    *("protocol", "selection", "seeds"),
+    *("protocol", "selection", "seeds", "cross_validation"),
 )
 
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from jsonargparse import ArgumentParser, Namespace
 
 from neurodec.data import Study, prepare
 from neurodec.data.predictions import Predictions
-from neurodec.data.splits import TRAINING
 from neurodec.data.store import parameters_of
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Retrieval
 from neurodec.evaluation.scored import Scored
-from neurodec.evaluation.section import Evaluation, Fitted
+from neurodec.evaluation.section import Evaluation, strictest
 from neurodec.features import Extractor, Features
 from neurodec.files import (
     atomic_path,
@@ -31,16 +29,17 @@ from neurodec.files import (
 )
 from neurodec.report import write_report
 from neurodec.run.drawing import Drawing
-from neurodec.run.folds import Fold, folds_of, require_trials
+from neurodec.run.folds import Fold, cross_validated, folds_of, require_trials
 from neurodec.run.processes import Processes, alone_in
 from neurodec.run.recipe_file import load_recipe
 from neurodec.run.recipe_objects import built_objects, system_of
 from neurodec.run.recipe_parser import sections_of
-from neurodec.run.results import header_of, merged, over_seeds, speed_of, tell_account
+from neurodec.run.results import header_of, merged, speed_of, tell_account
+from neurodec.run.scoring import Scoring
 from neurodec.run.stage_keys import StageKeys
 from neurodec.run.stamps import Stamps
 from neurodec.simulate import command_of
-from neurodec.training import RidgeSystem, Stage, System, TrainingData, load_system
+from neurodec.training import Stage, System, load_system
 from neurodec.training.history import joined_history, nothing_learnt, training_summary
 from neurodec.training.staging import of_recipes
 from neurodec.training.trainer import (
@@ -50,8 +49,6 @@ from neurodec.training.trainer import (
     check_hardware,
     check_packages,
 )
-
-_STRICTEST = ("concept", "stimulus", "recording", "none")
 
 
 def run_recipe(
@@ -184,8 +181,8 @@ class Run:
 
     def prepare(self) -> None:
         """Fill ``OUT/prepared``, and tell what was found there and what was left out."""
-        level = min((one.level for one in self.evaluations.values()), key=_STRICTEST.index, default="concept")
         folder = self.out / "prepared"
+        level = strictest(self.evaluations.values())
         prepare(self.objects.dataset, self.root, folder, level, whole_hashes=self.whole_hashes)
         tell_account(self.study.account, folder)
         self._check_trials()
@@ -195,7 +192,7 @@ class Run:
         for fold in self.folds if self.trains else ():
             system = self.new_system(fold)
             require_trials(fold, self.study, system)
-            system.check(self.study.part(TRAINING, fold.train))
+            system.check(fold.training(self.study))
 
     def pretrain(self) -> None:
         """Run the recipes that stages of training name, in ``OUT/stages/<name>``, on one device."""
@@ -237,7 +234,7 @@ class Run:
             for fold in self.folds:
                 for evaluation in self.evaluations.values():
                     for head in evaluation.compared_heads(self._fitted_system(fold).head):
-                        self._baseline(fold, head)
+                        self.scoring.baseline(fold, head)
             self._write_history()
 
     def _write_history(self) -> None:
@@ -262,12 +259,12 @@ class Run:
         for fold in self.folds:
             published = self.recipe.selection == "published_protocol"
             self.new_system(fold).fit(
-                self.study.part(TRAINING, fold.train),
+                fold.training(self.study),
                 self.features,
                 out=self.out,
                 name=fold.name,
                 new=fold.new,
-                selection_trials=self.study.part("test", fold.test) if published else None,
+                selection_trials=fold.testing(self.study) if published else None,
             )
 
     def predict(self) -> None:
@@ -276,7 +273,7 @@ class Run:
             wanted = {
                 rows: study
                 for evaluation in self.evaluations.values()
-                for rows, study in evaluation.inputs(self.study.part("test", fold.test)).items()
+                for rows, study in evaluation.inputs(fold.testing(self.study)).items()
             }
             (self.out / "predictions" / fold.name).mkdir(parents=True, exist_ok=True)
             for rows, study in wanted.items():
@@ -294,7 +291,7 @@ class Run:
             return
         tables = []
         for fold in self.folds:
-            fitted, test = self._fitted(fold), self.study.part("test", fold.test)
+            fitted, test = self.scoring.fitted(fold), fold.testing(self.study)
             z, table, gallery = evaluation.compared(self.predictions(fold), test, fitted)
             tables.append(Scored.of(z, table, gallery).rank_table())
         with self.stamps.making("retrieve", key):
@@ -309,7 +306,7 @@ class Run:
         if self.stamps["evaluate"] == self.keys.results and (self.out / "results.json").exists():
             return
         with self.stamps.making("evaluate", self.keys.results):
-            found = merged({name: self._evaluate(name) for name in self.evaluations})
+            found = merged({name: self.scoring.evaluated(name) for name in self.evaluations})
             if "reconstruction" in self.recipe:
                 self.drawing.score(self.folds, found)
             if self.trains and (self.out / "metrics.csv").exists():
@@ -390,7 +387,15 @@ class Run:
     @cached_property
     def folds(self) -> list[Fold]:
         """All fits."""
-        return folds_of(self.recipe.protocol, self.study.subjects, self.recipe.seeds)
+        found = folds_of(self.recipe.protocol, self.study.subjects, self.recipe.seeds)
+        return cross_validated(
+            found, self.study, self.objects.cross_validation, strictest(self.evaluations.values())
+        )
+
+    @cached_property
+    def scoring(self) -> Scoring:
+        """What scores the folds."""
+        return Scoring(self)
 
     @cached_property
     def drawing(self) -> Drawing:
@@ -416,40 +421,7 @@ class Run:
         """Return what the system of a fold predicts of its test trials, by what rows they are."""
         folder, found = self.out / "predictions" / fold.name, {}
         for evaluation in self.evaluations.values():
-            for rows in evaluation.inputs(self.study.part("test", fold.test)):
+            for rows in evaluation.inputs(fold.testing(self.study)):
                 self.require("predict", f"predict {fold.name} {rows}", self.keys.fit)
                 found[rows] = Predictions.load(folder / rows)
         return found
-
-    def _fitted(self, fold: Fold) -> Fitted:
-        system = self.system(fold)
-        train = self.study.part(TRAINING, fold.train)
-        named = self.recipe.get("encoder") or self.recipe.get("system")
-        name = named.class_path.rpartition(".")[2]
-        return Fitted(name, system, train, self.features, partial(self._baseline, fold))
-
-    def _baseline(self, fold: Fold, head: str) -> RidgeSystem | None:
-        """Return the linear baseline of a fold for a head, fitted once; none beside ridge itself."""
-        if isinstance(self._fitted_system(fold), RidgeSystem):
-            return None
-        ridge = RidgeSystem(head=head, targets=[head], data=self.objects.data or TrainingData())
-        train = self.study.part(TRAINING, fold.train)
-        ridge.fit(train, self.features, out=self.out, name=f"{fold.name}.ridge-{head}")
-        return ridge
-
-    def _evaluate(self, name: str) -> dict[str, Any]:
-        evaluation, key = self.evaluations[name], self.keys.evaluation(name)
-        if not evaluation.needs_system:
-            return evaluation.results([evaluation.run({}, self.study, None)])
-        runs: dict[int, list[Any]] = {}
-        further = () if name == next(iter(self.evaluations)) else ("further", name)
-        for fold in self.folds:
-            folder = self.out.joinpath("evaluation", *further, fold.name)
-            stamp = f"evaluate {name} {fold.name}"
-            if self.stamps[stamp] != key or not folder.exists():
-                test = self.study.part("test", fold.test)
-                run = evaluation.run(self.predictions(fold), test, self._fitted(fold))
-                with self.stamps.making(stamp, key):
-                    evaluation.save(run, folder)
-            runs.setdefault(fold.seed, []).append(evaluation.load(folder))
-        return over_seeds({seed: evaluation.results(own) for seed, own in runs.items()})

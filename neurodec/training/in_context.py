@@ -130,7 +130,6 @@ class InContextSystem(RefitsApart, System):
         self.whiten, self.tokens_at_once, self.seed = whiten, tokens_at_once, seed
         self.data, self._trainer = data or TrainingData(), trainer or {}
         self.people: dict[str, Person] = {}
-        self.learnt: Learnt
         self.config: dict[str, Any] = {}
         if "direct" in (way, inverse) and way != inverse:
             raise NeurodecError(
@@ -170,10 +169,6 @@ class InContextSystem(RefitsApart, System):
         found = type(self).from_pretrained(folder)
         self.learnt, self.people, self.config = found.learnt, found.people, found.config
         return self
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the arguments of the constructor; see `System.get_params`."""
-        return dict(self._params)
 
     def meta_fit(
         self, study: Study, targets: dict[str, Features], checkpoints: Path
@@ -251,13 +246,11 @@ class InContextSystem(RefitsApart, System):
     def _subjects(self, study: Study, features: Features) -> list[SubjectVoxels]:
         """Return the training subjects' z-scored responses and pictures, voxels first."""
         found = []
-        for trials in study.spaces.values():
-            for subject in dict.fromkeys(trials.table["subject"]):
-                own = trials.select(np.flatnonzero(trials.table["subject"] == subject))
-                scale, images, _ = self._scale(own, features)
-                responses, _ = context_of(own, scale)
-                voxels = np.ascontiguousarray(responses[:, self._columns(images, responses)].T)
-                found.append(SubjectVoxels(torch.from_numpy(images), torch.from_numpy(voxels)))
+        for _, own in study.by_subject():
+            scale, images, _ = self._scale(own, features)
+            responses, _ = context_of(own, scale)
+            voxels = np.ascontiguousarray(responses[:, self._columns(images, responses)].T)
+            found.append(SubjectVoxels(torch.from_numpy(images), torch.from_numpy(voxels)))
         return found
 
     def adapt(self, support: Study, targets: dict[str, Features]) -> InContextSystem:
@@ -279,11 +272,9 @@ class InContextSystem(RefitsApart, System):
         self._require_space(features.embedding_space)
         adapted, encodings = copy(self), self._encodings()
         adapted.people = dict(self.people)
-        for trials in support.spaces.values():
-            for subject in dict.fromkeys(trials.table["subject"]):
-                own = trials.select(np.flatnonzero(trials.table["subject"] == subject))
-                own = first_pictures(own, self.n_support)
-                adapted.people[subject] = self._person(own, features, encodings)
+        for subject, own in support.by_subject():
+            own = first_pictures(own, self.n_support)
+            adapted.people[subject] = self._person(own, features, encodings)
         adapted.config = facts_joined(self.config, facts_of(support))
         adapted.config = adapted._described()
         return adapted

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from neurodec.class_paths import build, described, packages_of, resolve_class, takes_argument
-from neurodec.data import Study, Trials
+from neurodec.data import Study
 from neurodec.data.noise import read_described
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError
@@ -24,6 +24,7 @@ from neurodec.training.adapters import adapt, merge
 from neurodec.training.batches import TrainingData, TrialBatches
 from neurodec.training.fit import Selection, chosen_weights, train
 from neurodec.training.fit_keys import content_key, is_whole, weights_key
+from neurodec.training.inspected import Inspected
 from neurodec.training.module import EncoderModule, LRSchedulerCallable, OptimizerCallable
 from neurodec.training.objectives import Objective, RetrievalObjective
 from neurodec.training.pretrained import (
@@ -52,7 +53,7 @@ _BATCH = TrainingData().batch_size
 _EPOCHS = 1000  # Lightning's own number, where none is given
 
 
-class LightningSystem(System):
+class LightningSystem(Inspected, System):
     """Any encoder, trained with any objective.
 
     Several processes train together what one would: they see the same batches, and losses and batch normalisation are
@@ -120,10 +121,6 @@ class LightningSystem(System):
             self._trainer["max_epochs"] = max_epochs
         self._stages, self._selection, self._seed = list(stages), selection, seed
         self._allow = frozenset(allow) | packages_of(encoder, objective, optimizer, lr_scheduler)
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the arguments of the constructor; see `System.get_params`."""
-        return dict(self._params)
 
     def fit(
         self,
@@ -395,40 +392,6 @@ class LightningSystem(System):
             "The trials that calibrate the sets chose the epoch too, so sets may be a little too small; compare the "
             "measured coverage with the promised one."
         )
-
-    @torch.no_grad()
-    def restored(self, trials: Trials, hidden: np.ndarray, space: str) -> np.ndarray:
-        """Return responses where patches are hidden from the encoder; see `FillsIn`.
-
-        Raises
-        ------
-        NeurodecError
-            If the encoder does not learn to.
-        """
-        if not hasattr(self.encoder, "restore"):
-            raise NeurodecError(
-                f"{type(self.encoder).__name__} does not fill in hidden patches; leave this evaluation out, or train "
-                "neurodec.encoders.CSBrainPretraining."
-            )
-        responses, scale = self._scaled(trials, space)
-        found = self.encoder.restore(responses, torch.from_numpy(hidden).to(responses.device), space)
-        return found.float().cpu().numpy() * scale
-
-    @torch.no_grad()
-    def region_attention(self, trials: Trials, space: str) -> dict[str, Any]:
-        """Return which regions attend which, of encoders that tell; see `Attends`."""
-        if not hasattr(self.encoder, "region_attention"):
-            return {}
-        values, names = self.encoder.region_attention(self._scaled(trials, space)[0], space)
-        return {"regions": names, "values": values.cpu().tolist()}
-
-    def _scaled(self, trials: Trials, space: str) -> tuple[torch.Tensor, float]:
-        """Return responses as the encoder reads them, which is made ready, and what they were divided by."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.encoder.to(device).eval()
-        scale = scales_of(self.config).get(space, 1.0)
-        values = np.asarray(trials.responses, dtype=np.float32) / np.float32(scale)
-        return torch.from_numpy(values).to(device), scale
 
     @torch.no_grad()
     def project(self, name: str, values: np.ndarray) -> np.ndarray:

@@ -51,6 +51,7 @@ class System(ABC):
     head: str
     config: dict[str, Any]
     reads_strangers = True
+    _params: dict[str, Any]
 
     @abstractmethod
     def fit(
@@ -93,9 +94,9 @@ class System(ABC):
             If the trials do not fit the system, or `out` holds another fit of that name.
         """
 
-    @abstractmethod
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the arguments of the constructor, as scikit-learn's `clone` asks for them."""
+        return dict(self._params)
 
     def set_params(self, **params: Any) -> Self:
         """Set arguments of the constructor; what was fitted is forgotten."""

@@ -1,0 +1,61 @@
+"""The stage ``evaluate`` of a run: each evaluation on each fold, beside a linear baseline that is fitted once."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from neurodec.evaluation.section import Fitted
+from neurodec.run.folds import Fold
+from neurodec.run.results import over_seeds
+from neurodec.training import RidgeSystem, TrainingData, load_system
+
+if TYPE_CHECKING:
+    from neurodec.run.stages import Run
+
+
+class Scoring:
+    """Scores the folds of a run.
+
+    Parameters
+    ----------
+    run : Run
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def fitted(self, fold: Fold) -> Fitted:
+        """Return the system of a fold and what it was fitted to."""
+        run = self.run
+        named = run.recipe.get("encoder") or run.recipe.get("system")
+        name, train = named.class_path.rpartition(".")[2], fold.training(run.study)
+        return Fitted(name, run.system(fold), train, run.features, partial(self.baseline, fold))
+
+    def baseline(self, fold: Fold, head: str) -> RidgeSystem | None:
+        """Return the linear baseline of a fold for a head, fitted once; none beside ridge itself."""
+        run = self.run
+        if isinstance(load_system(run.out / "models" / fold.name, run.allow), RidgeSystem):
+            return None
+        ridge = RidgeSystem(head=head, targets=[head], data=run.objects.data or TrainingData())
+        return ridge.fit(
+            fold.training(run.study), run.features, out=run.out, name=f"{fold.name}.ridge-{head}"
+        )
+
+    def evaluated(self, name: str) -> dict[str, Any]:
+        """Return the sections of one evaluation, of folds that are scored already or now."""
+        run = self.run
+        evaluation, key = run.evaluations[name], run.keys.evaluation(name)
+        if not evaluation.needs_system:
+            return evaluation.results([evaluation.run({}, run.study, None)])
+        found: dict[int, list[Any]] = {}
+        further = () if name == next(iter(run.evaluations)) else ("further", name)
+        for fold in run.folds:
+            folder = run.out.joinpath("evaluation", *further, fold.name)
+            stamp = f"evaluate {name} {fold.name}"
+            if run.stamps[stamp] != key or not folder.exists():
+                own = evaluation.run(run.predictions(fold), fold.testing(run.study), self.fitted(fold))
+                with run.stamps.making(stamp, key):
+                    evaluation.save(own, folder)
+            found.setdefault(fold.seed, []).append(evaluation.load(folder))
+        return over_seeds({seed: evaluation.results(own) for seed, own in found.items()})
