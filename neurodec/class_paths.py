@@ -177,8 +177,16 @@ def described(given: Any, what: str) -> dict[str, Any]:
         raise NeurodecError(
             f"{kind.__qualname__} is defined within a function; define the {what} at the top of a module or notebook."
         )
-    found = {"class_path": f"{kind.__module__}.{kind.__qualname__}"}
+    found = {"class_path": path_of(kind)}
     return {**found, "init_args": dict(given.keywords)} if isinstance(given, partial) else found
+
+
+def path_of(kind: type) -> str:
+    """Return the shortest import path of a class: that of the package which exports it, where one does."""
+    module, name = kind.__module__, kind.__qualname__
+    while "." in (above := module.rpartition(".")[0]) and getattr(import_module(above), name, None) is kind:
+        module = above
+    return f"{module}.{name}"
 
 
 def packages_of(*given: Any) -> set[str]:

@@ -21,7 +21,7 @@ from neurodec.evaluation.section import Evaluation, Fitted
 from neurodec.features import Features, as_targets
 from neurodec.files import track
 from neurodec.report import plots
-from neurodec.report.rows import leading, percent, score_rows
+from neurodec.report.sentences import leading, percent, score_rows
 from neurodec.training import RidgeSystem, System
 
 

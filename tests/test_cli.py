@@ -20,7 +20,7 @@ from small_studies import STUDIES, session_file
 from neurodec.cli import STAGES, main
 from neurodec.encoders import ATM
 from neurodec.training import RetrievalObjective
-from neurodec.training.pretrained import load_pretrained, save_pretrained
+from neurodec.training.saved_encoder import load_pretrained, save_pretrained
 
 
 @pytest.fixture

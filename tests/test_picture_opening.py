@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from neurodec import NeurodecError
-from neurodec.features.latents import AutoencoderLatents
+from neurodec.features.autoencoder_latents import AutoencoderLatents
 from neurodec.picture_opening import open_picture
 from neurodec.report.grids import thumbnail
 

@@ -11,7 +11,7 @@ import pytest
 
 from neurodec.cli import main
 from neurodec.features import OpenClip
-from neurodec.simulate.stimuli import draw_study, write_images
+from neurodec.simulate.rendered_stimuli import draw_study, write_images
 
 N_TRAIN, N_TEST, SFREQ, SPACING = 50, 10, 500, 1.1
 NAMES = [

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from neurodec.data import given
+from neurodec.data import at_hand
+from neurodec.data.at_hand import Column, Images
 from neurodec.data.dataset import STIMULUS_COLUMNS
-from neurodec.data.given import Column, Images
 from neurodec.data.stimuli import complete_stimuli
 from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError, reading
@@ -183,8 +183,8 @@ class Study:
         >>> Study.from_epochs(epochs, ["cat", "dog", "cat", "dog"], subject="01").subjects
         ['01']
         """
-        trials = given.trials_of_epochs(epochs, {"stimulus": stimulus, **columns})
-        return cls.of(trials, given.stimuli_with(trials, images))
+        trials = at_hand.trials_of_epochs(epochs, {"stimulus": stimulus, **columns})
+        return cls.of(trials, at_hand.stimuli_with(trials, images))
 
     @classmethod
     def from_arrays(
@@ -222,10 +222,10 @@ class Study:
         >>> len(Study.from_arrays(np.random.randn(4, 300), ["cat", "dog", "cat", "dog"]))
         4
         """
-        trials = given.trials_of_array(
+        trials = at_hand.trials_of_array(
             responses, {"stimulus": stimulus, **columns}, sfreq, tmin, ch_names, modality
         )
-        return cls.of(trials, given.stimuli_with(trials, images))
+        return cls.of(trials, at_hand.stimuli_with(trials, images))
 
     @classmethod
     def from_nifti(
@@ -256,8 +256,8 @@ class Study:
         >>> Study.from_nifti(image, ["cat", "dog", "cat", "dog"]).trials.responses.shape
         (4, 27)
         """
-        trials = given.trials_of_image(image, {"stimulus": stimulus, **columns}, mask)
-        return cls.of(trials, given.stimuli_with(trials, images))
+        trials = at_hand.trials_of_image(image, {"stimulus": stimulus, **columns}, mask)
+        return cls.of(trials, at_hand.stimuli_with(trials, images))
 
     @classmethod
     def load(cls, folder: str | Path) -> Study:

@@ -2,9 +2,9 @@
 
 from neurodec.decoders.captions import Captioner, PixelProjector
 from neurodec.decoders.contract import Decoder, check_conditions
+from neurodec.decoders.first_picture import images_to_latents, latents_to_images
 from neurodec.decoders.guided import GuidedDiffusion
 from neurodec.decoders.kandinsky import Kandinsky
-from neurodec.decoders.latents import images_to_latents, latents_to_images
 from neurodec.decoders.selection import select
 
 __all__ = [

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neurodec.decoders.checked_rows import check_embeddings, check_space, in_batches
 from neurodec.decoders.contract import VIT_H
 from neurodec.decoders.downloads import find_folder, remedy
 from neurodec.decoders.loading import (
@@ -24,7 +25,6 @@ from neurodec.decoders.loading import (
     resolve_device,
     resolve_dtype,
 )
-from neurodec.decoders.rows import check_embeddings, check_space, in_batches
 from neurodec.encoders.published import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError
 

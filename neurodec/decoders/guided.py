@@ -17,9 +17,18 @@ from PIL import Image
 from torch import Tensor
 
 from neurodec.decoders.captions import Captioner
+from neurodec.decoders.checked_rows import (
+    check_embeddings,
+    check_rows,
+    check_space,
+    check_steps,
+    in_batches,
+    refuse_unit_length,
+    square,
+)
 from neurodec.decoders.contract import BIG_G, VIT_H, Decoder
 from neurodec.decoders.downloads import find_file, remedy
-from neurodec.decoders.latents import images_to_latents, latents_to_images
+from neurodec.decoders.first_picture import images_to_latents, latents_to_images
 from neurodec.decoders.loading import (
     DType,
     Offload,
@@ -31,15 +40,6 @@ from neurodec.decoders.loading import (
     read_shapes,
     resolve_device,
     resolve_dtype,
-)
-from neurodec.decoders.rows import (
-    check_embeddings,
-    check_rows,
-    check_space,
-    check_steps,
-    in_batches,
-    refuse_unit_length,
-    square,
 )
 from neurodec.errors import NeurodecError
 from neurodec.features.weights import EMBEDDED

@@ -13,9 +13,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from neurodec.decoders.checked_rows import (
+    check_embeddings,
+    check_rows,
+    check_space,
+    check_steps,
+    in_batches,
+    refuse_unit_length,
+    square,
+)
 from neurodec.decoders.contract import BIG_G, Decoder
 from neurodec.decoders.downloads import find_folder
-from neurodec.decoders.latents import images_to_latents, latents_to_images
+from neurodec.decoders.first_picture import images_to_latents, latents_to_images
 from neurodec.decoders.loading import (
     DType,
     Offload,
@@ -24,15 +33,6 @@ from neurodec.decoders.loading import (
     place,
     resolve_device,
     resolve_dtype,
-)
-from neurodec.decoders.rows import (
-    check_embeddings,
-    check_rows,
-    check_space,
-    check_steps,
-    in_batches,
-    refuse_unit_length,
-    square,
 )
 from neurodec.errors import NeurodecError
 

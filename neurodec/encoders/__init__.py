@@ -15,7 +15,7 @@ from neurodec.encoders.atm import ATM
 from neurodec.encoders.atm_low_level import ATMLowLevel
 from neurodec.encoders.csbrain import CSBrain
 from neurodec.encoders.csbrain_pretraining import CSBrainPretraining
-from neurodec.encoders.in_context import InContextEncoder
+from neurodec.encoders.in_context_encoder import InContextEncoder
 from neurodec.encoders.in_context_inverter import InContextInverter
 from neurodec.encoders.mindbridge import MindBridge
 from neurodec.encoders.neurobridge import NeuroBridge

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from neurodec.encoders.in_context import ResidualBlock, SetTransformer, sizes_of
+from neurodec.encoders.in_context_encoder import ResidualBlock, SetTransformer, sizes_of
 from neurodec.encoders.published import take_exactly
 
 PRESETS: dict[str, dict[str, int]] = {

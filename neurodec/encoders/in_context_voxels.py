@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from neurodec.encoders.in_context import InContextEncoder
+from neurodec.encoders.in_context_encoder import InContextEncoder
 from neurodec.encoders.in_context_inverter import InContextInverter
 from neurodec.errors import NeurodecError
 from neurodec.files import track

@@ -1,10 +1,10 @@
 """Frozen targets: what networks know of the stimuli, cached by content."""
 
+from neurodec.features.as_given import as_targets
+from neurodec.features.autoencoder_latents import AutoencoderLatents
 from neurodec.features.clip import OpenClip, embed_captions, embed_pictures
 from neurodec.features.extractor import Extractor
-from neurodec.features.given import as_targets
 from neurodec.features.labels import ClassLabels, Numbers
-from neurodec.features.latents import AutoencoderLatents
 from neurodec.features.precomputed import FeatureFiles
 from neurodec.features.table import Features
 from neurodec.features.tokens import image_layers

@@ -16,9 +16,16 @@ from torch.nn import functional as F
 
 from neurodec.encoders.published import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError, reading
+from neurodec.priors.embedding_rows import (
+    Generators,
+    blocks,
+    check_generators,
+    checked_pairs,
+    checked_rows,
+    noise,
+)
 from neurodec.priors.network import DiffusionPriorUNet, published_widths
-from neurodec.priors.pretrained import read_prior_config, require_fitted, write_prior
-from neurodec.priors.rows import Generators, blocks, check_generators, checked_pairs, checked_rows, noise
+from neurodec.priors.saved_prior import read_prior_config, require_fitted, write_prior
 from neurodec.priors.training import Training, train
 
 _N_TRAIN_STEPS = 1000

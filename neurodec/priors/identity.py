@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from neurodec.encoders.published import read_checkpoint, take_exactly
-from neurodec.priors.pretrained import read_prior_config, require_fitted, write_prior
-from neurodec.priors.rows import Generators, check_generators, checked_pairs, checked_rows
+from neurodec.priors.embedding_rows import Generators, check_generators, checked_pairs, checked_rows
+from neurodec.priors.saved_prior import read_prior_config, require_fitted, write_prior
 
 
 class IdentityPrior(nn.Module):

@@ -15,8 +15,15 @@ from neurodec.encoders.published import read_checkpoint, take_exactly
 from neurodec.errors import reading
 from neurodec.linear.ridge import Ridge, Standardised, grouped_folds
 from neurodec.linear.solvers import Factor, held_out_predictions
-from neurodec.priors.pretrained import read_prior_config, require_fitted, write_prior
-from neurodec.priors.rows import Generators, blocks, check_generators, checked_pairs, checked_rows, noise
+from neurodec.priors.embedding_rows import (
+    Generators,
+    blocks,
+    check_generators,
+    checked_pairs,
+    checked_rows,
+    noise,
+)
+from neurodec.priors.saved_prior import read_prior_config, require_fitted, write_prior
 
 _N_FOLDS = 5
 

@@ -9,7 +9,7 @@ from neurodec.files import read_json
 from neurodec.priors.diffusion import DiffusionPrior
 from neurodec.priors.identity import IdentityPrior
 from neurodec.priors.linear import LinearPrior
-from neurodec.priors.pretrained import class_path
+from neurodec.priors.saved_prior import class_path
 
 
 def load_prior(folder: str | Path) -> DiffusionPrior | LinearPrior | IdentityPrior:

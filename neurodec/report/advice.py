@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from neurodec.report.rows import against_ridge, leading
+from neurodec.report.sentences import against_ridge, leading
 from neurodec.training.history import nothing_learnt
 
 _WIDE = 0.15  # of an interval of a share

@@ -15,9 +15,9 @@ from neurodec.data import Trials
 from neurodec.data.study import MARK
 from neurodec.files import atomic_path, read_json, read_own_table
 from neurodec.report import plots, reading_plots
-from neurodec.report.evoked import evoked_figure, evoked_of
+from neurodec.report.evoked_response import evoked_figure, evoked_of
 from neurodec.report.grids import data_url
-from neurodec.report.rows import leading, section_of, words
+from neurodec.report.sentences import leading, section_of, words
 
 _BROAD = 8  # inches; such figures take both columns of the page
 _TRIALS_FOR_MAP = 200  # enough for the spread of every voxel, and quickly read from disk

@@ -16,7 +16,7 @@ from neurodec.files import atomic_path, read_json
 from neurodec.report.advice import next_steps, shared_in_words
 from neurodec.report.charts import Folds, all_charts, info_of
 from neurodec.report.grids import reconstruction_grids, save_grid, thumbnail
-from neurodec.report.rows import (
+from neurodec.report.sentences import (
     against_ridge,
     beyond_chance,
     candidate_sets,

@@ -15,7 +15,7 @@ from neurodec.errors import NeurodecError
 from neurodec.evaluation.intervals import paired_difference
 from neurodec.files import atomic_path, read_json, read_own_table, write_table
 from neurodec.report.plots import label_of
-from neurodec.report.rows import leading
+from neurodec.report.sentences import leading
 
 _CHANCE = {"retrieval": "chance_top1", "classification": "chance"}
 _FLIPS = {"permutation_type": "samples", "n_resamples": 9_999, "batch": 500, "random_state": 0}

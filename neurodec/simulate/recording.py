@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import mne
 import numpy as np
 
-from neurodec.simulate.noise import band, blinks, bursting, mains, pink, shaped, slow
-from neurodec.simulate.responses import Responses, add_responses
+from neurodec.simulate.evoked_responses import Responses, add_responses
+from neurodec.simulate.sensor_noise import band, blinks, bursting, mains, pink, shaped, slow
 from neurodec.simulate.sources import AREAS, NANO, Area, cortex, gain, orient, scatter
 
 N_BACKGROUND = 48

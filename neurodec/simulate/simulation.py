@@ -9,9 +9,9 @@ from typing import Literal
 import neurodec
 from neurodec.errors import NeurodecError
 from neurodec.files import read_json, remove_partials, track, write_json
-from neurodec.simulate import fmri, meg, states
-from neurodec.simulate.eeg import EEGSession, session_files
-from neurodec.simulate.stimuli import Study, draw_study, write_images
+from neurodec.simulate import states
+from neurodec.simulate.eeg_recording import EEGSession, session_files
+from neurodec.simulate.rendered_stimuli import Study, draw_study, write_images
 
 MARK = "simulation.json"  # what lies beside this file is simulated, and reports say so
 
@@ -203,10 +203,10 @@ def _recordings(root: Path, modality: str, size: Size | states.StatesSize) -> li
             for file in session_files(root, subject, session)
         ]
     if modality == "meg":
-        return [meg.participant_file(root, subject) for subject in subjects]
+        return [meg_recording.participant_file(root, subject) for subject in subjects]
     shown = (size.n_train_concepts * size.images_per_concept, size.n_test_concepts)
-    runs = range(1, fmri.n_runs(shown, (size.train_repetitions, size.test_repetitions)) + 1)
-    return [fmri.run_file(root, subject, run) for subject in subjects for run in runs]
+    runs = range(1, fmri_recording.n_runs(shown, (size.train_repetitions, size.test_repetitions)) + 1)
+    return [fmri_recording.run_file(root, subject, run) for subject in subjects for run in runs]
 
 
 def _write_eeg(root: Path, study: Study, size: Size, seed: int) -> None:
@@ -216,15 +216,17 @@ def _write_eeg(root: Path, study: Study, size: Size, seed: int) -> None:
 
 
 def _write_meg(root: Path, study: Study, size: Size, seed: int) -> None:
-    meg.write_picture_list(root, study)
+    meg_recording.write_picture_list(root, study)
     for subject in track(range(1, size.n_subjects + 1), "recording MEG"):
-        meg.write_participant(root, study, subject, size.test_repetitions, seed)
+        meg_recording.write_participant(root, study, subject, size.test_repetitions, seed)
 
 
 def _write_fmri(root: Path, study: Study, size: Size, seed: int) -> None:
-    fmri.write_tables(root, study)
+    fmri_recording.write_tables(root, study)
     for subject in track(range(1, size.n_subjects + 1), "scanning"):
-        fmri.write_subject(root, study, subject, (size.train_repetitions, size.test_repetitions), seed)
+        fmri_recording.write_subject(
+            root, study, subject, (size.train_repetitions, size.test_repetitions), seed
+        )
 
 
 _WRITERS = {"eeg": _write_eeg, "meg": _write_meg, "fmri": _write_fmri}

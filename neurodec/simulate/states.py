@@ -15,8 +15,8 @@ import numpy as np
 
 from neurodec.errors import NeurodecError
 from neurodec.files import atomic_path
-from neurodec.simulate.noise import band, bursting, shaped
 from neurodec.simulate.recording import ALPHA_CENTRE, Head, Nuisance, background
+from neurodec.simulate.sensor_noise import band, bursting, shaped
 from neurodec.simulate.sources import NANO, eeg_info, gain, orient, scatter
 
 TEN_TWENTY = [

@@ -3,9 +3,9 @@
 from neurodec.training.augmentations import Augmentation, DropChannels, Noise, Smooth
 from neurodec.training.batches import TrainingData, TrialBatches
 from neurodec.training.bridge import BridgeObjective
-from neurodec.training.classifier import ContrastiveClassifier
-from neurodec.training.in_context import InContextSystem
+from neurodec.training.contrastive_classifier import ContrastiveClassifier
 from neurodec.training.in_context_classifier import InContextClassifier
+from neurodec.training.in_context_system import InContextSystem
 from neurodec.training.in_context_tasks import MetaStage
 from neurodec.training.label_objectives import LabelObjective, NumberObjective
 from neurodec.training.lightning_system import LightningSystem
@@ -20,9 +20,9 @@ from neurodec.training.objectives import (
     SquaredError,
     SumObjective,
 )
-from neurodec.training.pretrained import embed, load_pretrained, save_pretrained
 from neurodec.training.probe import ProbeClassifier
 from neurodec.training.ridge_system import RidgeSystem
+from neurodec.training.saved_encoder import embed, load_pretrained, save_pretrained
 from neurodec.training.schedules import CosineSchedule
 from neurodec.training.shared_space import SharedSpaceObjective
 from neurodec.training.staging import Stage

@@ -27,7 +27,7 @@ from neurodec.training.fit_keys import content_key, is_whole, weights_key
 from neurodec.training.inspected import Inspected
 from neurodec.training.module import EncoderModule, LRSchedulerCallable, OptimizerCallable
 from neurodec.training.objectives import Objective, RetrievalObjective
-from neurodec.training.pretrained import (
+from neurodec.training.saved_encoder import (
     build_encoder,
     embed,
     load_objective,

@@ -14,7 +14,7 @@ from neurodec.errors import NeurodecError
 from neurodec.files import track
 from neurodec.linear.classifier import Classifier, RidgeClassifier
 from neurodec.training.batches import as_tensor
-from neurodec.training.classifier import asked_of, built_encoder
+from neurodec.training.contrastive_classifier import asked_of, built_encoder
 
 _AT_ONCE = 64  # trials
 

@@ -12,7 +12,7 @@ from neurodec.data import Study
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
 from neurodec.training.objectives import Objective
-from neurodec.training.pretrained import channels_of
+from neurodec.training.saved_encoder import channels_of
 
 
 def sizes_of(

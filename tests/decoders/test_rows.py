@@ -7,7 +7,7 @@ from PIL import Image
 
 from neurodec import NeurodecError
 from neurodec.decoders import GuidedDiffusion
-from neurodec.decoders.rows import in_batches, square
+from neurodec.decoders.checked_rows import in_batches, square
 
 
 @pytest.fixture(scope="session")

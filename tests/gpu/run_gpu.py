@@ -95,7 +95,7 @@ def train_atm(out: Path) -> None:
     few = study.select({"all": np.arange(2048)})
     on_gpu = system.predict(few).of("image")
     system.encoder.cpu()
-    from neurodec.training.pretrained import embed
+    from neurodec.training.saved_encoder import embed
 
     on_cpu = embed(system.encoder, few.trials.responses[:64], np.zeros(64, int), device="cpu")["image"]
     tell("ATM, largest difference of CPU and GPU", float(np.abs(on_cpu - on_gpu[:64]).max()))

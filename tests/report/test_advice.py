@@ -4,7 +4,7 @@ import pytest
 
 from neurodec.data import Study, Trials, with_defaults
 from neurodec.report.advice import next_steps, shared_in_words
-from neurodec.report.evoked import evoked_figure, evoked_of
+from neurodec.report.evoked_response import evoked_figure, evoked_of
 from neurodec.run.results import shared_of
 from neurodec.training.history import nothing_learnt
 

@@ -18,7 +18,7 @@ from neurodec.evaluation.similarity import Gallery
 from neurodec.files import read_json, write_json
 from neurodec.report import plots, write_report
 from neurodec.report.charts import Folds
-from neurodec.report.rows import p_value
+from neurodec.report.sentences import p_value
 from neurodec.run.compare import compare
 
 N_STIMULI, SUBJECTS = 24, ("01", "02")

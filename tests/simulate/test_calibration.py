@@ -13,8 +13,8 @@ from neurodec.evaluation.scored import Scored
 from neurodec.evaluation.similarity import Centre, Gallery
 from neurodec.features import OpenClip
 from neurodec.linear.ridge import Ridge
-from neurodec.simulate.eeg import EEGSession
-from neurodec.simulate.stimuli import draw_study, write_images
+from neurodec.simulate.eeg_recording import EEGSession
+from neurodec.simulate.rendered_stimuli import draw_study, write_images
 
 
 @pytest.fixture(scope="module")

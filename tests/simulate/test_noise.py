@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.signal import welch
 
-from neurodec.simulate.noise import band, blinks, bursting, mains, pink, shaped, slow
+from neurodec.simulate.sensor_noise import band, blinks, bursting, mains, pink, shaped, slow
 
 
 @pytest.mark.parametrize("spectrum", [pink(1.2), band(10.0, 0.8), slow(0.3)])

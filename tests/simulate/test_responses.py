@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from neurodec.simulate.responses import Responses, add_responses, saturate
+from neurodec.simulate.evoked_responses import Responses, add_responses, saturate
 from neurodec.simulate.sources import AREAS
 
 SFREQ = 500.0

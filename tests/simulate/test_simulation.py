@@ -13,7 +13,7 @@ from neurodec.data.readers.things_eeg2 import CHANNELS, TARGET
 from neurodec.data.unpickle import load_pickled
 from neurodec.errors import NeurodecError
 from neurodec.simulate import simulate
-from neurodec.simulate.eeg import session_files
+from neurodec.simulate.eeg_recording import session_files
 
 TINY = {"n_train_concepts": 20, "images_per_concept": 2, "n_test_concepts": 6, "gallery_per_concept": 2}
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from neurodec.data.readers.things_eeg2 import CHANNELS
-from neurodec.simulate.meg import ctf_info
+from neurodec.simulate.meg_recording import ctf_info
 from neurodec.simulate.sources import AREAS, INNER_RADIUS, eeg_info, gain, orient, scatter
 
 

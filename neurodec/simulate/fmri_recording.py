@@ -13,10 +13,10 @@ from scipy.ndimage import gaussian_filter
 from scipy.signal import lfilter
 
 from neurodec.files import atomic_path, write_json
-from neurodec.simulate.noise import shaped, slow
-from neurodec.simulate.responses import saturate
+from neurodec.simulate.evoked_responses import saturate
+from neurodec.simulate.rendered_stimuli import Study, shuffled
+from neurodec.simulate.sensor_noise import shaped, slow
 from neurodec.simulate.sources import AREAS, INNER_RADIUS
-from neurodec.simulate.stimuli import Study, shuffled
 
 T_R = 1.6
 SHAPE = (26, 30, 18)

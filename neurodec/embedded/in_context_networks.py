@@ -1,8 +1,8 @@
 """Train the in-context networks that come along, on simulated people, so that a new one can be adapted to at once.
 
-``python -m neurodec.embedded.in_context --out FOLDER`` simulates four people with fMRI, reads them as any BIDS folder
-is read, and runs the curriculum: a quarter of an hour on two cores. The networks know the embedded CLIP's space of
-rendered scenes and nothing else.
+``python -m neurodec.embedded.in_context_networks --out FOLDER`` simulates four people with fMRI, reads them as any BIDS
+folder is read, and runs the curriculum: a quarter of an hour on two cores. The networks know the embedded CLIP's space
+of rendered scenes and nothing else.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Two small networks of the classes `InContextEncoder` ({n_encoder:,} parameters) 
 ({n_inverter:,}), with the population prior and the gallery that their closed-form companions need. Picture embeddings
 are those of the embedded CLIP (`{space}`).
 
-Trained by `python -m neurodec.embedded.in_context` on {n_subjects} people with fMRI, simulated by
+Trained by `python -m neurodec.embedded.in_context_networks` on {n_subjects} people with fMRI, simulated by
 `neurodec simulate fmri --seed {seed}`, {n_voxels} voxels of each. **They know rendered scenes and simulated voxels, and
 nothing of real brains**: for real recordings train networks on real people (`configs/in_context/`).
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from neurodec.decoders.rows import in_batches
+from neurodec.decoders.checked_rows import in_batches
 from neurodec.errors import NeurodecError
 
 if TYPE_CHECKING:

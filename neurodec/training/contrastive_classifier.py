@@ -20,7 +20,7 @@ from neurodec.training.augmentations import Noise
 from neurodec.training.batches import Gather, Steps, as_tensor
 from neurodec.training.module import EncoderModule
 from neurodec.training.objectives import ClassObjective
-from neurodec.training.pretrained import channels_of, embed
+from neurodec.training.saved_encoder import channels_of, embed
 from neurodec.training.trainer import quiet
 
 _PLAIN = {

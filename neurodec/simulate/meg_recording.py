@@ -9,10 +9,10 @@ import numpy as np
 
 from neurodec.data.readers.things_meg import CATCH
 from neurodec.files import atomic_path
+from neurodec.simulate.evoked_responses import Responses
 from neurodec.simulate.recording import Head, Nuisance, record
-from neurodec.simulate.responses import Responses
+from neurodec.simulate.rendered_stimuli import Study, shuffled
 from neurodec.simulate.sources import NANO
-from neurodec.simulate.stimuli import Study, shuffled
 
 N_SENSORS = 91  # a third of the CTF helmet: the same view of the head at a third of the time and disk
 SFREQ = 200.0

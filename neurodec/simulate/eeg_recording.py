@@ -9,10 +9,10 @@ import numpy as np
 
 from neurodec.data.readers.things_eeg2 import CHANNELS, TARGET
 from neurodec.files import atomic_path
+from neurodec.simulate.evoked_responses import Responses
 from neurodec.simulate.recording import Head, Nuisance, record
-from neurodec.simulate.responses import Responses
+from neurodec.simulate.rendered_stimuli import Study, shuffled
 from neurodec.simulate.sources import eeg_info
-from neurodec.simulate.stimuli import Study, shuffled
 
 SFREQ = 1000.0
 SOA = 0.2
