@@ -9,7 +9,7 @@ from typing import Literal
 import neurodec
 from neurodec.errors import NeurodecError
 from neurodec.files import read_json, remove_partials, track, write_json
-from neurodec.simulate import states
+from neurodec.simulate import fmri_recording, meg_recording, states
 from neurodec.simulate.eeg_recording import EEGSession, session_files
 from neurodec.simulate.rendered_stimuli import Study, draw_study, write_images
 
