@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import mne
     import nibabel
 
-    Recording = (
+    Recording: TypeAlias = (
         Trials | mne.io.BaseRaw | mne.BaseEpochs | mne.Evoked | nibabel.Nifti1Image | np.ndarray | Tensor
     )
 _SAMPLING = {"n_steps": 20, "guidance": 2.0, "prior_n_steps": 20, "prior_guidance": 1.0}
@@ -84,7 +84,8 @@ class NeuralDecoder:
         own = {"conditions": config.get("conditions") or {}, "sampling": config["sampling"]}
         spaces = system.config.get("embedding_spaces", {})
         made = {name: spaces.get(head, "?") for name, head in own["conditions"].items()}
-        check_conditions(decoder, decoder.reads, {next(iter(decoder.reads)): prior.embedding_space, **made})
+        made[next(iter(decoder.reads))] = str(prior.embedding_space)
+        check_conditions(decoder, decoder.reads, made)
         self.system, self.prior, self.decoder = system, prior, decoder
         self.config = {**system.config, "decoder": config["decoder"], **own}
 
@@ -391,7 +392,7 @@ def adapted_system(system: System, support: Study, features: Features) -> System
         If it does not adapt to people.
     """
     able = require(system, Adapts, "does not adapt to people, so fit it with their trials")
-    return able.adapt(support, {system.head: features})
+    return cast(System, able.adapt(support, {system.head: features}))
 
 
 def _space(config: dict[str, Any], subject: str) -> str:
@@ -432,7 +433,7 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
 
-def build_decoder(config: dict[str, Any], allow: frozenset[str] = frozenset()) -> Decoder:
+def build_decoder(config: dict[str, Any], allow: frozenset[str] | set[str] = frozenset()) -> Decoder:
     """Build a decoder from its class path and arguments.
 
     Raises

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import mne
     import nibabel
 
-Column = str | Sequence[Any] | np.ndarray | pd.Series
-Images = str | Path | Sequence[str | Path] | Mapping[str, str | Path] | pd.Series | pd.DataFrame
+Column: TypeAlias = str | Sequence[Any] | np.ndarray | pd.Series
+Images: TypeAlias = str | Path | Sequence[str | Path] | Mapping[str, str | Path] | pd.Series | pd.DataFrame
 
 
 def trials_of_epochs(epochs: mne.BaseEpochs, columns: Mapping[str, Column]) -> Trials:
@@ -58,8 +58,8 @@ def trials_of_array(
     table = with_defaults(table_of(len(responses), columns))
     if responses.ndim == 2:
         n_voxels = responses.shape[1]
-        info = {"mask_shape": [n_voxels, 1, 1], "affine": None, "voxel_indices": list(range(n_voxels))}
-        info = {"modality": modality or "fmri", "units": "a.u.", **info}
+        info: dict[str, Any] = {"modality": modality or "fmri", "units": "a.u.", "affine": None}
+        info |= {"mask_shape": [n_voxels, 1, 1], "voxel_indices": list(range(n_voxels))}
         return Trials(responses.astype(np.float32), table, info)
     if sfreq is None:
         raise NeurodecError("Responses over time need `sfreq`, their sampling rate in hertz; give it.")
@@ -90,21 +90,20 @@ def trials_of_image(
     where, mask_file = (
         Path("image") if hasattr(one, "affine") else Path(one or ".") for one in (image, mask)
     )
-    image = image if hasattr(image, "affine") else open_image(where)
-    if len(image.shape) != 4:
+    series: Any = image if hasattr(image, "affine") else open_image(where)
+    if len(series.shape) != 4:
         raise NeurodecError(
-            f"{where} has {len(image.shape)} dimensions; give a 4-D image, one volume per trial."
+            f"{where} has {len(series.shape)} dimensions; give a 4-D image, one volume per trial."
         )
-    volumes = voxels_of(image, where).astype(np.float32)
+    volumes = voxels_of(series, where).astype(np.float32)
     if mask is None:
         inside = np.ptp(volumes, axis=3) > 0
     else:
-        inside = read_mask(
-            mask if hasattr(mask, "affine") else open_image(mask_file), mask_file, image, where
-        )
-    info = {"modality": "fmri", "units": "a.u.", "mask_shape": list(image.shape[:3])}
-    info |= {"affine": image.affine.tolist(), "voxel_indices": np.flatnonzero(inside).tolist()}
-    return Trials(volumes[inside].T.copy(), with_defaults(table_of(image.shape[3], columns)), info)
+        grid: Any = mask if hasattr(mask, "affine") else open_image(mask_file)
+        inside = read_mask(grid, mask_file, series, where)
+    info: dict[str, Any] = {"modality": "fmri", "units": "a.u.", "mask_shape": list(series.shape[:3])}
+    info |= {"affine": series.affine.tolist(), "voxel_indices": np.flatnonzero(inside).tolist()}
+    return Trials(volumes[inside].T.copy(), with_defaults(table_of(series.shape[3], columns)), info)
 
 
 def table_of(n_trials: int, columns: Mapping[str, Column]) -> pd.DataFrame:
@@ -115,7 +114,7 @@ def table_of(n_trials: int, columns: Mapping[str, Column]) -> pd.DataFrame:
     NeurodecError
         If a column has another length, or nothing says what was shown.
     """
-    found = {}
+    found: dict[str, list[Any]] = {}
     for name, values in columns.items():
         if values is None:
             continue

@@ -15,7 +15,7 @@ from neurodec.linear.voxel_encoders import EncodedTrials
 if TYPE_CHECKING:
     from neurodec.evaluation.section import Predictor
 
-Capability = TypeVar("Capability")
+Capability = TypeVar("Capability")  # one of the protocols below
 
 
 @runtime_checkable

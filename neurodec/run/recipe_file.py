@@ -34,6 +34,7 @@ _NAMED = ("targets", "evaluation")  # hold several classes, by name
 _TRAINING = ("objective", "optimizer", "lr_scheduler", "stages", "trainer")
 _FORMER = {"neurodec.alignment.": "neurodec.training."}
 _ARGUMENTS = {"decoder": "classifier"}  # of Classification; a decoder draws pictures
+_FORMER_OVERRIDE = re.compile(r"^(--evaluation\b[^=]*\.init_args\.)decoder\b(?=$|[.=])")
 _RETIRED = {"n_bootstrap": "intervals follow from the scores themselves"}
 
 
@@ -66,6 +67,7 @@ def load_recipe(
     """
     path, allowed = recipe_path(path), set(allow)
     content = _read_yaml(path)
+    overrides = [_FORMER_OVERRIDE.sub(r"\1classifier", text) for text in overrides]
     whole = [text for text in overrides if text.removeprefix("--").partition("=")[0] in {*SECTIONS, "config"}]
     if whole:  # a path here would be read unchecked
         raise NeurodecError(

@@ -208,8 +208,9 @@ class LightningSystem(Inspected, System):
             encoder,
             objective,
             build(OptimizerCallable, self._optimizer, "optimizer", self._allow),
-            self._lr_scheduler
-            and build(LRSchedulerCallable, self._lr_scheduler, "lr_scheduler", self._allow),
+            None
+            if self._lr_scheduler is None
+            else build(LRSchedulerCallable, self._lr_scheduler, "lr_scheduler", self._allow),
             self._data.augmentations,
             self._data.hide_subject,
             list(study_of_stage.spaces),
@@ -285,7 +286,7 @@ class LightningSystem(Inspected, System):
         trainer = telling(self._trainer)
         if self.extends:
             trainer.pop("max_epochs", None)
-        parts = [self._encoder, self._objective, self._optimizer, self._lr_scheduler, trainer]
+        parts: list[Any] = [self._encoder, self._objective, self._optimizer, self._lr_scheduler, trainer]
         parts += [] if self._network is None else [weights_key(self._network)]
         starts = [start_key(stage.start) for stage in self._stages]
         content = [content_key(one, targets) for one in (study, selection_trials) if one is not None]

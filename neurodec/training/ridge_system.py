@@ -170,8 +170,8 @@ class RidgeSystem(RefitsApart, System):
         weights = np.lib.format.open_memmap(
             folder / f"{name}_weights.npy", "w+", np.float32, (factor.features.shape[1], n_values)
         )
-        shared = chosen is not None and n_values >= len(rows)
-        operator = factor.operator(float(chosen[0])) if shared else None
+        shared = n_values >= len(rows)
+        operator = factor.operator(float(chosen[0])) if chosen is not None and shared else None
         statistics = np.zeros((4, n_values))  # mean and spread of targets, and of cross-validated predictions
         for part in stretches:
             values = of(part)
@@ -216,8 +216,8 @@ class RidgeSystem(RefitsApart, System):
             (weights, statistics), n_values = model[name], int(np.prod(shape))
             wanted = {"weights": (weights, (n_features, n_values)), "statistics": (statistics, (4, n_values))}
             require_arrays(folder, {f"{name}_{what}.npy": own for what, own in wanted.items()})
-        wanted = (n_features,)
-        require_arrays(folder, {"centre": (scaler.centre, wanted), "scale": (scaler.scale, wanted)})
+        arrays = {"centre": (scaler.centre, (n_features,)), "scale": (scaler.scale, (n_features,))}
+        require_arrays(folder, arrays)
 
     def predict(self, study: Study) -> Predictions:
         """Predict every trial; see `System.predict`."""

@@ -296,7 +296,7 @@ def _require_alike(trials: Trials, facts: dict[str, Any]) -> None:
             f"The trials are in {units[1]}, the system was fitted to {units[0]}; preprocess them as in training, or "
             "give the recording to NeuralDecoder, which does."
         )
-    wanted = facts.get("rms")
+    wanted = float(facts.get("rms") or 0.0)
     size = typical_rms(trials.responses) if wanted and len(trials) else 0.0
     # Parts may be hidden, so zeros pass.
     if size > 0 and not wanted / _OTHER_SCALE <= size <= wanted * _OTHER_SCALE:

@@ -204,12 +204,12 @@ def test_it_is_kept_and_goes_on(world, system, tmp_path):
     )
     assert again.n_parameters == system.n_parameters > 0
     started = InContextSystem(start=str(tmp_path / "saved"), way="ridge", inverse="bayes", n_voxels=30)
-    started.fit(study.part("train", ["p2"]), targets, tmp_path, "alone")
+    started.fit(study.part("train", ["p2"]), targets, out=tmp_path, name="alone")
     assert len(started.people["p2"].columns) == 30
     z, wanted = found_by(started, study, targets)
     assert cosine(z, wanted) > 0.5
     random = InContextSystem(start=str(tmp_path / "saved"), n_voxels=30, choice="random", n_support=50)
-    random.fit(study.part("train", ["p2"]), targets, tmp_path, "random")
+    random.fit(study.part("train", ["p2"]), targets, out=tmp_path, name="random")
     assert list(random.people["p2"].columns) != list(started.people["p2"].columns)
     assert random.people["p2"].encoders["network"].about["n_context"] == 50
 
