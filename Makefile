@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lowest lint bench gpu fuzz clean
+.PHONY: demo test test-slow lowest lint bench gpu fuzz clean
 
 # The stamp is older than pyproject.toml whenever the dependencies may have changed.
 .venv/installed: pyproject.toml
@@ -16,7 +16,11 @@ demo: .venv/installed
 
 # Two processes of one thread each: threads of both would wait for each other.
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not quality"
+
+# Calibration on null data, what trained networks reach, kills at every write, and the notebooks.
+test-slow: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m quality
 
 # A quick part of the tests with the lowest versions that pyproject.toml promises, in an environment of its own.
 LOWEST := tests/encoders tests/linear tests/training tests/evaluation tests/features tests/report tests/run/test_systems.py
@@ -36,6 +40,7 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 bench: .venv/installed
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from neurodec.class_paths import build, described, packages_of
+from neurodec.class_descriptions import described, packages_of
+from neurodec.class_paths import build
 from neurodec.data import Study, Trials
 from neurodec.data.intake import Intake, support_of
 from neurodec.data.predictions import Predictions
@@ -109,18 +110,12 @@ class NeuralDecoder:
         train : Study
             Its training trials.
         targets : Features, Extractor, or dict of these
-            What it was fitted to; embeddings that the decoder draws from.
         prior : Prior, optional
-            Fitted here, to predictions of trials that the system has not learnt from; `LinearPrior` by default.
+            `LinearPrior` by default; fitted to predictions of trials that the system has not learnt from.
         decoder : type, functools.partial, str or dict
             A class, or `class_path` and `init_args`; by default the small one that comes along.
         **sampling
             `n_steps`, `guidance`, `prior_n_steps`, `prior_guidance`, `strength`.
-
-        Raises
-        ------
-        NeurodecError
-            If the decoder draws from embeddings of another space.
         """
         named = described(decoder, "decoder")
         drawer = build_decoder(named, packages_of(decoder))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -92,7 +94,10 @@ class Results:
         table = self.to_frame()
         shares = ["value", "ci95_low", "ci95_high", "chance"]
         shown = table.assign(**{name: [percent(own) for own in table[name]] for name in shares})
-        return shown.to_html(index=False, float_format=lambda value: f"{value:.3g}", na_rep="")
+        page = shown.to_html(index=False, float_format=lambda value: f"{value:.3g}", na_rep="")
+        picture = BytesIO()
+        self.figure().savefig(picture, format="png")
+        return f'{page}<img src="data:image/png;base64,{b64encode(picture.getvalue()).decode()}" width="620">'
 
 
 def evaluate(

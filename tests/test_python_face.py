@@ -202,6 +202,7 @@ def test_evaluate_is_what_retrieval_finds(study):
     assert table["chance"].iloc[0] == 1 / 20
     assert "top1" in repr(found)
     assert "<table" in found._repr_html_()
+    assert "<img src=" in found._repr_html_()
     assert found.figure().axes
 
 
@@ -312,7 +313,7 @@ def test_people_left_out_share_their_candidates():
     assert found.sections["retrieval"]["n_candidates"] == 30
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 def test_cross_validated_noise_is_told_as_noise():
     """Over 100 null studies p is uniform or too large, and intervals hold chance."""
     p, covered = [], 0

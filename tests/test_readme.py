@@ -108,7 +108,7 @@ def test_own_recording_ends_above_chance(lab, tmp_path):
     assert "finds what was seen among 10 candidates" in (out / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 def test_volts_end_above_chance_too(lab, tmp_path, capsys):
     command = ["run", str(lab / "mine.yaml"), "--data-root", str(lab), "--out", str(tmp_path / "out"), *CLIP]
     assert main([*command, "--dataset.init_args.preprocessing.whiten", "none"]) == 0

@@ -13,7 +13,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from neurodec.class_paths import build, described, packages_of, resolve_class, takes_argument
+from neurodec.class_descriptions import described, packages_of
+from neurodec.class_paths import build, resolve_class, takes_argument
 from neurodec.data import Study
 from neurodec.data.noise import read_described
 from neurodec.data.predictions import Predictions

@@ -14,6 +14,7 @@ from neurodec.features.weights import ASSETS
 from neurodec.simulate.scenes import SCENE_ATTRIBUTES, all_scenes, caption, draw_scenes, render, scene_pixels
 
 
+@pytest.mark.quality
 def test_packaged_scores_hold():
     """The model card's numbers, measured again on pictures and captions the network was not trained on."""
     network, _ = load_clip("neurodec/tiny-clip")

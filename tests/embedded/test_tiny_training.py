@@ -15,7 +15,7 @@ from neurodec.simulate.scenes import all_scenes
 FOLDER = ASSETS / "tiny-decoder"
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 def test_packaged_scores_hold():
     """Fewer scenes than on the card: the bounds leave room for that, not for a broken decoder."""
     scores = tiny_unet.held_out_scores(FOLDER, n_scenes=32)

@@ -341,7 +341,7 @@ def test_people_with_one_label_exchange_it(rng):
     assert found["p_value"] <= 0.02
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 @pytest.mark.parametrize(("n_runs", "n_per_run", "n_features"), [(8, 15, 10), (3, 20, 5)])
 def test_cross_validated_noise_is_told_as_noise(n_runs, n_per_run, n_features):
     """Over 200 null data sets: p by refits is uniform, by exchanged test labels rather too large; intervals hold."""

@@ -189,7 +189,7 @@ def test_one_person_with_both_labels_among_many_with_one():
     assert found["p_value_balanced_accuracy"] <= 0.001
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 @pytest.mark.parametrize(
     ("sizes", "labels"),
     [

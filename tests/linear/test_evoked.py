@@ -103,6 +103,7 @@ def test_the_default_of_voxels_and_of_one_candidate_is_that_candidate():
         ChosenClassifier().fit(np.zeros((4, 2, 9)), np.array([[0, 1, 0, 1]]), ONES[:4], ONES[:4])
 
 
+@pytest.mark.quality
 def test_the_choice_is_no_leak_on_null_data():
     found = [accuracy(None, seed=seed, n=48, n_chans=3, n_times=20, per_run=12) for seed in range(60)]
     p = np.array([one["p_value"] for one in found])

@@ -37,6 +37,7 @@ def test_runs_on_other_rows_are_not_compared(tmp_path, rng):
     assert paired_tests(runs).empty
 
 
+@pytest.mark.quality
 @pytest.mark.parametrize("kind", ["hits", "continuous"])
 def test_equal_runs_differ_in_five_of_a_hundred(kind):
     rng = np.random.default_rng(0)

@@ -17,7 +17,7 @@ from neurodec.simulate import simulate
 RECIPE = "in_context/simulated-fmri-shipped"
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 def test_the_shipped_system_reads_a_new_person(tmp_path):
     sizes = {"n_subjects": 1, "n_train_concepts": 250, "n_test_concepts": 40, "gallery_per_concept": 1}
     simulate(tmp_path / "data", "fmri", 5, **sizes)

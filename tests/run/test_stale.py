@@ -65,7 +65,7 @@ def killed_at(monkeypatch, number, *, before):
     monkeypatch.setattr(neurodec.files.os, "replace", replace)
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 def test_a_kill_at_any_write_leaves_nothing_stale(root, monkeypatch):
     """After it, `evaluate` either refuses or tells the truth, and the same command ends as an unbroken one.
 
@@ -92,7 +92,7 @@ def test_a_kill_at_any_write_leaves_nothing_stale(root, monkeypatch):
     assert number > 20
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 def test_a_kill_while_a_finished_run_is_extended(root, monkeypatch):
     """Results of one epoch under a recipe of two were there for ever, with exit code 0."""
     two = ("--trainer.max_epochs", "2")

@@ -31,7 +31,7 @@ def recording(tmp_path_factory):
     return parts[0].concatenate(parts), OpenClip().extract(stimuli, root)
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 def test_ridge_is_above_chance_and_off_the_ceiling(recording):
     trials, features = recording
     train, test = trials.split("train"), trials.split("test").average()
@@ -48,7 +48,7 @@ def test_ridge_is_above_chance_and_off_the_ceiling(recording):
     assert 0.03 <= found <= 0.16
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 def test_single_trials_are_noise_to_the_eye(recording):
     """The evoked answer of one picture is a fraction of single-trial amplitude, as in real recordings."""
     trials, _ = recording

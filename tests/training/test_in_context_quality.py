@@ -36,7 +36,7 @@ def voxels(population):
     return Voxels(pool, prior, population.noise, standardised=False)
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 def test_the_trained_encoder_lies_between_ridge_and_bayes(population, voxels, tmp_path):
     torch.manual_seed(0)
     network = InContextEncoder(E, n_registers=4, **SIZES)
@@ -70,7 +70,7 @@ def test_the_trained_encoder_lies_between_ridge_and_bayes(population, voxels, tm
     assert rising == sorted(rising)
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 def test_the_trained_inverter_lies_between_least_squares_and_bayes(population, voxels, tmp_path):
     torch.manual_seed(0)
     network = InContextInverter(E, n_registers=8, dropout=0.0, **SIZES)

@@ -46,7 +46,7 @@ def home(tmp_path_factory):
     return home
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 def test_new_people_are_filled_in_better_than_without_a_model(home):
     recipe(home / "recipe.yaml", epochs=40)
     assert main(arguments("run", home / "data")) == 0
