@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +22,7 @@ from neurodec.evaluation.section import Evaluation, Fitted
 from neurodec.features import Features, as_targets
 from neurodec.files import track
 from neurodec.report import plots
+from neurodec.report.grids import data_url
 from neurodec.report.sentences import leading, percent, score_rows
 from neurodec.training import RidgeSystem, System
 
@@ -97,7 +97,7 @@ class Results:
         page = shown.to_html(index=False, float_format=lambda value: f"{value:.3g}", na_rep="")
         picture = BytesIO()
         self.figure().savefig(picture, format="png")
-        return f'{page}<img src="data:image/png;base64,{b64encode(picture.getvalue()).decode()}" width="620">'
+        return f'{page}<img src="{data_url(picture.getvalue(), "png")}" width="620">'
 
 
 def evaluate(

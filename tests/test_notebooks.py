@@ -14,7 +14,7 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
     before = nbformat.read(path, as_version=4)
     assert "assert " in "".join(cell.source for cell in before.cells)  # of its claims
     kinds = [[output.output_type for output in cell.get("outputs", [])] for cell in before.cells]
-    assert sum(map(len, kinds)) >= 4
+    assert sum(map(len, kinds)) >= 2
     text = path.read_text()
     assert "/tmp" not in text
     assert "/home" not in text
