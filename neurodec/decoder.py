@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from neurodec.class_descriptions import described, packages_of
 from neurodec.class_paths import build
@@ -26,8 +26,8 @@ from neurodec.files import atomic_path, key_of, read_json, write_json
 from neurodec.linear.voxel_encoders import require_unit
 from neurodec.preprocessing.eeg import EEGPreprocessing
 from neurodec.prior_fit import Prior, fitted_prior
-from neurodec.priors import DiffusionPrior, IdentityPrior, LinearPrior, load_prior
-from neurodec.training import System, load_system
+from neurodec.priors import LinearPrior, load_prior
+from neurodec.training import LightningSystem, System, load_system
 from neurodec.training.system import FACTS
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class NeuralDecoder:
 
     Parameters
     ----------
-    system : System
-        From responses to predicted targets.
+    system : System or nn.Module
+        From responses to predicted targets; an encoder alone needs a `config` as `LightningSystem.of` takes it.
     prior : DiffusionPrior or LinearPrior
         From the system's head to image embeddings.
     decoder : Decoder
@@ -76,7 +76,11 @@ class NeuralDecoder:
         If `system` is none, or the prior or a head makes embeddings of another space than the decoder reads.
     """
 
-    def __init__(self, system: System, prior: Prior, decoder: Decoder, config: dict[str, Any]) -> None:
+    def __init__(
+        self, system: System | nn.Module, prior: Prior, decoder: Decoder, config: dict[str, Any]
+    ) -> None:
+        if isinstance(system, nn.Module) and "subjects" in config:
+            system = LightningSystem.of(system, config)
         if not isinstance(system, System):
             raise NeurodecError(
                 f"A decoder is made of a system, not of a {type(system).__name__}; wrap an encoder by  "
@@ -84,8 +88,8 @@ class NeuralDecoder:
             )
         own = {"conditions": config.get("conditions") or {}, "sampling": config["sampling"]}
         spaces = system.config.get("embedding_spaces", {})
-        made = {name: spaces.get(head, "?") for name, head in own["conditions"].items()}
-        made[next(iter(decoder.reads))] = str(prior.embedding_space)
+        made = {next(iter(decoder.reads)): str(prior.embedding_space)}
+        made |= {name: spaces.get(head, "?") for name, head in own["conditions"].items()}
         check_conditions(decoder, decoder.reads, made)
         self.system, self.prior, self.decoder = system, prior, decoder
         self.config = {**system.config, "decoder": config["decoder"], **own}
@@ -439,9 +443,3 @@ def build_decoder(config: dict[str, Any], allow: frozenset[str] | set[str] = fro
     if not isinstance(config, dict) or "class_path" not in config:
         raise NeurodecError("The folder names no decoder; save it again with `save_pretrained`.")
     return build(Decoder, config, "decoder", allow)
-
-
-def build_prior(config: dict[str, Any]) -> Prior:
-    """Build an unfitted prior of this package from its class path and arguments."""
-    kinds = {kind.__name__: kind for kind in (DiffusionPrior, LinearPrior, IdentityPrior)}
-    return kinds[config["class_path"].rpartition(".")[2]](**(config.get("init_args") or {}))

@@ -1,8 +1,9 @@
-"""Fitting a prior to what a system predicts of trials that it has not learnt from."""
+"""Making a prior, and fitting it to what a system predicts of trials that it has not learnt from."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,3 +73,9 @@ def fitted_prior(
         concepts = np.repeat(shown["concept"].to_numpy(), len(wanted) // len(shown))
     space = features.embedding_space
     return prior.fit(z, wanted, concepts, embedding_space=space, checkpoints=checkpoints)
+
+
+def build_prior(config: dict[str, Any]) -> Prior:
+    """Build an unfitted prior of this package from its class path and arguments."""
+    kinds = {kind.__name__: kind for kind in (DiffusionPrior, LinearPrior, IdentityPrior)}
+    return kinds[config["class_path"].rpartition(".")[2]](**(config.get("init_args") or {}))

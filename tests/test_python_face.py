@@ -24,6 +24,7 @@ from neurodec import (
     Retrieval,
     RidgeSystem,
     Study,
+    Trials,
     cross_validate,
     evaluate,
 )
@@ -149,6 +150,25 @@ def test_images_of_voxels(tmp_path, rng):
         Study.from_nifti(image.slicer[..., 0], ["a"])
     with pytest.raises(NeurodecError, match="lies on another grid"):
         Study.from_nifti(image, list("abcdef"), mask=nibabel.Nifti1Image(inside[:2], np.eye(4)))
+
+
+def test_parcels_over_time_at_a_slow_rate(tmp_path):
+    responses, targets = linear()
+    axes = ("trial", "parcel", "time")
+    made = Study.from_arrays(responses, NAMES, sfreq=1 / 0.72, dims=axes, modality="fmri")
+    assert made.trials.dims == axes
+    assert made.trials.times[1] == pytest.approx(0.72)
+    found = cross_validate(RidgeSystem(), made, targets)
+    assert found.sections["retrieval"]["p_value"] < 0.01
+    made.trials.save(tmp_path / "kept")
+    assert Trials.load(tmp_path / "kept").dims == axes
+    assert LightningSystem(Flat, max_epochs=1).fit(made, targets).config["dims"] == list(axes)
+    plain = Study.from_arrays(responses[..., 0], NAMES).trials
+    assert plain.dims == ("trial", "voxel")
+    with pytest.raises(
+        NeurodecError, match=r"The axes are called trial, time, and the responses have the shape"
+    ):
+        Study.from_arrays(responses, NAMES, sfreq=1.0, dims=("trial", "time"))
 
 
 @pytest.mark.parametrize(

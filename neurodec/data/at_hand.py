@@ -39,6 +39,7 @@ def trials_of_array(
     tmin: float,
     ch_names: Sequence[str] | None,
     modality: str | None,
+    dims: Sequence[str] | None,
 ) -> Trials:
     """Return an array (n_trials, n_chans, n_times) or (n_trials, n_voxels) as trials.
 
@@ -70,7 +71,8 @@ def trials_of_array(
             f"{responses.shape}); correct `ch_names` or the order of the axes."
         )
     info = {"modality": modality or "eeg", "units": "a.u.", "sfreq": float(sfreq), "tmin": float(tmin)}
-    return Trials(responses.astype(np.float32), table, {**info, "ch_names": names, "ch_pos": None})
+    info |= {"ch_names": names, "ch_pos": None, **({} if dims is None else {"dims": list(dims)})}
+    return Trials(responses.astype(np.float32), table, info)
 
 
 def trials_of_image(

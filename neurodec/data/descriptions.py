@@ -58,6 +58,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "init_args": (lambda value: isinstance(value, dict), "names and values"),
     "files": (_are_names, "names of files, each once"),
     "targets": (lambda value: isinstance(value, dict | list), "names of targets"),
+    "dims": (_are_names, "names of axes, each once"),
 }
 
 

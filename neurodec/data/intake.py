@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neurodec.data.replay import Replay
 from neurodec.data.responses import typical_rms
-from neurodec.data.trials import Trials, same_rate, with_defaults
+from neurodec.data.trials import Trials, has_time, same_rate, with_defaults
 from neurodec.errors import NeurodecError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Intake:
         else:
             trials = replay.of_epochs(self._epochs(replay.settings.ch_names, recording), subject)
             hint = "check their unit, or pass preprocessed=True if they are whitened already"
-        if "sfreq" in trials.info:
+        if has_time(trials.info):
             trials = self._in_window(trials)
         elif self.facts.get("voxel_indices") is not None and "voxel_indices" in trials.info:
             return self._same_voxels(trials), hint

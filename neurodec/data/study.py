@@ -196,6 +196,7 @@ class Study:
         tmin: float = 0.0,
         ch_names: Sequence[str] | None = None,
         modality: str | None = None,
+        dims: Sequence[str] | None = None,
         images: Images | None = None,
         **columns: Column,
     ) -> Study:
@@ -212,6 +213,8 @@ class Study:
         ch_names : sequence of str, optional
         modality : {"eeg", "meg", "fmri"}, optional
             By default EEG over time, fMRI otherwise.
+        dims : sequence of str, optional
+            Names of the axes, where responses over time are not of channels: ``("trial", "parcel", "time")``.
         images, **columns
             See `from_epochs`.
 
@@ -223,7 +226,7 @@ class Study:
         4
         """
         trials = at_hand.trials_of_array(
-            responses, {"stimulus": stimulus, **columns}, sfreq, tmin, ch_names, modality
+            responses, {"stimulus": stimulus, **columns}, sfreq, tmin, ch_names, modality, dims
         )
         return cls.of(trials, at_hand.stimuli_with(trials, images))
 

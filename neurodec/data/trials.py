@@ -45,7 +45,8 @@ class Trials:
         `modality` ("eeg", "meg", "fmri"), `units`, `provenance`; for EEG and MEG `sfreq` (Hz), `tmin` (s),
         `ch_names`, `ch_pos` (metres, head frame, or None); for fMRI `mask_shape`, `voxel_indices` (flat, C order),
         `affine` and optionally `roi` (name to column indices). Where a reader preprocessed: `preprocessing` (its
-        settings, and the channels that were whitened) and `noise` (subject to what whitening was fitted to).
+        settings, and the channels that were whitened) and `noise` (subject to what whitening was fitted to). `dims`
+        names the axes where they are not the usual ones: ``["trial", "parcel", "time"]``, say, at any rate.
 
     Raises
     ------
@@ -66,6 +67,12 @@ class Trials:
                 f"{len(self.responses)} responses but {len(self.table)} table rows; every trial needs one row."
             )
         require_splits(self.table["split"], "The trial table")
+        dims = self.info.get("dims")
+        if dims is not None and (len(dims) != self.responses.ndim or dims[0] != "trial"):
+            raise NeurodecError(
+                f"The axes are called {', '.join(dims)}, and the responses have the shape {self.responses.shape}; name "
+                "every axis, the trials first."
+            )
         table = self.table.reset_index(drop=True).astype({**_TEXT, "repetition": int})
         object.__setattr__(self, "table", table)
 
@@ -80,6 +87,12 @@ class Trials:
             f"<Trials: {len(self)} ({splits or 'none'}) of {shape}, {self.info.get('modality', '?')} in "
             f"{self.info.get('units', '?')}, {who}, {self.table['stimulus'].nunique()} stimuli>"
         )
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Names of the axes of the responses, such as ``("trial", "channel", "time")`` or ``("trial", "voxel")``."""
+        usual = ("trial", "channel", "time") if self.responses.ndim == 3 else ("trial", "voxel")
+        return tuple(self.info.get("dims") or usual)
 
     @property
     def ch_names(self) -> list[str]:
@@ -328,6 +341,11 @@ class Trials:
         return nibabel.Nifti1Image(
             np.moveaxis(volume.reshape(-1, *shape), 0, -1), np.asarray(self.info["affine"])
         )
+
+
+def has_time(info: dict[str, Any]) -> bool:
+    """Tell whether responses of this description run over time."""
+    return "time" in info["dims"] if info.get("dims") else info.get("sfreq") is not None
 
 
 def with_defaults(table: pd.DataFrame, **defaults: str) -> pd.DataFrame:

@@ -95,7 +95,7 @@ def time_windows(times: np.ndarray, sfreq: float, width: float) -> list[Window]:
     NeurodecError
         If a window is shorter than a sample.
     """
-    if width * sfreq < 1:
+    if width * sfreq < 1 - 1e-9:
         raise NeurodecError(f"`windows` of {width} s hold no sample at {sfreq:g} Hz; make them longer.")
     start = max(0.0, float(times[0]))
     n_windows = int((times[-1] + 1 / sfreq - start) / width + 1e-6)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from neurodec.data import Study
 from neurodec.data.predictions import Predictions
+from neurodec.data.trials import has_time
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.capabilities import Adapts, companions_of, require
 from neurodec.evaluation.centring import projected, training_centre
@@ -148,7 +149,7 @@ def _drawn(
         space: np.sort(rng.choice(trials.responses.shape[1], size, replace=False))
         for space, trials in support.spaces.items()
     }
-    if any("sfreq" in trials.info for trials in support.spaces.values()):
+    if any(has_time(trials.info) for trials in support.spaces.values()):
         raise NeurodecError("`n_voxels` is for responses without time; leave it out for EEG and MEG.")
     return tuple(
         replace(one, spaces={name: trials.take(columns[name]) for name, trials in one.spaces.items()})

@@ -13,6 +13,7 @@ import numpy as np
 from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
+from neurodec.data.trials import has_time
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.grouped import Grouped, Measures, inflation_of
 from neurodec.evaluation.intervals import paired_difference
@@ -270,7 +271,7 @@ def _bounds(intervals: Measures) -> dict[str, list[float]]:
 
 def _before_onset(trials: Trials) -> Trials | None:
     """Return the trials with everything from onset on set to zero, or None if nothing comes before."""
-    if trials.info["modality"] == "fmri" or trials.times[0] > -_SHORTEST_BASELINE:
+    if not has_time(trials.info) or trials.times[0] > -_SHORTEST_BASELINE:
         return None
     responses = np.array(trials.responses)
     responses[..., trials.times > -0.5 / trials.info["sfreq"]] = 0

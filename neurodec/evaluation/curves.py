@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from neurodec.data.trials import Trials
+from neurodec.data.trials import Trials, has_time
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.ablation import (
     Predict,
@@ -280,7 +280,7 @@ class Ablation:
 
     def before_onset(self) -> np.ndarray | None:
         """Return the ridge's predictions from the time before onset, or None where there is none to learn from."""
-        if self.train is None or "sfreq" not in self.test.info:
+        if self.train is None or not has_time(self.test.info):
             return None
         length = -self.test.info["tmin"]
         width = min(self._bin, length)
@@ -312,7 +312,7 @@ class Ablation:
     @cached_property
     def _parts(self) -> tuple[np.ndarray, np.ndarray]:
         """Training and test responses in time bins from onset on; voxel responses as they are."""
-        if "sfreq" not in self.test.info:
+        if not has_time(self.test.info):
             return np.asarray(self.train.responses), np.asarray(self.test.responses)
         last = self.test.times[-1] + 1 / self.test.info["sfreq"]
         n_bins = int((last - self._start) / self._bin + 1e-6)

@@ -13,6 +13,7 @@ import pandas as pd
 from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
+from neurodec.data.trials import has_time
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.ablation import Predict
 from neurodec.evaluation.capabilities import companions_of
@@ -179,7 +180,7 @@ class Retrieval(Evaluation):
             train,
             train_targets,
             decoder,
-            self.windows or 0.1,
+            self._width(averaged.info),
         )
         curves |= self._ablations(ablation)
         before = ablation.before_onset()
@@ -326,8 +327,7 @@ class Retrieval(Evaluation):
         Parameters
         ----------
         runs : sequence of RetrievalRun
-            One fold, or several, which are pooled: intervals are then over stimuli, and p values permute them (within
-            folds that have candidates of their own), never the rows of single subjects.
+            One fold, or several, which are pooled: intervals are over stimuli, and p values permute these.
         """
         system = joined([run.system for run in runs])
         shuffled = {m: system.shuffled(m, self.n_permutations, self.seed) for m in (1, 5)}
@@ -400,11 +400,16 @@ class Retrieval(Evaluation):
         centres = concept_centres(values, others["concept"].tolist(), shown["concept"].tolist())
         return Gallery(centres, shown["stimulus"].tolist(), shown["concept"].tolist(), "concept_centre")
 
+    def _width(self, info: dict[str, Any]) -> float:
+        """Return the width of windows (s): as asked for, by default at least one sample."""
+        if self.windows not in (None, type(self).windows):
+            return self.windows
+        return max(0.1, 1 / (info.get("sfreq") or np.inf))
+
     def _ablations(self, ablation: Ablation) -> dict[str, Any]:
-        in_time = "sfreq" in ablation.test.info
         groups = ablation.groups(self.regions)
         curves: dict[str, Any] = {"regions": ablation.regions(groups)}
-        if in_time:
+        if has_time(ablation.test.info):
             if self.windows is not None:
                 curves["windows"] = ablation.windows()
             if len(groups) > 2:  # of two, leaving one out is the other alone

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.metrics import recall_score
 
+from neurodec.data.trials import has_time
 from neurodec.errors import NeurodecError
 from neurodec.linear.classifier import Classifier, RidgeClassifier, tuning_folds
 from neurodec.linear.evoked import WindowMeansClassifier, XdawnClassifier
@@ -43,7 +44,7 @@ class ChosenClassifier(Classifier):
     def for_trials(self, info: dict[str, Any]) -> Classifier:
         """Return the decoder with candidates for these trials; of one candidate, that candidate."""
         given: dict[str, Classifier] = self.candidates or {"ridge": RidgeClassifier()}
-        if self.candidates is None and info.get("modality") != "fmri":
+        if self.candidates is None and has_time(info):
             given = {**given, "window_means": WindowMeansClassifier(), "xdawn": XdawnClassifier()}
         told = {name: candidate.for_trials(info) for name, candidate in given.items()}
         return ChosenClassifier(told, self.n_folds) if len(told) > 1 else next(iter(told.values()))

@@ -94,5 +94,5 @@ class ArrayClassifier(ClassifierMixin, BaseEstimator):
 
     def _info(self, X: np.ndarray) -> dict[str, Any]:
         if X.ndim == 2:
-            return {"modality": "fmri"}
-        return {"modality": "eeg", "sfreq": self.sfreq, "tmin": self.tmin}
+            return {}
+        return {"dims": ["trial", "channel", "time"], "sfreq": self.sfreq, "tmin": self.tmin}

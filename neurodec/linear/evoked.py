@@ -11,6 +11,7 @@ from pyriemann.tangentspace import TangentSpace
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from neurodec.data.trials import has_time
 from neurodec.errors import NeurodecError
 from neurodec.linear.classifier import Classifier
 
@@ -26,7 +27,7 @@ class _Discriminant(Classifier):
         NeurodecError
             If trials have no time, as patterns of voxels.
         """
-        if info.get("modality") == "fmri":
+        if not has_time(info):
             raise NeurodecError(
                 f"{type(self).__name__} needs channels by samples; use RidgeClassifier for patterns."
             )

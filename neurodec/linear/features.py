@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from neurodec.data.responses import blocks_of
-from neurodec.data.trials import Trials
+from neurodec.data.trials import Trials, has_time
 
 _BIN = 0.02  # s
 
@@ -19,7 +19,7 @@ def linear_features(trials: Trials) -> np.ndarray:
     -------
     ndarray, shape (n_trials, n_chans, n_bins) or (n_trials, n_voxels), float32
     """
-    if "sfreq" not in trials.info:
+    if not has_time(trials.info):
         return np.asarray(trials.responses)
     width = max(_BIN, 1 / trials.info["sfreq"])
     n_bins = max(1, int(len(trials.times) / trials.info["sfreq"] / width + 1e-6))

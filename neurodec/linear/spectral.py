@@ -12,6 +12,7 @@ from pyriemann.tangentspace import TangentSpace
 from sklearn.linear_model import RidgeCV
 
 from neurodec.data.responses import View
+from neurodec.data.trials import has_time
 from neurodec.errors import NeurodecError
 from neurodec.linear.classifier import Classifier, RidgeClassifier
 
@@ -160,7 +161,7 @@ class SpectralClassifier(Classifier):
         NeurodecError
             If trials have no time, as patterns of voxels.
         """
-        if info.get("modality") == "fmri" or not info.get("sfreq"):
+        if not has_time(info) or not info.get("sfreq"):
             raise NeurodecError(
                 "Rhythms need channels by samples at a known rate; use RidgeClassifier for patterns."
             )

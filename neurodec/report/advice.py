@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from neurodec.data.trials import has_time
 from neurodec.report.sentences import against_ridge, leading
 from neurodec.training.history import nothing_learnt
 
@@ -32,7 +33,7 @@ def next_steps(results: dict[str, Any], info: dict[str, Any], beyond_chance: boo
     if not beyond_chance:
         steps.append(
             "Check below what was read (counts of events and channels, units, notes)"
-            + ("" if "sfreq" not in info else ", and whether the evoked response rises above its noise")
+            + ("" if not has_time(info) else ", and whether the evoked response rises above its noise")
             + "."
         )
     if not all(learnt):

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from neurodec.data import Trials
+from neurodec.data.trials import has_time
 from neurodec.report.plots import BLUE, GREY, figure_of, styled
 
 _TRIALS = 4000
@@ -52,7 +53,7 @@ def evoked_of(trials: Trials) -> Evoked | None:
     Evoked or None
         None where trials have no time, or where there are fewer than two.
     """
-    if "sfreq" not in trials.info or len(trials) < 2:
+    if not has_time(trials.info) or len(trials) < 2:
         return None
     pairs = np.unique(np.linspace(0, len(trials) // 2 - 1, min(len(trials), _TRIALS) // 2).astype(int))
     first, second = (trials.responses[rows].astype(np.float64) for rows in (2 * pairs, 2 * pairs + 1))

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from neurodec.data.predictions import Predictions
-from neurodec.decoder import NeuralDecoder, Prior, build_decoder, build_prior
+from neurodec.decoder import NeuralDecoder, build_decoder
 from neurodec.evaluation import Retrieval
 from neurodec.evaluation.networks import sees_as
 from neurodec.features import Features
 from neurodec.files import read_json, write_table
-from neurodec.prior_fit import fitted_prior
+from neurodec.prior_fit import Prior, build_prior, fitted_prior
 from neurodec.priors import IdentityPrior, load_prior
 from neurodec.run.folds import Fold
 from neurodec.run.recipe_parser import sections_of

@@ -221,6 +221,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         check_size(content, f"The recipe {path}")
     if not isinstance(content, dict) or "dataset" not in content:
         raise NeurodecError(f"The recipe {path} has no `dataset` section, which names the reader; add it.")
+    content = _first_sections(content)
     if "model" in content or "features" in content:
         raise NeurodecError(
             f"The recipe {path} has a section `{'model' if 'model' in content else 'features'}` of former versions; "
@@ -300,6 +301,23 @@ def _check_sections_together(content: dict[str, Any], path: Path) -> None:
             f"The recipe {path} reconstructs pictures only with `encoder` or `system`, `decoder` and `reconstruction` "
             "together; add those that are missing or remove the others."
         )
+
+
+def _first_sections(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe of the first version, which had `features` and `model`, with the sections of today."""
+    model, features = content.get("model"), content.get("features", {})
+    first = isinstance(model, dict) and "encoder" in model and set(model) <= {"encoder", "lr"}
+    if not first or not isinstance(features, dict) or {"encoder", "targets", "optimizer"} & set(content):
+        return content
+    warnings.warn(
+        "The sections `features` and `model` are read as `targets`, `encoder` and `optimizer`.", stacklevel=2
+    )
+    kept = {name: section for name, section in content.items() if name not in ("model", "features")}
+    kept["targets"] = {"image": {"class_path": "neurodec.features.OpenClip", "init_args": features}}
+    kept["encoder"] = model["encoder"]
+    if "lr" in model:
+        kept["optimizer"] = {"class_path": "torch.optim.AdamW", "init_args": {"lr": model["lr"]}}
+    return kept
 
 
 def _renamed(content: Any) -> Any:

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from neurodec.data import Trials
 from neurodec.data.descriptions import require_arrays
 from neurodec.data.responses import blocks_of
+from neurodec.data.trials import has_time
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, read_json, write_json
 from neurodec.linear.features import linear_features
@@ -206,7 +207,7 @@ def features_of(trials: Trials) -> np.ndarray:
 def voxels_of(trials: Trials) -> list[Any]:
     """Return which voxels the features of trials are: flat indices, or sensors at times such as ``Oz@0.12``."""
     info = trials.info
-    if "sfreq" not in info:
+    if not has_time(info):
         indices = info.get("voxel_indices")
         return (
             list(range(trials.responses.shape[1])) if indices is None else [int(index) for index in indices]

@@ -29,6 +29,7 @@ FACTS = (
     "voxel_indices",
     "affine",
     "preprocessing",
+    "dims",
 )
 _NEAR_ONE = (0.1, 10.0)
 _N_FOLDS = 5

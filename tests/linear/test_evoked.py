@@ -97,7 +97,7 @@ def test_the_default_takes_what_decodes_training_best():
 
 def test_the_default_of_voxels_and_of_one_candidate_is_that_candidate():
     assert isinstance(ChosenClassifier().for_trials({"modality": "fmri"}), RidgeClassifier)
-    only = ChosenClassifier({"means": WindowMeansClassifier()}).for_trials({"modality": "eeg"})
+    only = ChosenClassifier({"means": WindowMeansClassifier()}).for_trials({"sfreq": 100.0})
     assert isinstance(only, WindowMeansClassifier)
     with pytest.raises(NeurodecError, match="needs `candidates`"):
         ChosenClassifier().fit(np.zeros((4, 2, 9)), np.array([[0, 1, 0, 1]]), ONES[:4], ONES[:4])

@@ -97,7 +97,7 @@ def test_dead_channels_and_trials_are_no_trouble(rng):
 @pytest.mark.parametrize(
     ("decoder", "info", "sentence"),
     [
-        (SpectralClassifier(), {"modality": "fmri"}, "use RidgeClassifier"),
+        (SpectralClassifier(), {"sfreq": None}, "use RidgeClassifier"),
         (SpectralClassifier(bands=[(300, 400)]), {}, "No band holds a frequency of trials of 2 s at 200 Hz"),
     ],
 )

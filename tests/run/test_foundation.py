@@ -116,7 +116,7 @@ def test_one_command_from_raw_files_to_a_table_of_pretrained_random_and_linear(h
     assert len(json.loads((home / "out/models/joint-seed1/config.json").read_text())["met_before"]) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 def test_a_pretraining_killed_in_the_middle_ends_with_the_same_weights(home):
     write_recipes(home, epochs=3)
 

@@ -144,7 +144,7 @@ def test_a_curriculum_by_recipe(tmp_path, capsys):
     assert "the system was trained on neurodec/tiny-clip/unit" in error
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 def test_categories_in_context_on_haxby(shared, tmp_path):
     command = ["run", "haxby/in-context", "--data-root", str(shared / "data/haxby2001-slice-fmri")]
     quick = ["--evaluation.network.init_args.decoder.init_args.n_steps", "300"]

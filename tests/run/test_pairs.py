@@ -69,7 +69,7 @@ def test_every_pair_runs_or_is_refused_before_any_training(roots, capsys, system
         assert not list((home / out).glob("checkpoints/*")), told.err
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 @pytest.mark.parametrize("system", ["NICE", "MindBridge"])
 def test_on_two_processes_networks_run_or_are_refused(roots, system):
     home = roots / "one montageFalse"

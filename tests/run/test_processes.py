@@ -113,7 +113,7 @@ def test_two_processes_that_lightning_starts(study):
     assert done.stdout.count("report: ") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 def test_two_processes_of_torchrun(study):
     done = command(study, "torchrun", *DDP, launcher=TORCHRUN)
     assert done.returncode == 0, done.stderr
@@ -124,7 +124,7 @@ def test_two_processes_of_torchrun(study):
     assert "2 processes were started together, but the recipe trains in one" in alone.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 def test_a_killed_run_of_two_processes_resumes(study):
     process = subprocess.Popen(
         [sys.executable, str(study / "start.py"), *words(study, "killed", *DDP)],

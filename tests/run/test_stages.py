@@ -101,10 +101,15 @@ def test_running_again_trains_nothing_and_changes_nothing(folder):
 @pytest.mark.parametrize(
     "landmark",
     [
-        "prepared/.parts/provenance.json",
-        "cache/features/*/[0-9a-f]*.json",  # written after its block
         "checkpoints/sub-01/last.ckpt",
-        "images/reconstructed/sub-01/brain/*.png",
+        *(
+            pytest.param(file, marks=pytest.mark.quality)
+            for file in (
+                "prepared/.parts/provenance.json",
+                "cache/features/*/[0-9a-f]*.json",  # written after its block
+                "images/reconstructed/sub-01/brain/*.png",
+            )
+        ),
     ],
 )
 def test_a_killed_run_ends_with_the_same_scores(folder, landmark, monkeypatch):
