@@ -3,6 +3,8 @@
 import doctest
 import importlib
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -81,6 +83,17 @@ def test_examples_of_docstrings_run(module):
     found = doctest.testmod(importlib.import_module(f"neurodec.{module}"))
     assert found.attempted
     assert not found.failed
+
+
+@pytest.mark.quality
+def test_every_folder_can_be_imported_first():
+    folders = [path.parent.name for path in Path(neurodec.__file__).parent.glob("*/__init__.py")]
+    assert len(folders) > 10
+    for name in folders:
+        done = subprocess.run(
+            [sys.executable, "-c", f"import neurodec.{name}"], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def test_every_public_name_is_there():

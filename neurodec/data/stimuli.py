@@ -14,6 +14,8 @@ from neurodec.data.trials import require_splits
 from neurodec.errors import NeurodecError
 
 LABELS = ("concept", "split")
+BETWEEN = "|"
+"""What stands between the classes of a sequence, such as the stages of a night's epochs (``W|N1|N2``)."""
 GALLERY = "gallery"
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level, groups_of
+from neurodec.data.stimuli import BETWEEN
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.capabilities import attention_of, companions_of
 from neurodec.evaluation.grouped import Grouped
@@ -29,7 +30,6 @@ from neurodec.evaluation.label_measures import (
 )
 from neurodec.evaluation.section import Evaluation, Fitted, required
 from neurodec.evaluation.statistics import exchanged_labels, permutation_p
-from neurodec.features.labels import BETWEEN
 from neurodec.files import atomic_path, read_json, read_own_table, write_json, write_table
 from neurodec.linear import Classifier, SpectralClassifier, SpectralRegressor
 

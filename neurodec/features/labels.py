@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from neurodec.data.stimuli import BETWEEN
 from neurodec.errors import NeurodecError
 from neurodec.features.extractor import Extractor
 from neurodec.features.table import Features
 from neurodec.files import key_of
-
-BETWEEN = "|"
-"""What stands between the classes of a sequence, such as the stages of a night's epochs (``W|N1|N2``)."""
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from neurodec.data.readers.labelled.labelled_eeg import (
     values_of,
 )
 from neurodec.data.readers.labelled.published_splits import split_of
+from neurodec.data.stimuli import BETWEEN
 from neurodec.errors import NeurodecError, reading
-from neurodec.features.labels import BETWEEN
 
 SECONDS = 30.0
 STAGES = ("W", "N1", "N2", "N3", "R")
