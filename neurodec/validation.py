@@ -47,17 +47,19 @@ class Results:
 
     @property
     def score(self) -> float:
-        """The leading score, such as top-1 accuracy."""
-        found = self.sections.get("retrieval") or self.sections.get("classification") or {}
-        return float(found[leading(self.sections)[0]])
+        """The leading score, such as top-1 accuracy; NaN where the evaluation has none."""
+        return float(self._found.get(leading(self.sections)[0], np.nan))
+
+    @property
+    def _found(self) -> dict[str, Any]:
+        return self.sections.get("retrieval") or self.sections.get("classification") or {}
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per decoder and control: `name, kind, value, ci95_low, ci95_high, p`, and chance."""
         rows = score_rows(self.sections, self.name)
-        table = pd.DataFrame(rows)[["name", "kind", "value", "p"]]
+        table = pd.DataFrame(rows, columns=["name", "kind", "value", "p"])
         bounds = [row["ci95"] or (np.nan, np.nan) for row in rows]
-        found = self.sections.get("retrieval") or self.sections.get("classification") or {}
-        chance = found.get("chance_top1", found.get("chance"))
+        chance = self._found.get("chance_top1", self._found.get("chance"))
         return table.assign(
             ci95_low=[low for low, _ in bounds],
             ci95_high=[high for _, high in bounds],
@@ -81,7 +83,10 @@ class Results:
         return plots.intervals(score_rows(self.sections, self.name), float(table["chance"].iloc[0]), label)
 
     def __repr__(self) -> str:
-        first = self.to_frame().iloc[0]
+        table = self.to_frame()
+        if table.empty:
+            return f"<Results of {self.name}: {', '.join(self.sections)}>"
+        first = table.iloc[0]
         interval = f"[{percent(first['ci95_low'])}, {percent(first['ci95_high'])}]"
         folds = f", {len(self.folds)} folds" if self.folds else ""
         measure = first["measure"].replace("_", " ")
@@ -92,6 +97,8 @@ class Results:
 
     def _repr_html_(self) -> str:
         table = self.to_frame()
+        if table.empty:
+            return f"<p>Results of {self.name}: {', '.join(self.sections)}</p>"
         shares = ["value", "ci95_low", "ci95_high", "chance"]
         shown = table.assign(**{name: [percent(own) for own in table[name]] for name in shares})
         page = shown.to_html(index=False, float_format=lambda value: f"{value:.3g}", na_rep="")
@@ -235,6 +242,10 @@ def name_of(system: System) -> str:
 def _run(
     system: System, study: Study, targets: dict[str, Features], evaluation: Evaluation, name: str | None
 ) -> Any:
+    if not evaluation.needs_system:
+        raise NeurodecError(
+            f"{type(evaluation).__name__} fits decoders of its own; call its `of_trials(study.trials)` instead."
+        )
     if not getattr(system, "config", None):
         raise NeurodecError(
             f"{type(system).__name__} is not fitted; call fit(study.part('train'), targets) first."

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from neurodec.errors import NeurodecError
 from neurodec.run.recipe_file import load_recipe
@@ -44,3 +45,28 @@ def test_the_recipe_of_the_readme_is_valid(tmp_path):
     _, recipe = load_recipe(tmp_path / "mine.yaml")
     assert recipe.dataset.init_args.preprocessing.whiten == "mvnn-epochs"
     assert recipe.encoder.class_path == "neurodec.encoders.ATM"
+
+
+def test_former_names_are_read_as_those_of_today(tmp_path):
+    text = (CONFIGS / "n170/linear.yaml").read_text().replace("    classifier:", "    decoder:")
+    (tmp_path / "former.yaml").write_text(text)
+    override = "--evaluation.init_args.decoder.init_args.n_folds"
+    _, recipe = load_recipe(tmp_path / "former.yaml", [override, "3"])
+    assert recipe.evaluation.init_args.classifier.init_args.n_folds == 3
+    assert recipe.evaluation.init_args.classifier.init_args.per_subject
+
+
+def test_a_recipe_of_the_first_version_is_translated(tmp_path):
+    dataset = {"class_path": "neurodec.data.ThingsEEG2"}
+    model = {"encoder": {"class_path": "neurodec.encoders.ATM"}, "lr": 0.001}
+    content = {"name": "t", "dataset": dataset, "features": {"model": "neurodec/tiny-clip"}, "model": model}
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump(content))
+    with pytest.warns(UserWarning, match="are read as `targets`, `encoder` and `optimizer`"):
+        _, recipe = load_recipe(tmp_path / "first.yaml")
+    assert recipe.targets.image.init_args.model == "neurodec/tiny-clip"
+    assert recipe.encoder.class_path == "neurodec.encoders.ATM"
+    assert recipe.optimizer.init_args.lr == 0.001
+    model["depth"] = 3
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(NeurodecError, match="of former versions"):
+        load_recipe(tmp_path / "first.yaml")

@@ -231,6 +231,11 @@ def test_a_folder_whose_description_is_none(decoder, tmp_path, content):
         NeuralDecoder.from_pretrained(tmp_path / "saved")
 
 
+def test_an_encoder_with_its_facts_is_taken(decoder, responses):
+    made = NeuralDecoder(decoder.system.encoder, decoder.prior, decoder.decoder, decoder.config)
+    np.testing.assert_allclose(made.embed(responses, "01"), decoder.embed(responses, "01"))
+
+
 def test_an_encoder_alone_is_no_system():
     with pytest.raises(
         NeurodecError, match=r"not of a Linear; wrap an encoder by  neurodec.training.LightningSystem.of"

@@ -32,6 +32,7 @@ from neurodec import (
 )
 from neurodec.features import as_targets
 from neurodec.simulate.scenes import all_scenes, render
+from neurodec.validation import Results
 
 NAMES = [f"p{number:03d}" for number in range(60)]
 
@@ -126,6 +127,12 @@ def test_epochs_with_pictures_in_a_folder(tmp_path, rng):
         Study.from_epochs(epochs, list("wxyzwxyz"), images=tmp_path)
     with pytest.raises(NeurodecError, match="`run` has 3 values for 8 trials"):
         Study.from_epochs(epochs, run=["1", "2", "3"])
+    epochs.metadata = pd.DataFrame({"concept": ["beast"] * 8, "stimulus": list("abababab")})
+    people = Study.from_epochs(epochs, subject=["anna"] * 4 + ["ben"] * 4).trials.table
+    assert people["repetition"].tolist() == [0, 0, 1, 1] * 2  # counted within people
+    renamed = Study.from_epochs(epochs, list("wxyzwxyz")).trials.table
+    assert renamed["stimulus"].tolist() == list("wxyzwxyz")
+    assert set(renamed["concept"]) == {"beast"}  # of the metadata
 
 
 def test_pictures_as_list_dict_series_and_table(tmp_path, rng):
@@ -193,6 +200,7 @@ def test_parcels_over_time_at_a_slow_rate(tmp_path):
         ({"responses": np.zeros((2, 3, 4))}, "need `sfreq`"),
         ({"responses": np.zeros((2, 3, 4)), "sfreq": 100, "ch_names": ["a"]}, "1 channel names were given"),
         ({"stimulus": ["a"]}, "`stimulus` has 1 values for 2 trials"),
+        ({"stimulus": None}, "Nothing says what was shown; give `stimulus`"),
         ({"split": "exam"}, "has the split 'exam'"),
         ({"images": "nowhere"}, "nowhere is no folder"),
     ],
@@ -274,6 +282,34 @@ def test_nothing_is_written_without_a_name(study, tmp_path, monkeypatch):
         RidgeSystem(n_folds=3).fit(study.part("train"), targets, out="named")
 
 
+def test_results_without_a_leading_score_name_their_sections():
+    found = Results({"encoding": {"per_subject": []}}, "InContextSystem")
+    assert np.isnan(found.score)
+    assert found.to_frame().empty
+    assert repr(found) == "<Results of InContextSystem: encoding>"
+    assert "encoding" in found._repr_html_()
+
+
+def test_a_decoder_of_a_fitted_system_draws_and_is_kept(tmp_path):
+    scenes = list(all_scenes(False))[::40][:60]
+    for name, scene in zip(NAMES, scenes, strict=False):
+        render(scene).save(tmp_path / f"{name}.png")
+    shown = {name: tmp_path / f"{name}.png" for name in NAMES[: len(scenes)]}
+    rng = np.random.default_rng(0)
+    responses = rng.normal(size=(len(scenes), 300))
+    study = Study.from_arrays(responses, list(shown), images=shown, split="train")
+    clip = neurodec.OpenClip(model="neurodec/tiny-clip", normalize=False).extract(study.stimuli, ".")
+    system = RidgeSystem().fit(study, clip)
+    decoder = neurodec.NeuralDecoder.of(system, study, clip, n_steps=2, prior_n_steps=2)
+    (picture,) = decoder.decode(responses[:1].astype(np.float32), subject="01")
+    decoder.save_pretrained(tmp_path / "kept")
+    again = neurodec.NeuralDecoder.from_pretrained(tmp_path / "kept")
+    (same,) = again.decode(responses[:1].astype(np.float32), subject="01")
+    np.testing.assert_array_equal(np.asarray(picture), np.asarray(same))
+    with pytest.raises(NeurodecError, match="given"):
+        neurodec.NeuralDecoder.of(system, study, Features.given(clip.values, clip.stimuli))
+
+
 def test_parameters_and_clones():
     for system in (
         LightningSystem(Flat, max_epochs=3),
@@ -299,6 +335,8 @@ def test_unfitted_systems_and_studies_without_test_trials_are_told(study):
         evaluate(clone(fitted), study, targets)
     with pytest.raises(NeurodecError, match="take cross_validate"):
         evaluate(fitted, study.part("train"), targets)
+    with pytest.raises(NeurodecError, match="Classification fits decoders of its own"):
+        evaluate(fitted, study, targets, neurodec.Classification())
     with pytest.raises(NeurodecError, match="give a class"):
         LightningSystem(ATM.forward)
     with pytest.raises(NeurodecError, match="no column colour"):

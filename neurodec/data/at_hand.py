@@ -25,11 +25,16 @@ Images: TypeAlias = str | Path | Sequence[str | Path] | Mapping[str, str | Path]
 
 def trials_of_epochs(epochs: mne.BaseEpochs, columns: Mapping[str, Column]) -> Trials:
     """Return epochs as trials, with the columns of their metadata and those that are given."""
-    trials = Trials.from_epochs(epochs)
-    given = table_of(len(trials), columns)
-    table = trials.table.drop(columns=["concept", "repetition"] if "stimulus" in given else [])
-    table = table.drop(columns=[name for name in given if name in table]).join(given)
-    return Trials(trials.responses, with_defaults(table), trials.info)
+    from mne import use_log_level
+
+    epochs = epochs.copy().load_data()
+    given = table_of(len(epochs), columns)
+    if len(given.columns):
+        known = pd.DataFrame(index=given.index) if epochs.metadata is None else epochs.metadata
+        known = known.reset_index(drop=True).drop(columns=given.columns, errors="ignore")
+        with use_log_level("error"):  # MNE prints how many columns there are
+            epochs.metadata = known.join(given)
+    return Trials.from_epochs(epochs)
 
 
 def trials_of_array(
@@ -56,7 +61,7 @@ def trials_of_array(
         )
     if not np.isfinite(responses).all():
         raise NeurodecError("The responses hold NaN or infinity; leave these trials, channels or voxels out.")
-    table = with_defaults(table_of(len(responses), columns))
+    table = _labelled(len(responses), columns)
     if responses.ndim == 2:
         n_voxels = responses.shape[1]
         info: dict[str, Any] = {"modality": modality or "fmri", "units": "a.u.", "affine": None}
@@ -105,7 +110,7 @@ def trials_of_image(
         inside = read_mask(grid, mask_file, series, where)
     info: dict[str, Any] = {"modality": "fmri", "units": "a.u.", "mask_shape": list(series.shape[:3])}
     info |= {"affine": series.affine.tolist(), "voxel_indices": np.flatnonzero(inside).tolist()}
-    return Trials(volumes[inside].T.copy(), with_defaults(table_of(series.shape[3], columns)), info)
+    return Trials(volumes[inside].T.copy(), _labelled(series.shape[3], columns), info)
 
 
 def table_of(n_trials: int, columns: Mapping[str, Column]) -> pd.DataFrame:
@@ -114,7 +119,7 @@ def table_of(n_trials: int, columns: Mapping[str, Column]) -> pd.DataFrame:
     Raises
     ------
     NeurodecError
-        If a column has another length, or nothing says what was shown.
+        If a column has another length.
     """
     found: dict[str, list[Any]] = {}
     for name, values in columns.items():
@@ -129,6 +134,14 @@ def table_of(n_trials: int, columns: Mapping[str, Column]) -> pd.DataFrame:
             )
         found[name] = values
     return pd.DataFrame(found, index=range(n_trials))
+
+
+def _labelled(n_trials: int, columns: Mapping[str, Column]) -> pd.DataFrame:
+    """Return a whole table of trials; nothing but `stimulus` has to be given."""
+    table = table_of(n_trials, columns)
+    if "stimulus" not in table:
+        raise NeurodecError("Nothing says what was shown; give `stimulus`, one name per trial.")
+    return with_defaults(table)
 
 
 def stimuli_with(trials: Trials, images: Images | None) -> pd.DataFrame:

@@ -95,8 +95,8 @@ class Classification(Evaluation):
         dict
             Sections of `results.json`: `classification` (accuracy, balanced_accuracy, auc, their ci95 and p_value,
             chance, unbalanced, scheme, per_fold, per_subject, classes, confusion, and `chosen`: candidate to number of
-            folds, where the decoder chose one), `controls` (shuffled, prestimulus, others) and, for a decoder other
-            than ridge, `baselines` (ridge).
+            folds, where the classifier chose one), `controls` (shuffled, prestimulus, others) and, for a classifier
+            other than ridge, `baselines` (ridge).
 
         Raises
         ------

@@ -402,9 +402,8 @@ class Retrieval(Evaluation):
 
     def _width(self, info: dict[str, Any]) -> float:
         """Return the width of windows (s): as asked for, by default at least one sample."""
-        if self.windows not in (None, type(self).windows):
-            return self.windows
-        return max(0.1, 1 / (info.get("sfreq") or np.inf))
+        own = self.windows if self.windows != type(self).windows else None
+        return own or max(0.1, 1 / (info.get("sfreq") or np.inf))
 
     def _ablations(self, ablation: Ablation) -> dict[str, Any]:
         groups = ablation.groups(self.regions)

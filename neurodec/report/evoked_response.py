@@ -12,6 +12,7 @@ from neurodec.data.trials import has_time
 from neurodec.report.plots import BLUE, GREY, figure_of, styled
 
 _TRIALS = 4000
+_AT_ONCE = 100  # pairs
 _CHANS = 60  # lines of a butterfly plot
 
 
@@ -56,9 +57,12 @@ def evoked_of(trials: Trials) -> Evoked | None:
     if not has_time(trials.info) or len(trials) < 2:
         return None
     pairs = np.unique(np.linspace(0, len(trials) // 2 - 1, min(len(trials), _TRIALS) // 2).astype(int))
-    first, second = (trials.responses[rows].astype(np.float64) for rows in (2 * pairs, 2 * pairs + 1))
-    mean = (first.mean(axis=0) + second.mean(axis=0)) / 2
-    noise = (first.mean(axis=0) - second.mean(axis=0)) / 2
+    first, second = np.zeros((2, *trials.responses.shape[1:]))
+    for start in range(0, len(pairs), _AT_ONCE):  # many sensors do not fit at once
+        rows = pairs[start : start + _AT_ONCE]
+        first += trials.responses[2 * rows].sum(axis=0, dtype=np.float64) / len(pairs)
+        second += trials.responses[2 * rows + 1].sum(axis=0, dtype=np.float64) / len(pairs)
+    mean, noise = (first + second) / 2, (first - second) / 2
     return Evoked(trials.times, mean, noise, 2 * len(pairs), str(trials.info.get("units", "")))
 
 

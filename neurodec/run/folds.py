@@ -114,10 +114,17 @@ def cross_validated(folds: list[Fold], study: Study, by: CrossValidation | None,
     for left_out in parts:
         check_leakage(marked(study, by.groups, left_out).table, level)
     return [
-        replace(fold, name=f"{fold.name}.fold{number}", groups=by.groups, left_out=left_out)
+        replace(fold, name=_numbered(fold, number), groups=by.groups, left_out=left_out)
         for fold in folds
         for number, left_out in enumerate(parts, start=1)
     ]
+
+
+def _numbered(fold: Fold, number: int) -> str:
+    """Name one fold of a cross-validation; a seed stays at the end, where reports look for it."""
+    end = f"-seed{fold.seed}"
+    stem = fold.name.removesuffix(end)
+    return f"{stem}.fold{number}{fold.name[len(stem) :]}"
 
 
 def folds_of(protocol: Protocol, subjects: list[str], seeds: Sequence[int]) -> list[Fold]:

@@ -72,7 +72,7 @@ class System(ABC):
         study : Study
             Training trials.
         targets : dict of Features
-            By name; every stimulus has a row.
+            By name; every stimulus has a row. Or whatever `neurodec.features.as_targets` takes.
         out : str or Path, optional
             Folder of a run: gets ``models/<name>/``, and ``checkpoints/<name>/`` that a broken fit goes on from. A
             finished fit of the same trials, targets and parameters is taken from there; another one is refused. By

@@ -301,6 +301,15 @@ def test_unbalanced_categories_lead_with_the_balanced_score(tmp_path):
     )
 
 
+def test_the_chosen_classifiers_are_told(tmp_path):
+    out = classification_folder(tmp_path / "run")
+    results = read_json(out / "results.json")
+    results["classification"]["chosen"] = {"ridge": 2, "window_means": 5}
+    write_json(out / "results.json", results)
+    page = write_report(out).read_text(encoding="utf-8")
+    assert "chosen within the training trials: ridge in 2, window means in 5." in page
+
+
 def test_several_divisions_are_told(tmp_path):
     out = classification_folder(tmp_path)
     results = read_json(out / "results.json")

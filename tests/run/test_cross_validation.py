@@ -10,6 +10,7 @@ from linear_studies import write_recipe, write_study
 from neurodec import Retrieval, RidgeSystem, Study, cross_validate
 from neurodec.cli import main
 from neurodec.features import FeatureFiles
+from neurodec.report.charts import Folds
 
 BY = {"groups": "concept", "n_folds": 4}
 RIDGE = {"system": {"class_path": "neurodec.training.RidgeSystem"}}
@@ -49,6 +50,22 @@ def test_a_recipe_finds_what_python_finds(home):
     assert main(arguments("run", home / "data")) == 0
     again = json.loads((home / "out/results.json").read_text())
     assert again["retrieval"] == json.loads(before)["retrieval"]
+
+
+def test_seeds_and_folds_together_keep_their_curves(home):
+    write_recipe(
+        home / "recipe.yaml",
+        evaluation=RETRIEVAL,
+        cross_validation={**BY, "n_folds": 2},
+        seeds=[1, 2],
+        **RIDGE,
+    )
+    assert main(arguments("run", home / "data")) == 0
+    found = json.loads((home / "out/results.json").read_text())
+    assert sorted(found["folds"]) == [f"sub-ben.fold{n}-seed{seed}" for n in (1, 2) for seed in (1, 2)]
+    assert found["over_seeds"]["seeds"] == [1, 2]
+    assert (home / "out/images/k-way.png").exists()
+    assert Folds(home / "out", [1, 2]).ranks()["stimulus"].nunique() == found["counts"]["cv"]["stimuli"]
 
 
 def test_networks_are_fitted_in_every_fold(home):
