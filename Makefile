@@ -29,7 +29,7 @@ LOWEST := tests/encoders tests/linear tests/training tests/evaluation tests/feat
 	$(PYTHON) -m venv .lowest
 	.lowest/bin/python -m pip install --quiet uv
 	.lowest/bin/uv pip compile --quiet --resolution lowest-direct pyproject.toml --output-file .lowest/lowest.txt
-	.lowest/bin/uv pip install --quiet --python .lowest/bin/python --requirement .lowest/lowest.txt pytest pytest-timeout pytest-xdist
+	.lowest/bin/uv pip install --quiet --python .lowest/bin/python --requirement .lowest/lowest.txt pytest pytest-timeout pytest-xdist scikit-image
 	.lowest/bin/uv pip install --quiet --python .lowest/bin/python --no-deps --editable .
 	touch $@
 

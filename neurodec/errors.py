@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -17,8 +18,11 @@ class NeurodecError(ValueError):
     """Bad input, told in one sentence: what is wrong, where, and what to do.
 
     The command line prints the sentence without a traceback and exits with code 2; ``--debug`` shows what lies
-    underneath.
+    underneath. Line breaks, which names from damaged files bring along, become blanks.
     """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(re.sub(r"\s*[\r\n]+\s*", " ", sentence))
 
 
 @contextmanager

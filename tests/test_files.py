@@ -108,3 +108,7 @@ def test_what_killed_writers_left_below_is_deleted(tmp_path):
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob(".*")] == [
         "a/b/c/.1.partial.former.x"
     ]
+
+
+def test_a_refusal_is_one_line_whatever_names_hold():
+    assert str(NeurodecError("The picture a\r\n  b,c\nd is missing.")) == "The picture a b,c d is missing."

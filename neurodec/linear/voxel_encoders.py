@@ -115,6 +115,12 @@ class VoxelEncoders:
         told = read_json(Path(folder) / "encoders.json")
         with reading(folder, "the encoders of a person", "delete it and adapt again"):
             arrays = load_file(Path(folder) / "encoders.safetensors")
+            odd = [name for name, values in arrays.items() if len(values) != len(told["voxels"])]
+            if odd:
+                raise NeurodecError(
+                    f"The encoders of a person in {folder} name {len(told['voxels'])} voxels and have {odd[0]} for "
+                    f"{len(arrays[odd[0]])}; delete the folder and adapt again."
+                )
             return cls(**arrays, voxels=told["voxels"], about=told["about"])
 
 

@@ -1,5 +1,7 @@
 """Closed-form encoders of voxels and their inversion: refits, formulas written out, and the numbers of the sheet."""
 
+import json
+
 import numpy as np
 import pytest
 from in_context_voxels import E, Population, cosine, explained, top1
@@ -242,3 +244,7 @@ def test_encoders_are_kept_with_their_voxels(population, rng, tmp_path):
     np.testing.assert_allclose(
         again.predict(pictures), pictures @ encoders.weights.T + encoders.bias, atol=1e-5
     )
+    told = json.loads((tmp_path / "anna/encoders.json").read_text())
+    (tmp_path / "anna/encoders.json").write_text(json.dumps({**told, "voxels": told["voxels"][:5]}))
+    with pytest.raises(NeurodecError, match="name 5 voxels and have .* for 6; delete the folder"):
+        VoxelEncoders.load(tmp_path / "anna")
