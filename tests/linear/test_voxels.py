@@ -246,5 +246,5 @@ def test_encoders_are_kept_with_their_voxels(population, rng, tmp_path):
     )
     told = json.loads((tmp_path / "anna/encoders.json").read_text())
     (tmp_path / "anna/encoders.json").write_text(json.dumps({**told, "voxels": told["voxels"][:5]}))
-    with pytest.raises(NeurodecError, match="name 5 voxels and have .* for 6; delete the folder"):
+    with pytest.raises(NeurodecError, match=r"name 5 voxels and have .* for 6; delete the folder"):
         VoxelEncoders.load(tmp_path / "anna")
