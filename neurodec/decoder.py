@@ -25,8 +25,8 @@ from neurodec.features import Features, as_targets, embed_pictures
 from neurodec.files import atomic_path, key_of, read_json, write_json
 from neurodec.linear.voxel_encoders import require_unit
 from neurodec.preprocessing.eeg import EEGPreprocessing
-from neurodec.prior_fit import Prior, fitted_prior
-from neurodec.priors import LinearPrior, load_prior
+from neurodec.prior_fit import fitted_prior, prior_of
+from neurodec.priors import LinearPrior, Prior, load_prior
 from neurodec.training import LightningSystem, System, load_system
 from neurodec.training.system import FACTS
 
@@ -62,7 +62,7 @@ class NeuralDecoder:
     ----------
     system : System or nn.Module
         From responses to predicted targets; an encoder alone needs a `config` as `LightningSystem.of` takes it.
-    prior : DiffusionPrior or LinearPrior
+    prior : Prior
         From the system's head to image embeddings.
     decoder : Decoder
         Such as `neurodec.decoders.GuidedDiffusion`.
@@ -115,7 +115,8 @@ class NeuralDecoder:
             Its training trials.
         targets : Features, Extractor, or dict of these
         prior : Prior, optional
-            `LinearPrior` by default; fitted to predictions of trials that the system has not learnt from.
+            By default that of the system's objective, or a `LinearPrior`; fitted to predictions of trials that the
+            system has not learnt from.
         decoder : type, functools.partial, str or dict
             A class, or `class_path` and `init_args`; by default the small one that comes along.
         **sampling
@@ -123,7 +124,8 @@ class NeuralDecoder:
         """
         named = described(decoder, "decoder")
         drawer = build_decoder(named, packages_of(decoder))
-        fitted = fitted_prior(prior or LinearPrior(), system, train, as_targets(targets, train.stimuli))
+        prior = prior or prior_of(system) or LinearPrior()
+        fitted = fitted_prior(prior, system, train, as_targets(targets, train.stimuli))
         return cls(system, fitted, drawer, {"decoder": named, "sampling": {**_SAMPLING, **sampling}})
 
     @classmethod
@@ -148,7 +150,7 @@ class NeuralDecoder:
                 f"{folder / 'pipeline.json'} does not name a decoder and its sampling; save the decoder again."
             )
         system = load_system(folder / "system", allow)
-        return cls(system, load_prior(folder / "prior"), build_decoder(own["decoder"], allow), own)
+        return cls(system, load_prior(folder / "prior", allow), build_decoder(own["decoder"], allow), own)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``system/``, ``prior/``, ``pipeline.json`` and a model card, the folder appearing at once.
@@ -273,7 +275,7 @@ class NeuralDecoder:
         return NeuralDecoder(adapted, self.prior, self.decoder, own)
 
     def image_embeddings(self, z: np.ndarray, seeds: Sequence[int]) -> Tensor:
-        """Sample image embeddings (n, D) for brain embeddings (n, D), each row from its own seed."""
+        """Sample embeddings (n, ...) for what the system predicts (n, ...), each row from its own seed."""
         sampling = self.config["sampling"]
         return self.prior.sample(
             torch.tensor(np.asarray(z, dtype=np.float32)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -11,11 +10,10 @@ from neurodec.data import Study
 from neurodec.evaluation.capabilities import Calibrates, require
 from neurodec.evaluation.curves import as_trials
 from neurodec.features import Features
-from neurodec.priors import DiffusionPrior, IdentityPrior, LinearPrior
+from neurodec.priors import Prior
 from neurodec.priors.pairs import drawn_predictions
 from neurodec.training import System
 
-Prior = DiffusionPrior | LinearPrior | IdentityPrior
 _NOT = "learns from all training trials, so that a prior cannot be fitted to unseen ones (prior_from: training can)"
 _FEW = 2  # times as many training pictures as were left out: then predictions of all are drawn
 
@@ -30,11 +28,11 @@ def fitted_prior(
     held_out: bool = True,
     checkpoints: Path | None = None,
 ) -> Prior:
-    """Fit a prior from predictions of a system to the embeddings of what was seen.
+    """Fit a prior from predictions of a system to the embeddings of what was seen, unless it is fitted already.
 
     Parameters
     ----------
-    prior : DiffusionPrior, LinearPrior or IdentityPrior
+    prior : Prior
     system : System
         Fitted to `train`.
     train : Study
@@ -59,23 +57,28 @@ def fitted_prior(
         If the system cannot predict trials that it has not learnt from.
     """
     features = targets[system.head]
-    apart = held_out and not isinstance(prior, IdentityPrior)
+    if prior.embedding_space is not None:  # trained within the system
+        return prior
+    apart = held_out and prior.learns
     able = require(system, Calibrates, _NOT) if apart else None
     found = able.unseen(train, targets, seed) if able else system.predict(train)
     z, table = np.asarray(found.of(system.head)), found.table
     if apart:
         averaged = as_trials(z, table).average()
-        z, table = np.asarray(averaged.responses), averaged.table
+        z, table = np.asarray(averaged.responses).reshape(-1, *z.shape[1:]), averaged.table
     wanted, concepts = features.of(table["stimulus"]), table["concept"].to_numpy()
     shown = train.table.drop_duplicates("stimulus")
-    if apart and len(shown) > _FEW * table["stimulus"].nunique():
+    if apart and z.ndim == 2 and len(shown) > _FEW * table["stimulus"].nunique():
         z, wanted = drawn_predictions(z, wanted, concepts, features.of(shown["stimulus"]), seed)
         concepts = np.repeat(shown["concept"].to_numpy(), len(wanted) // len(shown))
     space = features.embedding_space
     return prior.fit(z, wanted, concepts, embedding_space=space, checkpoints=checkpoints)
 
 
-def build_prior(config: dict[str, Any]) -> Prior:
-    """Build an unfitted prior of this package from its class path and arguments."""
-    kinds = {kind.__name__: kind for kind in (DiffusionPrior, LinearPrior, IdentityPrior)}
-    return kinds[config["class_path"].rpartition(".")[2]](**(config.get("init_args") or {}))
+def prior_of(system: System) -> Prior | None:
+    """Return the prior that was trained within a system, if there is one."""
+    found = getattr(getattr(system, "objective", None), "prior", None)
+    if not isinstance(found, Prior):
+        return None
+    found.embedding_space = found.embedding_space or system.config["embedding_spaces"][system.head]
+    return found

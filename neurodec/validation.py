@@ -250,7 +250,7 @@ def _run(
         raise NeurodecError(
             f"{type(system).__name__} is not fitted; call fit(study.part('train'), targets) first."
         )
-    check_leakage(study.table, evaluation.level)
+    check_leakage(study.table, evaluation.level, study.stimuli)
     test, train = study.part("test"), study.part(TRAINING)
     if not len(test):
         raise NeurodecError(

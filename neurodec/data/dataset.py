@@ -11,8 +11,6 @@ import pandas as pd
 from neurodec.data.trials import Trials
 from neurodec.files import file_name
 
-STIMULUS_COLUMNS = ("stimulus", "concept", "split", "image", "caption")
-
 
 @dataclass(frozen=True)
 class Part:
@@ -67,8 +65,10 @@ class Dataset(ABC):
 
     @abstractmethod
     def stimuli(self, root: Path) -> pd.DataFrame:
-        """List the stimuli: unique `stimulus`, `concept`, `split`, `image` (path below root or ""), `caption`.
+        """List the stimuli: unique `stimulus`, `concept`, `split`, `image` (path below root or ""), `caption`, ...
 
-        All but the first may be left out: what the table does not say, the trials do. Rows with ``split="gallery"``
-        are further images of test concepts that nobody was shown; they make the concept-centre gallery.
+        What targets read is free: a file below the root (`image`, `audio`, `array`), the stretch of it (`offset`,
+        `duration`; s), a text (`caption`, `word`, `sentence`, ...). All but the first may be left out: what the table
+        does not say, the trials do. Rows with ``split="gallery"`` are further images of test concepts that nobody was
+        shown; they make the concept-centre gallery.
         """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import pandas as pd
 
@@ -11,9 +9,21 @@ from neurodec.errors import NeurodecError
 
 TRAINING = ("train", "validation")
 """Splits that a training may see: trials to learn from, and those that an epoch is chosen by."""
-Level = Literal["concept", "stimulus", "recording", "none"]
+Level = str
+"""What training and test must not share: "concept", "stimulus", "recording", any other column, or "none"."""
 _WEAKER = {"concept": "stimulus", "stimulus": "recording"}
-SHARED = {"concept": ("stimulus", "concept"), "stimulus": ("stimulus",), "recording": (), "none": ()}
+_SHARED = {"concept": ("stimulus", "concept"), "recording": (), "none": ()}
+_PLURALS = {"stimulus": "stimuli"}
+
+
+def shared_columns(level: Level) -> tuple[str, ...]:
+    """Return the columns of which training and test may share no value at a level."""
+    return _SHARED.get(level, (level,))
+
+
+def of_stimuli(level: Level, stimuli: pd.DataFrame) -> bool:
+    """Tell whether a level is of what was shown, not of whom it was shown to, or when."""
+    return level in ("concept", "stimulus") or level in stimuli
 
 
 def groups_of(table: pd.DataFrame, column: str) -> pd.Series:
@@ -31,22 +41,35 @@ def groups_of(table: pd.DataFrame, column: str) -> pd.Series:
     return table["subject"].str.cat([table[name] for name in columns], sep="/")
 
 
-def check_leakage(table: pd.DataFrame, level: Level = "concept") -> None:
+def check_leakage(table: pd.DataFrame, level: Level = "concept", stimuli: pd.DataFrame | None = None) -> None:
     """Refuse a table whose training and test trials share what an evaluation generalises over.
 
     Parameters
     ----------
     table : DataFrame
         Columns `stimulus`, `concept`, `split` and, for the message, `subject`, `session` and `run`.
-    level : {"concept", "stimulus", "recording", "none"}
-        What must not be shared: concepts (and so stimuli), stimuli, runs, or nothing (the fixed split of a data set
-        of classes is no leak).
+    level : str
+        What must not be shared: "concept" (and so stimuli), "stimulus", "recording" (runs), any further column of the
+        trials or of the stimuli (`sentence`, `subject`, ...), or "none" (the fixed split of a data set of classes is no
+        leak).
+    stimuli : DataFrame, optional
+        The stimulus table, whose columns may be named.
 
     Raises
     ------
     NeurodecError
-        Naming what is shared and the first rows of it.
+        Naming what is shared and the first rows of it, or a column that there is not.
     """
+    columns = shared_columns(level)
+    for column in columns:
+        if column not in table and stimuli is not None and column in stimuli:
+            told = stimuli.drop_duplicates("stimulus").set_index("stimulus")[column]
+            table = table.assign(**{column: table["stimulus"].map(told)})
+        if column not in table:
+            raise NeurodecError(
+                f"The evaluation's `leakage` is {level}, and neither trials nor stimuli have that column; name one of "
+                f"{', '.join(map(str, table))}, or recording or none."
+            )
     train, test = (table[table["split"].isin(names)] for names in (TRAINING, ("test",)))
     if level == "recording":
         runs = groups_of(table.astype(dict.fromkeys(("subject", "session", "run"), str)), "run")
@@ -56,16 +79,17 @@ def check_leakage(table: pd.DataFrame, level: Level = "concept") -> None:
                 f"Training and test share {len(both)} run(s), first {both[0]} (subject/session/run); split by whole "
                 "runs, or correct the `split` column."
             )
-    plurals = {"stimulus": "stimuli", "concept": "concepts"}
-    for column in SHARED[level]:
-        plural = plurals[column]
-        shared = sorted(set(train[column]) & set(test[column]))
+    for column in columns:
+        plural = _PLURALS.get(column, f"{column}s")
+        groups = groups_of(table, column)
+        shared = sorted(set(groups[train.index]) & set(groups[test.index]))
         if shared:
-            shows = [part.index[part[column] == shared[0]][:2] for part in (train, test)]
+            shows = [part.index[groups[part.index] == shared[0]][:2] for part in (train, test)]
             rows = sorted([*shows[0], *shows[1]])
             subjects = ", ".join(dict.fromkeys(table["subject"][rows]))
             what = f"1 {column}" if len(shared) == 1 else f"{len(shared)} {plural}"
-            way = f"set the evaluation's `leakage: {_WEAKER[column]}` if that is how the data are meant to be split"
+            weaker = _WEAKER.get(column, "none")
+            way = f"set the evaluation's `leakage: {weaker}` if that is how the data are meant to be split"
             if column == "stimulus" and len(shared) == test[column].nunique():
                 way += (
                     "; labels are decoded by `neurodec.evaluation.Classification` with `scheme: fixed_split`"

@@ -17,6 +17,12 @@ LABELS = ("concept", "split")
 BETWEEN = "|"
 """What stands between the classes of a sequence, such as the stages of a night's epochs (``W|N1|N2``)."""
 GALLERY = "gallery"
+OWN = ("stimulus", "concept", "split", "image", "caption")
+"""Columns that every stimulus table gets; all further ones are free."""
+FILES = ("image", "audio", "array")
+"""Columns that name a file below the data root."""
+STRETCH = ("offset", "duration", "row")
+"""Columns that tell which part of its file a stimulus is: seconds, or a row."""
 
 
 def table_files(root: Path, *tables: str | None) -> tuple[Path, ...]:
@@ -25,19 +31,19 @@ def table_files(root: Path, *tables: str | None) -> tuple[Path, ...]:
 
 
 def read_stimuli(path: Path, root: Path) -> pd.DataFrame:
-    """Read a stimulus table: the column `stimulus`, and optionally `concept`, `split`, `image` and `caption`.
+    """Read a stimulus table: the column `stimulus`, and optionally `concept`, `split`, `image`, `caption` and any more.
 
     Parameters
     ----------
     path : Path
         CSV or TSV file.
     root : Path
-        Folder that the column `image` is relative to; an empty image is allowed.
+        Folder that the columns `image`, `audio` and `array` are relative to; an empty one is allowed.
 
     Returns
     -------
     DataFrame
-        The columns that the file has, of these five: what it does not say, the trials may.
+        The columns that the file has, as text: what it does not say, the trials may.
 
     Raises
     ------
@@ -46,7 +52,6 @@ def read_stimuli(path: Path, root: Path) -> pd.DataFrame:
         split.
     """
     table = read_table(path, ("stimulus",))
-    table = table[[name for name in ("stimulus", "concept", "split", "image", "caption") if name in table]]
     nameless = table.index[is_missing(table["stimulus"])]
     if len(nameless):
         raise NeurodecError(
@@ -55,9 +60,10 @@ def read_stimuli(path: Path, root: Path) -> pd.DataFrame:
     repeated = table["stimulus"][table["stimulus"].duplicated()]
     if len(repeated):
         raise NeurodecError(f"{path} lists the stimulus {repeated.iloc[0]} twice; keep one row.")
-    if "image" in table:
-        table["image"] = table["image"].mask(is_missing(table["image"]), "")
-        table["image"] = [picture_below(root, image, path, row) for row, image in table["image"].items()]
+    for column in set(table) - {*LABELS, "stimulus"}:
+        table[column] = table[column].mask(is_missing(table[column]), "")
+    for column in set(FILES) & set(table):
+        table[column] = [file_below(root, name, path, row, column) for row, name in table[column].items()]
     if "concept" in table:
         blank = is_missing(table["concept"])
         if blank.any() and not blank.all():
@@ -71,8 +77,8 @@ def read_stimuli(path: Path, root: Path) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def picture_below(root: Path, image: str, source: str | Path, row: int) -> str:
-    """Return a picture's path below `root`.
+def file_below(root: Path, image: str, source: str | Path, row: int, column: str = "image") -> str:
+    """Return the path below `root` of a stimulus' file.
 
     Raises
     ------
@@ -86,9 +92,10 @@ def picture_below(root: Path, image: str, source: str | Path, row: int) -> str:
     inside = os.path.relpath(os.path.normpath(root / image), os.path.normpath(root))
     outside = inside == os.pardir or inside.startswith(os.pardir + os.sep) or os.path.isabs(inside)
     if outside or not (root / inside).is_file():
-        way = "put the pictures there" if outside else "correct the table"
+        kind = "picture" if column == "image" else f"{column} file"
+        way = f"put the {kind}s there" if outside else "correct the table"
         raise NeurodecError(
-            f"{source} names the picture {image} (row {row + 2}), which is not below {root}; {way}."
+            f"{source} names the {kind} {image} (row {row + 2}), which is not below {root}; {way}."
         )
     return Path(inside).as_posix()
 
@@ -157,9 +164,9 @@ def complete_stimuli(stimuli: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFram
     Returns
     -------
     DataFrame
-        Columns `stimulus`, `concept`, `split`, `image`, `caption`. A stimulus that nobody was shown is its own
-        concept and belongs to no split of its own ("cv"); one that training and test trials show, as a label does, is
-        one of the test.
+        Columns `stimulus`, `concept`, `split`, `image`, `caption`, and the free ones. A stimulus that nobody was shown
+        is its own concept and belongs to no split of its own ("cv"); one that training and test trials show, as a label
+        does, is one of the test.
     """
     tested_first = trials.iloc[np.argsort(trials["split"].to_numpy() != "test", kind="stable")]
     shown = tested_first.drop_duplicates("stimulus").set_index("stimulus")
@@ -170,7 +177,7 @@ def complete_stimuli(stimuli: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFram
     for name in ("image", "caption"):
         if name not in stimuli:
             stimuli[name] = ""
-    return stimuli[["stimulus", "concept", "split", "image", "caption"]].astype(str)
+    return stimuli[[*OWN, *(name for name in stimuli if name not in OWN)]].astype(str)
 
 
 def stimuli_of_trials(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,11 @@ from neurodec.data.dataset import Dataset, Part
 from neurodec.data.harmonise import common_space, spaces_of, spell_alike
 from neurodec.data.noise import write_described
 from neurodec.data.splits import Level, check_leakage, n_overlapping
-from neurodec.data.stimuli import complete_stimuli, picture_below
+from neurodec.data.stimuli import FILES, complete_stimuli, file_below
 from neurodec.data.study import MARK
 from neurodec.data.tables import is_missing
 from neurodec.data.trials import Trials, require_splits
-from neurodec.data.twins import check_pictures, note_concepts
+from neurodec.data.twins import check_twins, note_concepts
 from neurodec.errors import NeurodecError, reading, require_fetched
 from neurodec.files import (
     atomic_path,
@@ -45,7 +46,7 @@ def prepare(
     dataset: Dataset,
     root: str | Path,
     folder: str | Path,
-    leakage: Level = "concept",
+    leakage: Level | Collection[Level] = "concept",
     *,
     whole_hashes: bool = False,
 ) -> Path:
@@ -65,8 +66,8 @@ def prepare(
         Folder of the raw data.
     folder : str or Path
         Where to write.
-    leakage : {"concept", "stimulus", "recording", "none"}
-        What training and test trials must not share.
+    leakage : str or collection of str
+        What training and test trials must not share; see `check_leakage`.
     whole_hashes : bool
         Hash all of every source file. By default files beyond 16 MB are hashed by their size and 17 stretches, so that
         terabytes need not be read twice; two that are equal by that are compared whole.
@@ -267,8 +268,9 @@ def _checked_stimuli(stimuli: pd.DataFrame, root: Path) -> pd.DataFrame:
         )
     if "split" in stimuli:
         require_splits(stimuli["split"], "The stimulus table", gallery=True)
-    for row, image in enumerate(stimuli.get("image", [])):
-        picture_below(root, image, "The stimulus table", row)
+    for column in FILES:
+        for row, name in enumerate(stimuli.get(column, [])):
+            file_below(root, name, "The stimulus table", row, column)
     return stimuli
 
 
@@ -303,7 +305,7 @@ def _join(
     stimuli: pd.DataFrame,
     provenance: dict[str, Any],
     known: dict[str, list[str]],
-    leakage: Level,
+    leakage: Level | Collection[Level],
     skipped: dict[str, str],
 ) -> None:
     """Concatenate the parts of every space; `study.json` comes last and marks the folder finished."""
@@ -311,15 +313,17 @@ def _join(
     _refuse_twins(loaded)
     spell_alike(loaded.values())
     table = pd.concat([trials.table for trials in loaded.values()], ignore_index=True)
-    check_leakage(table, leakage)
     _require_known(table, stimuli)
+    levels = [leakage] if isinstance(leakage, str) else list(leakage)
+    for level in levels:
+        check_leakage(table, level, stimuli)
     stimuli = complete_stimuli(stimuli, table)
-    told = [*check_pictures(table, stimuli, root, leakage), *note_concepts(table)]
+    told = [*check_twins(table, stimuli, root, levels), *note_concepts(table)]
     for sentence in told:
         add_note(next(iter(loaded.values())).info["account"][:1], sentence)
     for trials in loaded.values():
         n = n_overlapping(trials.table, trials.responses.shape[-1] / trials.info.get("sfreq", np.inf))
-        if n and leakage != "none":
+        if n and levels != ["none"]:
             add_note(
                 trials.info["account"],
                 f"{n} test windows share time with training windows of the same recording, so what is common to both "

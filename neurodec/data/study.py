@@ -13,8 +13,7 @@ import pandas as pd
 
 from neurodec.data import at_hand
 from neurodec.data.at_hand import Column, Images
-from neurodec.data.dataset import STIMULUS_COLUMNS
-from neurodec.data.stimuli import complete_stimuli
+from neurodec.data.stimuli import OWN, complete_stimuli
 from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import read_json, read_own_table, require_file_name
@@ -38,7 +37,7 @@ class Study:
     spaces : dict of Trials
         Space to trials; none is empty.
     stimuli : DataFrame
-        `stimulus, concept, split, image, caption`.
+        `stimulus, concept, split, image, caption`, and any further columns, as text.
     """
 
     spaces: dict[str, Trials]
@@ -292,4 +291,5 @@ def load_stimuli(folder: str | Path) -> pd.DataFrame:
     """
     file = Path(folder) / "stimuli.csv"
     with reading(file, "a prepared table", "delete the folder and prepare again"):
-        return read_own_table(file, dtype=str)[list(STIMULUS_COLUMNS)]
+        stimuli = read_own_table(file, dtype=str)
+        return stimuli[[*OWN, *(name for name in stimuli if name not in OWN)]]

@@ -1,28 +1,36 @@
-"""Equal pictures under several names, and one name for several things."""
+"""Equal content under several names, and one name for several things."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from neurodec.data.splits import SHARED, TRAINING, Level
+from neurodec.data.splits import TRAINING, Level, of_stimuli
+from neurodec.data.stimuli import FILES, STRETCH
 from neurodec.errors import NeurodecError
 from neurodec.files import sha256_of
 
+_EPSILON = 1e-6  # seconds; stretches that touch share nothing
 
-def check_pictures(table: pd.DataFrame, stimuli: pd.DataFrame, root: Path, level: Level) -> list[str]:
-    """Refuse pictures that were shown in training and in the test under different names.
+
+def check_twins(
+    table: pd.DataFrame, stimuli: pd.DataFrame, root: Path, levels: Collection[Level]
+) -> list[str]:
+    """Refuse pictures and sounds that were shown in training and in the test under different names.
 
     Parameters
     ----------
     table : DataFrame
         Of all trials: `stimulus` and `split`.
     stimuli : DataFrame
-        `stimulus` and `image` (path below `root`, or "").
+        `stimulus` and the columns of files (paths below `root`, or ""), of each of which `offset` and `duration`, or
+        `row`, may name a part.
     root : Path
-    level : str
-        What training and test must not share; pictures count where stimuli do.
+    levels : collection of str
+        What training and test must not share; contents count where stimuli do.
 
     Returns
     -------
@@ -36,26 +44,31 @@ def check_pictures(table: pd.DataFrame, stimuli: pd.DataFrame, root: Path, level
 
     Notes
     -----
-    Cost: the sizes of all pictures, and the content of those whose sizes are equal.
+    Cost: the sizes of all files, and the content of those whose sizes are equal.
     """
     shown = {
         name: set(table["stimulus"][table["split"].isin(splits)])
         for name, splits in (("train", TRAINING), ("test", ("test",)))
     }
-    notes, leaked = [], []
-    for names in twin_pictures(stimuli, root):
-        train, test = (sorted(shown[name].intersection(names)) for name in ("train", "test"))
-        if len(test) > 1:
-            notes.append(
-                f"the test pictures {' and '.join(test[:4])} are one and the same, and cannot be told apart"
-            )
-        if train and test:
-            leaked.append((train[0], test[0]))
+    notes, leaked, kinds = [], [], set()
+    for column in (name for name in FILES if name in stimuli):
+        kind = {"image": "picture"}.get(column, column)
+        for alike in of_one_file(stimuli, root, column):
+            for names in equal_parts(alike):
+                test = sorted(shown["test"].intersection(names))
+                if len(test) > 1:
+                    notes.append(
+                        f"the test {kind}s {' and '.join(test[:4])} are one and the same, and cannot be told apart"
+                    )
+            tested = alike["stimulus"].isin(shown["test"])  # names that both have are told elsewhere
+            pairs = shared_parts(alike[alike["stimulus"].isin(shown["train"]) & ~tested], alike[tested])
+            leaked += pairs
+            kinds |= {kind} if pairs else set()
     if not leaked:
         return notes
     first = f"{leaked[0][1]} as {leaked[0][0]}"
-    said = f"{len(leaked)} test picture(s) were shown in training under another name, first {first}"
-    if SHARED[level]:
+    said = f"{len(leaked)} test {'/'.join(sorted(kinds))}(s) were shown in training under another name, first {first}"
+    if any(of_stimuli(level, stimuli) for level in levels):
         raise NeurodecError(
             f"{said}; decoding them is no zero-shot decoding, so take them out of training by the stimulus table, or "
             "set the evaluation's `leakage: none`."
@@ -63,14 +76,58 @@ def check_pictures(table: pd.DataFrame, stimuli: pd.DataFrame, root: Path, level
     return [*notes, said]
 
 
-def twin_pictures(stimuli: pd.DataFrame, root: Path) -> list[list[str]]:
-    """Return the groups of stimuli whose pictures have the same content."""
-    pictured = stimuli[stimuli["image"] != ""]
-    sizes = pd.Series([(root / image).stat().st_size for image in pictured["image"]], index=pictured.index)
-    alike = pictured[sizes.duplicated(keep=False) & (sizes > 0)]  # an empty file is refused when it is opened
-    contents = {image: sha256_of(root / image) for image in alike["image"].unique()}
-    groups = alike.groupby(alike["image"].map(contents), sort=False)["stimulus"].agg(list)
+def of_one_file(stimuli: pd.DataFrame, root: Path, column: str = "image") -> list[pd.DataFrame]:
+    """Return the stimuli, two or more, whose files have one content."""
+    given = stimuli[stimuli[column] != ""]
+    sizes = pd.Series([(root / file).stat().st_size for file in given[column]], index=given.index)
+    alike = given[sizes.duplicated(keep=False) & (sizes > 0)]  # an empty file is refused when it is opened
+    contents = {file: sha256_of(root / file) for file in alike[column].unique()}
+    groups = alike.groupby(alike[column].map(contents), sort=False).indices.values()
+    return [alike.iloc[rows] for rows in groups if len(rows) > 1]
+
+
+def equal_parts(stimuli: pd.DataFrame) -> list[list[str]]:
+    """Return the groups of stimuli, of one file, that are the same part of it."""
+    told = [name for name in STRETCH if name in stimuli]
+    if not told:
+        return [stimuli["stimulus"].tolist()]
+    groups = [stimuli["stimulus"].iloc[rows].tolist() for rows in stimuli.groupby(told).indices.values()]
     return [names for names in groups if len(names) > 1]
+
+
+def shared_parts(train: pd.DataFrame, test: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return pairs of a training and a test stimulus, of one file, that share a part of it; one per test stimulus."""
+    if not len(train) or not len(test):
+        return []
+    if "offset" not in train:
+        told = [name for name in STRETCH if name in train]
+        parts = [
+            own[told].agg("/".join, axis=1) if told else pd.Series("", own.index) for own in (train, test)
+        ]
+        first = dict(zip(parts[0][::-1], train["stimulus"][::-1], strict=True))
+        return [
+            (first[part], name)
+            for part, name in zip(parts[1], test["stimulus"], strict=True)
+            if part in first
+        ]
+    begin, end = _stretches(train)
+    order = np.argsort(begin, kind="stable")
+    begin, end, names = begin[order], end[order], train["stimulus"].to_numpy()[order]
+    latest = np.maximum.accumulate(end)
+    longest = np.maximum.accumulate(np.where(end == latest, np.arange(len(end)), 0))
+    pairs = []
+    for name, own_begin, own_end in zip(test["stimulus"], *_stretches(test), strict=True):
+        place = np.searchsorted(begin, own_end - _EPSILON) - 1  # the last that begins before this one ends
+        if place >= 0 and latest[place] > own_begin + _EPSILON:
+            pairs.append((names[longest[place]], name))
+    return pairs
+
+
+def _stretches(stimuli: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return begin and end (s) of every stimulus in its file; one without a duration lasts to the end."""
+    begin = pd.to_numeric(stimuli["offset"], errors="coerce").fillna(0.0).to_numpy(dtype=float)
+    length = pd.to_numeric(stimuli.get("duration", pd.Series(np.inf, stimuli.index)), errors="coerce")
+    return begin, begin + length.fillna(np.inf).to_numpy(dtype=float)
 
 
 def note_concepts(table: pd.DataFrame) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from neurodec.data import Study
+from neurodec.data.responses import View, blocks_of, select
 from neurodec.evaluation.section import Predictor
 from neurodec.evaluation.similarity import Centre
 from neurodec.features import Features
@@ -15,9 +16,39 @@ from neurodec.features import Features
 _ROWS = 4096  # training rows whose predictions are averaged
 
 
+class Projected(View):
+    """Targets as a system compares them with a head, projected where they are read.
+
+    Parameters
+    ----------
+    system : Predictor
+    head : str
+    values : ndarray or View, shape (n, ...)
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, system: Predictor, head: str, values: np.ndarray | View) -> None:
+        self.system, self.head, self.values = system, head, values
+        self.shape = (len(values), *self.read(np.arange(1)).shape[1:])
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Return some rows, shape (len(rows), ...)."""
+        found = self.system.project(self.head, np.asarray(self.values[rows]))
+        return np.asarray(found).astype(np.float32)
+
+
 def projected(system: Predictor, head: str, features: Features) -> Features:
-    """Return targets as the system compares them with a head."""
-    return replace(features, values=system.project(head, np.asarray(features.values)).astype(np.float32))
+    """Return targets as the system compares them with a head; those of thousands of training stimuli stay unread."""
+    return replace(features, values=Projected(system, head, features.values))
+
+
+def mean_of(values: np.ndarray | View) -> np.ndarray:
+    """Return the mean row, in float64, of rows that need not fit into memory together."""
+    total = np.zeros(values.shape[1:])
+    for rows in blocks_of(len(values)):
+        total += np.asarray(values[rows], dtype=np.float64).sum(axis=0)
+    return total / len(values)
 
 
 def training_centre(
@@ -55,6 +86,6 @@ def training_centre(
         name: np.sort(rng.permutation(len(trials))[: max(1, round(share * len(trials)))])
         for name, trials in study.spaces.items()
     }
-    found = np.asarray(system.predict(study.select(rows)).of(head), dtype=np.float64)
-    shown = features.of(train.table["stimulus"].drop_duplicates())
-    return Centre(found.mean(axis=0), np.asarray(shown, dtype=np.float64).mean(axis=0))
+    found = system.predict(study.select(rows)).of(head)
+    shown = features.rows(train.table["stimulus"].drop_duplicates())
+    return Centre(mean_of(found), mean_of(select(features.values, shown)))

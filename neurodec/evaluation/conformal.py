@@ -49,7 +49,7 @@ class CandidateSets(Evaluation):
     n_repetitions : int, optional
         Trials averaged per test stimulus; as many as there are of stimuli kept apart by default, since the guarantee
         is for responses as noisy as those.
-    leakage : {"concept", "stimulus", "recording", "none"}
+    leakage : str
         What training and test trials must not share.
     seed : int
         Of trials and candidates.

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from neurodec.data.responses import View
 from neurodec.data.trials import Trials, has_time
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.ablation import (
@@ -37,6 +38,7 @@ Known = dict[tuple[int | None, int] | None, dict[str, np.ndarray]]
 ROWS_AT_ONCE = 1024  # trials embedded together
 N_DRAWS = 3  # seeded choices of repetitions per point of the curve
 _CHANNEL_ROWS = 5_000  # responses embedded for channel importance
+_WIDEST = 16_384  # values of a target that a refit is made for
 _REPETITIONS = (1, 2, 5, 10, 20, 40, 80)
 
 
@@ -186,7 +188,7 @@ class Ablation:
         then averaged.
     predict : callable
         The trained encoder, for occlusion.
-    train, targets : Trials and ndarray (n_train, D), optional
+    train, targets : Trials and ndarray or View (n_train, ...), optional
         Training trials and their targets, for the refitted ridge; without them there is occlusion only.
     decoder : str
         Name of the encoder in the curves.
@@ -200,7 +202,7 @@ class Ablation:
     shown: Trials
     predict: Predict
     train: Trials | None
-    targets: np.ndarray | None
+    targets: np.ndarray | View | None
     decoder: str
     window: float
 
@@ -279,8 +281,13 @@ class Ablation:
         return regions_of(names) if names else dict(self.test.info.get("roi") or {})
 
     def before_onset(self) -> np.ndarray | None:
-        """Return the ridge's predictions from the time before onset, or None where there is none to learn from."""
-        if self.train is None or not has_time(self.test.info):
+        """Return the ridge's predictions from the time before onset, or None where there is none to learn from.
+
+        Targets of more than 16,384 values, such as sequences, are left out: the refit would not fit into memory.
+        """
+        if self.train is None or self.targets is None or not has_time(self.test.info):
+            return None
+        if np.prod(self.targets.shape[1:]) > _WIDEST:
             return None
         length = -self.test.info["tmin"]
         width = min(self._bin, length)
@@ -288,7 +295,7 @@ class Ablation:
             return None
         n_bins = int(length / width + 1e-6)
         train, test = (binned(part, -n_bins * width, width, n_bins) for part in (self.train, self.test))
-        return refit(train, self.targets, test, self._concepts)
+        return refit(train, self._wanted, test, self._concepts)
 
     def _occluded(self, **kept: Any) -> np.ndarray:
         """Embed what is left when all but a window or some channels is hidden, one row per test row."""
@@ -306,6 +313,10 @@ class Ablation:
         return bin_width(self.test.responses.shape[1], self.test.info["sfreq"], self.window)
 
     @cached_property
+    def _wanted(self) -> np.ndarray:
+        return np.asarray(self.targets, dtype=np.float32).reshape(len(self.targets), -1)
+
+    @cached_property
     def _concepts(self) -> np.ndarray:
         return self.train.table["concept"].to_numpy()
 
@@ -321,11 +332,11 @@ class Ablation:
     def _refit_window(self, window: Window) -> np.ndarray:
         n_bins = round((window.tmax - window.tmin) / self._bin)
         train, test = (binned(part, window.tmin, self._bin, n_bins) for part in (self.train, self.test))
-        return refit(train, self.targets, test, self._concepts)
+        return refit(train, self._wanted, test, self._concepts)
 
     def _refit(self, part: Any) -> np.ndarray:
         train, test = self._parts
-        return refit(train[part], self.targets, test[part], self._concepts)
+        return refit(train[part], self._wanted, test[part], self._concepts)
 
     def _score(self, z: np.ndarray, gallery: Gallery) -> Point:
         scored = Scored.of(z, self.test.table, gallery)

@@ -35,7 +35,7 @@ class VoxelEncoding(Evaluation):
     prompts : list of str
         Sentences; for each the answer that every region's encoders foretell, relative to the mean of all sentences.
         In a CLIP space.
-    leakage : {"concept", "stimulus", "recording", "none"}
+    leakage : str
         What training and test trials must not share.
 
     Notes

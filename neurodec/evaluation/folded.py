@@ -45,6 +45,13 @@ class ScoredFolds:
         return np.concatenate([part.ranks for part in self.parts])
 
     @property
+    def answered(self) -> ScoredFolds | None:
+        """The same rows among the answers of their folds; see `Scored.answered`."""
+        parts = [part.answered for part in self.parts]
+        known = [part for part in parts if part is not None]
+        return ScoredFolds(known) if len(known) == len(parts) else None
+
+    @property
     def collapsed(self) -> bool:
         """Whether every fold gives one answer to all."""
         return all(part.collapsed for part in self.parts)

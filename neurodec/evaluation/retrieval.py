@@ -12,12 +12,13 @@ import pandas as pd
 
 from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
+from neurodec.data.responses import View, select
 from neurodec.data.splits import Level
 from neurodec.data.trials import has_time
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.ablation import Predict
 from neurodec.evaluation.capabilities import companions_of
-from neurodec.evaluation.centring import projected, training_centre
+from neurodec.evaluation.centring import mean_of, projected, training_centre
 from neurodec.evaluation.curves import (
     Ablation,
     Known,
@@ -50,9 +51,13 @@ class Retrieval(Evaluation):
         Which of the system's predictions is compared with the target of its name; the system's own choice by default.
     candidates_from : str, optional
         Name of the target that candidates are taken from, where it is not the one that was trained on.
-    leakage : {"concept", "stimulus", "recording", "none"}
+    answers : str, optional
+        Column of the stimulus table, such as `word`, whose values are asked for as well: each is as similar as the best
+        of its stimuli. Chance is then that of exchanged responses, since answers have unequally many stimuli.
+    leakage : str
         What training and test trials must not share: zero-shot retrieval is of new concepts; "stimulus" allows new
-        pictures of known concepts, "recording" and "none" the same pictures in other runs or anywhere.
+        pictures of known concepts, "recording" and "none" the same pictures in other runs or anywhere; or any column
+        of the trials or stimuli, such as `sentence`.
     k_way : list of int
         Gallery sizes for which the expected accuracy is given; sizes above the number of candidates are left out.
     pool_size : int, optional
@@ -85,6 +90,7 @@ class Retrieval(Evaluation):
     gallery: Literal["stimulus", "concept_centre"] = "stimulus"
     head: str | None = None
     candidates_from: str | None = None
+    answers: str | None = None
     leakage: Level = "concept"
     k_way: list[int] = field(default_factory=lambda: list(K_WAY))
     pool_size: int | None = None
@@ -109,7 +115,7 @@ class Retrieval(Evaluation):
         ridge: Predict | None = None,
         ridge_features: Features | None = None,
         train: Trials | None = None,
-        train_targets: np.ndarray | None = None,
+        train_targets: np.ndarray | View | None = None,
         decoder: str = "encoder",
         known: Known | None = None,
         centre: Centre | None = None,
@@ -130,7 +136,7 @@ class Retrieval(Evaluation):
             The linear baseline, trained on the same trials.
         ridge_features : Features, optional
             Targets that the linear baseline and `train_targets` are of, where the decoder's are projected.
-        train, train_targets : Trials and ndarray (n_train, D), optional
+        train, train_targets : Trials and ndarray or View (n_train, ...), optional
             Training trials and the target of each, for the ridge that is refitted to windows, regions and the time
             before onset.
         decoder : str
@@ -157,7 +163,7 @@ class Retrieval(Evaluation):
         gallery = replace(self.candidates(test.table, stimuli, features), centre=centre)
         linear = self.candidates(test.table, stimuli, features if ridge_features is None else ridge_features)
         if train_targets is not None:
-            mean = train_targets.mean(axis=0, dtype=np.float64)
+            mean = mean_of(train_targets)
             linear = replace(linear, centre=Centre(mean, mean))
         decoders = {decoder: predict} | ({} if ridge is None else {"ridge": ridge})
         galleries = {decoder: gallery, "ridge": linear}
@@ -232,8 +238,8 @@ class Retrieval(Evaluation):
             train = None if train is None else train.average().in_memory()
             targets = None
             if train is not None:
-                targets = fitted.targets[head].of(train.table["stimulus"])
-                targets = targets.reshape(len(targets), -1).astype(np.float32)
+                known = fitted.targets[head]
+                targets = select(known.values, known.rows(train.table["stimulus"]))
             in_space = len(study.spaces) == 1
             evaluation = (
                 self
@@ -379,6 +385,7 @@ class Retrieval(Evaluation):
             "collapsed": scored.collapsed,
             "median_rank": float(np.median(scored.ranks)),
             "k_way": self._k_way(scored),
+            **self._answered(scored),
             **({} if self.pool_size is None else {"pooled": scored.within_pools(self.pool_size, self.seed)}),
             "per_subject": {
                 subject: self._of_subject(scored, top1, top5, subject)
@@ -386,19 +393,46 @@ class Retrieval(Evaluation):
             },
         }
 
+    def _answered(self, scored: Scored | ScoredFolds) -> dict[str, Any]:
+        """Score the answers, such as words, that several stimuli share."""
+        answered = scored.answered
+        if answered is None:
+            return {}
+        found: dict[str, Any] = {"column": self.answers, "n_candidates": answered.n_candidates}
+        for m in (1, 5, 10):
+            top, null = answered.top(m), answered.shuffled(m, self.n_permutations, self.seed)
+            found |= {
+                f"top{m}": float(top.mean()),
+                f"chance_top{m}": float(null.mean()),
+                f"ci95_top{m}": self._interval(top, answered),
+                f"p_value_top{m}": permutation_p(float(top.mean()), null),
+            }
+        return {"answers": found}
+
     def candidates(self, shown_in: pd.DataFrame, stimuli: pd.DataFrame, features: Features) -> Gallery:
         """Return the gallery: every stimulus of the test split, or, when folds are made later, every one shown."""
         shown = stimuli[stimuli["split"] == "test"]
         if shown.empty:
             shown = stimuli[stimuli["stimulus"].isin(set(shown_in["stimulus"]))]
         if self.gallery == "stimulus":
-            values = features.values[features.rows(shown["stimulus"].tolist())]
-            return Gallery(values, shown["stimulus"].tolist(), shown["concept"].tolist())
+            values = select(features.values, features.rows(shown["stimulus"].tolist()))
+            return Gallery(
+                values, shown["stimulus"].tolist(), shown["concept"].tolist(), answers=self._answers(shown)
+            )
         others = stimuli[(stimuli["split"] == "gallery") & ~stimuli["stimulus"].isin(set(shown["stimulus"]))]
         shown = shown.drop_duplicates("concept")
         values = features.values[features.rows(others["stimulus"].tolist())]
         centres = concept_centres(values, others["concept"].tolist(), shown["concept"].tolist())
         return Gallery(centres, shown["stimulus"].tolist(), shown["concept"].tolist(), "concept_centre")
+
+    def _answers(self, shown: pd.DataFrame) -> list[str] | None:
+        if self.answers is None:
+            return None
+        if self.answers not in shown:
+            raise NeurodecError(
+                f"`answers` is {self.answers}, and the stimulus table has {', '.join(shown)}; name one of these."
+            )
+        return shown[self.answers].astype(str).tolist()
 
     def _width(self, info: dict[str, Any]) -> float:
         """Return the width of windows (s): as asked for, by default at least one sample."""

@@ -99,6 +99,19 @@ class Scored:
             float(np.mean([part.n_repetitions for part in parts])) if len(parts) > 1 else first.n_repetitions,
         )
 
+    @cached_property
+    def answered(self) -> Scored | None:
+        """The same rows with fewer candidates: the gallery's answers, each as similar as its best stimulus."""
+        if self.gallery.answers is None:
+            return None
+        codes, names = pd.factorize(np.asarray(self.gallery.answers, dtype=object))
+        order = np.argsort(codes, kind="stable")
+        starts = np.searchsorted(codes[order], np.arange(len(names)))
+        best = np.maximum.reduceat(self.similarities[:, order], starts, axis=1)
+        gallery = Gallery(np.zeros((len(names), 0)), names.tolist(), names.tolist(), "answer")
+        table = self.table[list(_TEXT)].assign(concept=names[codes[self.true]])
+        return Scored(best, table, gallery, self.n_repetitions)
+
     @property
     def n_candidates(self) -> int:
         """Size of the gallery."""
@@ -245,6 +258,8 @@ class RetrievalRun:
                     np.save(partial / f"{name}similarity.npy", scored.similarities)
                     write_table(partial / f"{name}ranks.csv", scored.rank_table())
             candidates = pd.DataFrame({"stimulus": list(gallery.stimuli), "concept": list(gallery.concepts)})
+            if gallery.answers is not None:
+                candidates["answer"] = list(gallery.answers)
             write_table(partial / "candidates.csv", candidates)
             write_json(partial / "curves.json", self.curves)
             for number, scored in enumerate(self.others.values()):
@@ -272,6 +287,7 @@ class RetrievalRun:
                 list(candidates["stimulus"]),
                 list(candidates["concept"]),
                 about["gallery"],
+                answers=list(candidates["answer"]) if "answer" in candidates else None,
             )
             parts = [
                 _read(folder, name, gallery, about["n_repetitions"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,8 +15,6 @@ from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
-
-_STRICTEST = ("concept", "stimulus", "recording", "none")
 
 
 class Predictor(Protocol):
@@ -71,11 +69,6 @@ def required(fitted: Fitted | None, name: str) -> Fitted:
             "trials and targets)."
         )
     return fitted
-
-
-def strictest(evaluations: Iterable[Evaluation]) -> Level:
-    """Return what training and test must not share for all of some evaluations; concepts where there is none."""
-    return min((one.level for one in evaluations), key=_STRICTEST.index, default="concept")
 
 
 class Evaluation(ABC):

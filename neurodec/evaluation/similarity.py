@@ -15,12 +15,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom
 
+from neurodec.data.responses import View, blocks_of
 from neurodec.errors import NeurodecError
 
+_BLOCK = 1 << 28  # bytes of float64 rows that are compared at once
 # Cosines closer than this are tied. Far below what float32 embeddings resolve and far above the rounding of the
 # float64 product, so that equal candidates tie whatever the batching.
 TIE = 1e-10
-GalleryKind = Literal["stimulus", "concept_centre"]
+GalleryKind = Literal["stimulus", "concept_centre", "answer"]
 
 
 @dataclass(frozen=True)
@@ -46,23 +48,26 @@ class Gallery:
 
     Parameters
     ----------
-    values : ndarray, shape (n_candidates, D) or (n_candidates, n_tokens, D)
-        One embedding per candidate.
+    values : ndarray or View, shape (n_candidates, ...)
+        One embedding, sequence or set of tokens per candidate; read in blocks.
     stimuli : sequence of str
         The stimulus that stands for each candidate (for a concept centre: the one shown).
     concepts : sequence of str
         The concept of each candidate.
-    kind : {"stimulus", "concept_centre"}
-        What a candidate is.
+    kind : {"stimulus", "concept_centre", "answer"}
+        What a candidate is; an answer, such as a word, stands in the place of the concept.
     centre : Centre, optional
         Taken off predictions and candidates before they are compared; nothing by default.
+    answers : sequence of str, optional
+        What every candidate stands for, such as the word that a sound begins with.
     """
 
-    values: np.ndarray
+    values: np.ndarray | View
     stimuli: Sequence[str]
     concepts: Sequence[str]
     kind: GalleryKind = "stimulus"
     centre: Centre | None = None
+    answers: Sequence[str] | None = None
 
     def true_index(self, table: pd.DataFrame) -> np.ndarray:
         """Return the candidate that belongs to each row of a trial table, shape (n_rows,).
@@ -72,9 +77,7 @@ class Gallery:
         NeurodecError
             If a row has no candidate.
         """
-        column, names = (
-            ("concept", self.concepts) if self.kind == "concept_centre" else ("stimulus", self.stimuli)
-        )
+        column, names = ("stimulus", self.stimuli) if self.kind == "stimulus" else ("concept", self.concepts)
         index = pd.Index(names).get_indexer(table[column])
         if (index < 0).any():
             missing = table[column].to_numpy()[index < 0]
@@ -86,12 +89,7 @@ class Gallery:
 
     def similarity(self, z: np.ndarray) -> np.ndarray:
         """Return the cosine of every prediction (n, ...) with every candidate, shape (n, n_candidates)."""
-        rows, candidates = (np.asarray(side).reshape(len(side), -1) for side in (z, self.values))
-        # Of other widths nothing is taken off: `similarity` refuses them and says why.
-        if self.centre is not None and rows.shape[1] == candidates.shape[1]:
-            rows = rows - self.centre.prediction.ravel()
-            candidates = candidates - self.centre.target.ravel()
-        return similarity(rows, candidates)
+        return similarity(z, self.values, centre=self.centre)
 
 
 def concept_centres(values: np.ndarray, concepts: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
@@ -128,23 +126,32 @@ def concept_centres(values: np.ndarray, concepts: Sequence[str], wanted: Sequenc
     return centres / counts.reshape(-1, *[1] * (values.ndim - 1))
 
 
-def unit_rows(values: np.ndarray) -> np.ndarray:
-    """Return float64 rows of unit length, tokens flattened; rows of zeros stay zero."""
+def unit_rows(values: np.ndarray | View, origin: np.ndarray | None = None) -> np.ndarray:
+    """Return float64 rows of unit length, tokens flattened and less an origin; rows of zeros stay zero."""
     flat = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+    flat = flat if origin is None else flat - origin.ravel()
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.finfo(np.float64).tiny)
 
 
-def similarity(z: np.ndarray, gallery: np.ndarray, *, renormalise: bool = True) -> np.ndarray:
+def similarity(
+    z: np.ndarray | View,
+    gallery: np.ndarray | View,
+    *,
+    renormalise: bool = True,
+    centre: Centre | None = None,
+) -> np.ndarray:
     """Return how similar every prediction is to every candidate.
 
     Parameters
     ----------
-    z : ndarray, shape (n_test, D) or (n_test, n_tokens, D)
+    z : ndarray or View, shape (n_test, ...)
         Predicted embeddings, of any length: they are brought to unit length.
-    gallery : ndarray, shape (n_candidates, D) or (n_candidates, n_tokens, D)
+    gallery : ndarray or View, shape (n_candidates, ...)
     renormalise : bool
         Cosine. False leaves the candidates' lengths in the product, as NICE's published code does with its concept
         centres, which favours concepts whose images are alike.
+    centre : Centre, optional
+        Taken off both sides first.
 
     Returns
     -------
@@ -154,24 +161,41 @@ def similarity(z: np.ndarray, gallery: np.ndarray, *, renormalise: bool = True) 
     ------
     NeurodecError
         If the widths differ, or a prediction or candidate is not finite.
+
+    Notes
+    -----
+    Beside the result, memory is bounded by blocks of 256 MB, whatever the length of sequences.
     """
-    rows = unit_rows(z)
-    candidates = (
-        unit_rows(gallery) if renormalise else np.asarray(gallery, np.float64).reshape(len(gallery), -1)
-    )
-    if rows.shape[1] != candidates.shape[1]:
+    width, other = (int(np.prod(side.shape[1:])) for side in (z, gallery))
+    if width != other:
         raise NeurodecError(
-            f"The encoder predicts {rows.shape[1]} values but the candidates have {candidates.shape[1]}; "
-            "use the features that the encoder was trained on."
+            f"The encoder predicts {width} values but the candidates have {other}; use the features that the encoder "
+            "was trained on."
         )
-    for name, side in (("prediction", rows), ("candidate", candidates)):
-        bad = np.flatnonzero(~np.isfinite(side).all(axis=1))
-        if len(bad):
-            raise NeurodecError(
-                f"{len(bad)} {name}(s), first row {bad[0]}, hold NaN or infinity; check the responses and the "
-                "training loss."
-            )
-    return rows @ candidates.T
+    origins = (None, None) if centre is None else (centre.prediction, centre.target)
+    found = np.empty((len(z), len(gallery)))
+    at_once = max(1, _BLOCK // (8 * max(width, 1)))
+    for columns in blocks_of(len(gallery), at_once):
+        candidates = gallery[columns]
+        _require_finite(candidates, "candidate", columns.start)
+        if renormalise:
+            candidates = unit_rows(candidates, origins[1])
+        else:
+            candidates = np.asarray(candidates, np.float64).reshape(len(candidates), -1)
+        for rows in blocks_of(len(z), at_once):
+            if not columns.start:
+                _require_finite(z[rows], "prediction", rows.start)
+            found[rows, columns] = unit_rows(z[rows], origins[0]) @ candidates.T
+    return found
+
+
+def _require_finite(values: np.ndarray, name: str, first: int) -> None:
+    bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+    if len(bad):
+        raise NeurodecError(
+            f"{len(bad)} {name}(s), first row {first + bad[0]}, hold NaN or infinity; check the responses and the "
+            "training loss."
+        )
 
 
 def rank_bounds(similarities: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -93,8 +93,12 @@ def cached_rows(
             np.save(handle, rows.astype(np.float16 if half else np.float32))
         write_json(folder / f"{name}.json", own)
     known = _known(folder) if missing else known
-    found = CachedRows([known[content] for content in contents])
-    return found if found.nbytes > _IN_MEMORY else np.asarray(found)
+    return in_memory(CachedRows([known[content] for content in contents]))
+
+
+def in_memory(rows: View) -> np.ndarray | View:
+    """Return rows as an array, unless they take more than a gigabyte."""
+    return rows if rows.nbytes > _IN_MEMORY else np.asarray(rows)
 
 
 def joined(pieces: Iterable[T], n_rows: int, join: Callable[[list[T]], T]) -> Iterator[T]:

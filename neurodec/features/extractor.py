@@ -23,7 +23,7 @@ class Extractor(ABC):
         Parameters
         ----------
         stimuli : DataFrame
-            Columns `stimulus`, `image` (path below `root`) and `caption`.
+            Columns `stimulus`, `image` (path below `root`), `caption`, and all further ones, as text.
         root : str or Path
             The data root.
 

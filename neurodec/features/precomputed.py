@@ -1,4 +1,4 @@
-"""Targets that somebody computed already: one vector per stimulus in a file, matched by the stimulus' name."""
+"""Targets that somebody computed already: a vector, tokens or a sequence per stimulus, matched by its name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
+from neurodec.data.responses import View, blocks_of, select
 from neurodec.errors import NeurodecError, reading
+from neurodec.features.cache import in_memory
 from neurodec.features.extractor import Extractor
 from neurodec.features.table import Features
 from neurodec.files import key_of, sha256_of
@@ -24,8 +26,8 @@ class FeatureFiles(Extractor):
     Parameters
     ----------
     file : str
-        Path below the data root: ``.npy``, ``.npz``, ``.pt`` or ``.safetensors``, shape (n, D), or an ``.npz``,
-        ``.pt`` or ``.safetensors`` of one vector per stimulus under the stimulus' name.
+        Path below the data root: ``.npy`` (read memory-mapped), ``.npz``, ``.pt`` or ``.safetensors``, shape (n, ...),
+        or an ``.npz``, ``.pt`` or ``.safetensors`` of one array per stimulus under the stimulus' name.
     ids : str, optional
         Text file below the data root that names the stimulus of every row, one a line; a CSV or TSV file with the
         column `stimulus`; or the key of the names in `file`. Without it, the keys of `file` are the names.
@@ -34,7 +36,7 @@ class FeatureFiles(Extractor):
     embedding_space : str
         Name that priors and decoders are to check.
     normalize : bool
-        Scale every vector to unit length.
+        Scale every vector to unit length; of tokens and sequences all values of a stimulus together.
     """
 
     file: str
@@ -56,8 +58,7 @@ class FeatureFiles(Extractor):
         Raises
         ------
         NeurodecError
-            If a stimulus has no vector or two, a value is not finite, the file holds no vectors, or something else
-            than arrays.
+            If a stimulus has no row or two, a value is not finite, or the file holds something else than arrays.
         """
         path = Path(root) / self.file
         if not path.is_file():
@@ -75,15 +76,16 @@ class FeatureFiles(Extractor):
                 f"{path} has no row for the stimulus {missing[0]} ({len(missing)} of {len(stimuli)} are missing; it "
                 f"has {', '.join(names[:3])}, ...); name the rows as the stimulus table does."
             )
-        chosen = values[[place[name] for name in stimuli["stimulus"]]]
-        lengths = np.linalg.norm(chosen, axis=1, keepdims=True)
-        bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | ((lengths[:, 0] == 0) & self.normalize))
+        chosen = select(values, np.array([place[name] for name in stimuli["stimulus"]], dtype=np.int64))
+        blocks = (np.asarray(chosen[rows], dtype=np.float32) for rows in blocks_of(len(chosen)))
+        lengths = np.concatenate([np.linalg.norm(block.reshape(len(block), -1), axis=1) for block in blocks])
+        bad = np.flatnonzero(~np.isfinite(lengths) | ((lengths == 0) & self.normalize))
         if len(bad):
             raise NeurodecError(
                 f"{path} has NaN, infinity or only zeros for the stimulus "
                 f"{stimuli['stimulus'].iloc[bad[0]]}; repair it."
             )
-        chosen = (chosen / lengths if self.normalize else chosen).astype(np.float32)
+        chosen = in_memory(Scaled(chosen, lengths if self.normalize else np.ones_like(lengths)))
         source = {"file": self.file, "sha256": sha256_of(path), "normalize": self.normalize}
         info: dict[str, Any] = {"embedding_space": self.embedding_space, **source}
         return Features(chosen, stimuli["stimulus"].tolist(), {**info, "key": key_of([source, names])})
@@ -105,6 +107,12 @@ class FeatureFiles(Extractor):
             names = _names(root / self.ids)
         if names is None and self.key is None and len(arrays) > 1:
             vectors = {name: np.squeeze(value) for name, value in arrays.items()}
+            shapes = {value.shape for value in vectors.values()}
+            if len(shapes) > 1:
+                raise NeurodecError(
+                    f"{path} holds arrays of {len(shapes)} shapes, {' and '.join(map(str, sorted(shapes)[:2]))}; give "
+                    "every stimulus as many values, or say by `key` which array holds all of them."
+                )
             return list(vectors), _numbers(np.stack(list(vectors.values())), path)
         if self.key is None and len(arrays) > 1:
             raise NeurodecError(f"{path} holds {', '.join(sorted(arrays)[:8])}; say which by `key`.")
@@ -118,6 +126,26 @@ class FeatureFiles(Extractor):
         if len(names) != len(values):
             raise NeurodecError(f"{path} has {len(values)} rows, `ids` names {len(names)}; make them agree.")
         return names, values
+
+
+class Scaled(View):
+    """Rows divided by a length each, float32, as they are read.
+
+    Parameters
+    ----------
+    source : ndarray or View, shape (n, ...)
+    lengths : ndarray, shape (n,)
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, source: np.ndarray | View, lengths: np.ndarray) -> None:
+        self.source, self.lengths, self.shape = source, lengths, source.shape
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Return some rows."""
+        block = np.asarray(self.source[rows], dtype=np.float32)
+        return block / self.lengths[rows].astype(np.float32).reshape(-1, *[1] * (block.ndim - 1))
 
 
 def _names(file: Path) -> list[str]:
@@ -139,15 +167,14 @@ def _as_text(name: Any) -> str:
 
 
 def _numbers(values: np.ndarray, path: Path) -> np.ndarray:
-    values = np.asarray(values)
     if values.ndim == 3 and values.shape[1] == 1:
         values = values[:, 0]
-    if values.ndim != 2 or values.dtype.kind not in "fiu" or not values.size:
+    if values.ndim < 2 or values.dtype.kind not in "fiu" or not values.size:
         raise NeurodecError(
-            f"{path} holds an array of shape {values.shape} ({values.dtype}); contrastive training needs one vector "
-            "per stimulus, shape (n, D)."
+            f"{path} holds an array of shape {values.shape} ({values.dtype}); targets need numbers, one row per "
+            "stimulus, shape (n, ...)."
         )
-    return values.astype(np.float32)
+    return values
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -160,5 +187,5 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             str(key): value.detach().float().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
             for key, value in content.items()
         }
-    loaded = np.load(path, allow_pickle=False)
+    loaded = np.load(path, mmap_mode="r", allow_pickle=False)
     return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"features": loaded}

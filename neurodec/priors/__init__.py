@@ -5,5 +5,6 @@ from neurodec.priors.identity import IdentityPrior
 from neurodec.priors.linear import LinearPrior
 from neurodec.priors.load import load_prior
 from neurodec.priors.network import DiffusionPriorUNet
+from neurodec.priors.prior import Prior
 
-__all__ = ["DiffusionPrior", "DiffusionPriorUNet", "IdentityPrior", "LinearPrior", "load_prior"]
+__all__ = ["DiffusionPrior", "DiffusionPriorUNet", "IdentityPrior", "LinearPrior", "Prior", "load_prior"]

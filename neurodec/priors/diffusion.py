@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin, UniPCMultistepScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from neurodec.encoders.published import read_checkpoint, take_exactly
@@ -25,6 +25,7 @@ from neurodec.priors.embedding_rows import (
     noise,
 )
 from neurodec.priors.network import DiffusionPriorUNet, published_widths
+from neurodec.priors.prior import Prior
 from neurodec.priors.saved_prior import read_prior_config, require_fitted, write_prior
 from neurodec.priors.training import Training, train
 
@@ -33,7 +34,7 @@ SchedulerName = Literal["ddpm", "ddim", "unipc"]
 _SCHEDULERS = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler, "unipc": UniPCMultistepScheduler}
 
 
-class DiffusionPrior(nn.Module):
+class DiffusionPrior(Prior):
     """Conditional diffusion over image embeddings, with guidance.
 
     Parameters

@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neurodec.encoders.published import read_checkpoint, take_exactly
 from neurodec.priors.embedding_rows import Generators, check_generators, checked_pairs, checked_rows
+from neurodec.priors.prior import Prior
 from neurodec.priors.saved_prior import read_prior_config, require_fitted, write_prior
 
 
-class IdentityPrior(nn.Module):
-    """Takes predictions as they are, called like any prior."""
+class IdentityPrior(Prior):
+    """Takes predictions, vectors or tokens, as they are, called like any prior."""
+
+    learns = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,19 +41,21 @@ class IdentityPrior(nn.Module):
         NeurodecError
             If rows do not pair up, or hold NaN or infinity.
         """
-        z, _, _ = checked_pairs(z, targets, groups)
-        self.width.fill_(z.shape[1])
+        z, targets = torch.as_tensor(z), torch.as_tensor(targets)
+        rows, _, _ = checked_pairs(z.flatten(1), targets.flatten(1), groups)
+        self.width.fill_(rows.shape[1])
         self.embedding_space = embedding_space
         return self
 
     def sample(
         self, z: Tensor | np.ndarray, generator: Generators, n_steps: int = 1, guidance: float = 1.0
     ) -> Tensor:
-        """Return `z` (B, D); nothing is drawn, so that the other arguments have no effect."""
+        """Return `z` (n, ...); nothing is drawn, so that the other arguments have no effect."""
         require_fitted(self)
-        rows = checked_rows(z, "brain embeddings", int(self.width))
+        z = torch.as_tensor(z)
+        rows = checked_rows(z.flatten(1), "brain embeddings", int(self.width))
         check_generators(generator, len(rows))
-        return rows
+        return rows.reshape(z.shape)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json` and `model.safetensors`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.covariance import ledoit_wolf
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from neurodec.encoders.published import read_checkpoint, take_exactly
@@ -23,12 +23,13 @@ from neurodec.priors.embedding_rows import (
     checked_rows,
     noise,
 )
+from neurodec.priors.prior import Prior
 from neurodec.priors.saved_prior import read_prior_config, require_fitted, write_prior
 
 _N_FOLDS = 5
 
 
-class LinearPrior(nn.Module):
+class LinearPrior(Prior):
     """Gaussian over image embeddings whose mean is linear in the direction of the brain embedding.
 
     The baseline beside `DiffusionPrior`, called alike. It has no options: the penalty is tuned and the covariance of

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from neurodec.class_paths import resolve_class
 from neurodec.errors import NeurodecError
 from neurodec.files import read_json
-from neurodec.priors.diffusion import DiffusionPrior
-from neurodec.priors.identity import IdentityPrior
-from neurodec.priors.linear import LinearPrior
-from neurodec.priors.saved_prior import class_path
+from neurodec.priors.prior import Prior
 
 
-def load_prior(folder: str | Path) -> DiffusionPrior | LinearPrior | IdentityPrior:
+def load_prior(folder: str | Path, allow: frozenset[str] | set[str] = frozenset()) -> Prior:
     """Read a folder written by `save_pretrained` of any prior.
 
     Parameters
     ----------
     folder : str or Path
+    allow : set of str
+        Further packages whose classes may be named.
 
     Raises
     ------
     NeurodecError
-        If a file is missing or damaged, does not fit, or names any other class: none but these is ever built.
+        If a file is missing or damaged, does not fit, or names a class that is no prior or of another package.
     """
-    kinds = {class_path(kind): kind for kind in (DiffusionPrior, LinearPrior, IdentityPrior)}
     config = read_json(Path(folder) / "config.json")
     found = config.get("class_path") if isinstance(config, dict) else None
-    if found not in kinds:
-        raise NeurodecError(
-            f"{folder}/config.json names {found}, which is none of {', '.join(kinds)}; fit a prior."
-        )
-    return kinds[found].from_pretrained(folder)
+    if found is None:
+        raise NeurodecError(f"{folder}/config.json names no class; fit a prior.")
+    return resolve_class(found, Prior, allow, "prior").from_pretrained(folder)

@@ -20,7 +20,7 @@ def write_prior(folder: str | Path, prior: nn.Module, facts: dict[str, Any]) -> 
     Parameters
     ----------
     folder : str or Path
-    prior : DiffusionPrior or LinearPrior
+    prior : Prior
     facts : dict
         JSON-able. The class path is added.
 
@@ -73,4 +73,5 @@ def require_fitted(prior: nn.Module) -> None:
 
 def class_path(kind: type) -> str:
     """Return the public import path of a prior."""
-    return f"neurodec.priors.{kind.__name__}"
+    own = kind.__module__.startswith("neurodec.priors.")
+    return f"{'neurodec.priors' if own else kind.__module__}.{kind.__qualname__}"

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from neurodec.class_paths import build
 from neurodec.data.predictions import Predictions
+from neurodec.data.responses import select
 from neurodec.decoder import NeuralDecoder, build_decoder
 from neurodec.evaluation import Retrieval
 from neurodec.evaluation.networks import sees_as
 from neurodec.features import Features
 from neurodec.files import read_json, write_table
-from neurodec.prior_fit import Prior, build_prior, fitted_prior
-from neurodec.priors import IdentityPrior, load_prior
+from neurodec.prior_fit import fitted_prior, prior_of
+from neurodec.priors import IdentityPrior, Prior, load_prior
 from neurodec.run.folds import Fold
 from neurodec.run.recipe_parser import sections_of
 from neurodec.run.reconstruct import Seen, reconstruct, score
@@ -68,7 +70,7 @@ class Drawing:
         section, table = score(folders, self.settings)
         space = self.run.features[self.run.system(folds[0]).head].embedding_space
         section["conditioned_by"] = [name for name in section["two_way"] if sees_as(name, space)]
-        if not isinstance(self._new_prior(), IdentityPrior):
+        if self._new_prior(folds[0]).learns:
             section["prior_from"] = self.settings.prior_from
         found["reconstruction"] = section
         metrics = ("pixcorr", "ssim", "two_way", "ci95", "n_images")
@@ -81,7 +83,7 @@ class Drawing:
         folder, run = self.run.out / "decoders" / fold.name, self.run
         stamp, key = f"prior {fold.name}", run.keys.prior(self.settings.prior_from)
         known = run.stamps[stamp] == key and folder.exists()
-        prior = load_prior(folder / "prior") if known else self._fit_prior(fold)
+        prior = load_prior(folder / "prior", run.allow) if known else self._fit_prior(fold)
         own = {
             "decoder": self.sections["decoder"],
             "sampling": self.settings.sampling,
@@ -95,14 +97,17 @@ class Drawing:
             decoder.prior.to("cuda")
         return decoder
 
-    def _new_prior(self) -> Prior:
-        return build_prior(self.sections.get("prior") or {"class_path": "neurodec.priors.IdentityPrior"})
+    def _new_prior(self, fold: Fold) -> Prior:
+        """Return the recipe's prior, not fitted; without one that of the system, or none."""
+        if "prior" in self.sections:
+            return build(Prior, self.sections["prior"], "prior", self.run.allow)
+        return prior_of(self.run.system(fold)) or IdentityPrior()
 
     def _fit_prior(self, fold: Fold) -> Prior:
         """Fit the prior as `prior_from` says: held out, averaged over repetitions; or to training predictions."""
         run = self.run
         return fitted_prior(
-            self._new_prior(),
+            self._new_prior(fold),
             run.system(fold),
             fold.training(run.study),
             run.features,
@@ -128,7 +133,7 @@ class Drawing:
             table[["subject", "stimulus", "concept"]],
             features.of(table["stimulus"]),
             files[table["stimulus"]].tolist(),
-            Features(features.of(shown), shown, features.info),
+            Features(select(features.values, features.rows(shown)), shown, features.info),
             files[shown].tolist(),
             others,
             {name: run.features[own].of(table["stimulus"]) for name, own in conditions.items()},

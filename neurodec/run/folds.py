@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -86,7 +86,9 @@ def require_trials(fold: Fold, study: Study, system: System) -> None:
         )
 
 
-def cross_validated(folds: list[Fold], study: Study, by: CrossValidation | None, level: Level) -> list[Fold]:
+def cross_validated(
+    folds: list[Fold], study: Study, by: CrossValidation | None, levels: Iterable[Level]
+) -> list[Fold]:
     """Return every fit once per fold of a cross-validation, if there is one.
 
     Parameters
@@ -94,7 +96,7 @@ def cross_validated(folds: list[Fold], study: Study, by: CrossValidation | None,
     folds : list of Fold
     study : Study
     by : CrossValidation, optional
-    level : str
+    levels : iterable of str
         What training and test must not share; see `check_leakage`.
 
     Raises
@@ -112,7 +114,8 @@ def cross_validated(folds: list[Fold], study: Study, by: CrossValidation | None,
         )
     parts = [frozenset(own) for own in drawn(labels_of(study, by.groups), by.n_folds, by.seed)]
     for left_out in parts:
-        check_leakage(marked(study, by.groups, left_out).table, level)
+        for level in levels:
+            check_leakage(marked(study, by.groups, left_out).table, level, study.stimuli)
     return [
         replace(fold, name=_numbered(fold, number), groups=by.groups, left_out=left_out)
         for fold in folds

@@ -22,8 +22,9 @@ from neurodec.decoders import Decoder
 from neurodec.errors import NeurodecError, reading
 from neurodec.evaluation.section import Evaluation
 from neurodec.features import Extractor
+from neurodec.priors import Prior
 from neurodec.run.recipe_objects import check_together
-from neurodec.run.recipe_parser import PRIORS, SECTIONS, recipe_parser, sections_of
+from neurodec.run.recipe_parser import SECTIONS, recipe_parser, sections_of
 from neurodec.run.reconstruct import Reconstruction
 from neurodec.shipped import recipe_path, shipped
 from neurodec.training import Objective, Stage, System, TrainingData
@@ -150,7 +151,7 @@ def check_sections(content: dict[str, Any], folder: Path, allow: set[str]) -> No
     NeurodecError
         Naming the key.
     """
-    slots = {"dataset": Dataset, "prior": PRIORS, "decoder": Decoder, "encoder": nn.Module, "system": System}
+    slots = {"dataset": Dataset, "prior": Prior, "decoder": Decoder, "encoder": nn.Module, "system": System}
     slots |= {"objective": Objective, "optimizer": OptimizerCallable, "lr_scheduler": LRSchedulerCallable}
     slots |= {"stages": list[Stage]}
     arguments = {"data": TrainingData, "trainer": Trainer, "reconstruction": Reconstruction}
@@ -221,7 +222,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         check_size(content, f"The recipe {path}")
     if not isinstance(content, dict) or "dataset" not in content:
         raise NeurodecError(f"The recipe {path} has no `dataset` section, which names the reader; add it.")
-    content = _first_sections(content)
+    content = _moved(_first_sections(content))
     if "model" in content or "features" in content:
         raise NeurodecError(
             f"The recipe {path} has a section `{'model' if 'model' in content else 'features'}` of former versions; "
@@ -318,6 +319,23 @@ def _first_sections(content: dict[str, Any]) -> dict[str, Any]:
     if "lr" in model:
         kept["optimizer"] = {"class_path": "torch.optim.AdamW", "init_args": {"lr": model["lr"]}}
     return kept
+
+
+def _moved(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe whose CSBrainPretraining hides patches itself with that left to the objective, as of today."""
+    encoder, objective = content.get("encoder"), content.get("objective")
+    own = encoder.get("init_args") if isinstance(encoder, dict) else None
+    moved = {"hidden_share", "target"} & set(own) if isinstance(own, dict) else set()
+    if not moved or not str(encoder["class_path"]).endswith("CSBrainPretraining"):
+        return content
+    warnings.warn(f"`encoder.{min(moved)}` is read as `objective.{min(moved)}`.", stacklevel=2)
+    kept = {name: value for name, value in own.items() if name not in moved}
+    arguments = {name: own[name] for name in moved} | (objective.get("init_args") or {})
+    return {
+        **content,
+        "encoder": {**encoder, "init_args": kept},
+        "objective": {**objective, "init_args": arguments},
+    }
 
 
 def _renamed(content: Any) -> Any:

@@ -15,7 +15,7 @@ from neurodec.data.folding import CrossValidation
 from neurodec.decoders import Decoder
 from neurodec.evaluation.section import Evaluation
 from neurodec.features import Extractor
-from neurodec.priors import DiffusionPrior, IdentityPrior, LinearPrior
+from neurodec.priors import Prior
 from neurodec.run.folds import Protocol
 from neurodec.run.reconstruct import Reconstruction
 from neurodec.training import Objective, Stage, System, TrainingData
@@ -52,7 +52,6 @@ _SIZES = {
     "chs_info",
     "units",
 }
-PRIORS = DiffusionPrior | LinearPrior | IdentityPrior
 _OPTIMIZER = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 3e-4}}
 
 
@@ -94,7 +93,7 @@ def recipe_parser(content: Mapping[str, Any]) -> ArgumentParser:
     if "cross_validation" in content:
         parser.add_class_arguments(CrossValidation, "cross_validation")
     if "decoder" in content:
-        parser.add_subclass_arguments(PRIORS.__args__, "prior", required=False)
+        parser.add_subclass_arguments(Prior, "prior", required=False)
         parser.add_subclass_arguments(Decoder, "decoder")
     if "reconstruction" in content:
         parser.add_class_arguments(Reconstruction, "reconstruction")

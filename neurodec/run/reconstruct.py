@@ -15,7 +15,9 @@ from torch import Tensor
 
 from neurodec.decoder import NeuralDecoder
 from neurodec.decoders import select
+from neurodec.evaluation.centring import mean_of
 from neurodec.evaluation.reconstruction_scores import score_sets
+from neurodec.evaluation.similarity import similarity
 from neurodec.features import Extractor, Features
 from neurodec.files import (
     atomic_path,
@@ -299,7 +301,8 @@ def _best_of(
             own = seeds[rows] + sample * 1_000_003
             candidates.append(decoder.pictures(decoded[rows], own, _part(seen.others, rows)))
         embedded = [_embedded(pictures, features, out / "samples") for pictures in candidates]
-        chosen = select(np.stack(embedded, axis=1), decoded[rows].numpy())
+        flat = np.stack(embedded, axis=1).reshape(len(rows), settings.n_samples, -1)
+        chosen = select(flat, decoded[rows].flatten(1).numpy())
         return [candidates[sample][place] for place, sample in enumerate(chosen)]
 
     return draw
@@ -316,16 +319,15 @@ def _embedded(pictures: list[Image.Image], features: Extractor, folder: Path) ->
 
 def _nearest(decoded: Tensor, seen: Seen) -> list[Path]:
     """Return the training picture whose embedding is most similar to each decoded one."""
-    rows = torch.nn.functional.normalize(decoded, dim=-1)
-    candidates = torch.nn.functional.normalize(torch.as_tensor(seen.train.values), dim=-1)
-    return [seen.train_files[i] for i in (rows @ candidates.T).argmax(dim=1).tolist()]
+    found = similarity(decoded.numpy(), seen.train.values)
+    return [seen.train_files[i] for i in found.argmax(axis=1)]
 
 
 def _write_mean(decoder: NeuralDecoder, seen: Seen, settings: Reconstruction, file: Path) -> None:
     """Draw the mean training embedding: what a decoder shows that knows nothing."""
     if file.exists():
         return
-    mean = torch.as_tensor(seen.train.values.mean(axis=0, keepdims=True))
+    mean = torch.as_tensor(mean_of(seen.train.values)[None], dtype=torch.float32)
     with atomic_path(file) as partial:
         others = {name: torch.as_tensor(rows[None]) for name, rows in seen.mean_others.items()}
         decoder.pictures(mean, [settings.seed], others)[0].save(partial)

@@ -12,11 +12,12 @@ from jsonargparse import ArgumentParser, Namespace
 
 from neurodec.data import Study, prepare
 from neurodec.data.predictions import Predictions
+from neurodec.data.splits import Level
 from neurodec.data.store import parameters_of
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Retrieval
 from neurodec.evaluation.scored import Scored
-from neurodec.evaluation.section import Evaluation, strictest
+from neurodec.evaluation.section import Evaluation
 from neurodec.features import Extractor, Features
 from neurodec.files import (
     atomic_path,
@@ -182,8 +183,7 @@ class Run:
     def prepare(self) -> None:
         """Fill ``OUT/prepared``, and tell what was found there and what was left out."""
         folder = self.out / "prepared"
-        level = strictest(self.evaluations.values())
-        prepare(self.objects.dataset, self.root, folder, level, whole_hashes=self.whole_hashes)
+        prepare(self.objects.dataset, self.root, folder, self._levels, whole_hashes=self.whole_hashes)
         tell_account(self.study.account, folder)
         self._check_trials()
 
@@ -388,9 +388,12 @@ class Run:
     def folds(self) -> list[Fold]:
         """All fits."""
         found = folds_of(self.recipe.protocol, self.study.subjects, self.recipe.seeds)
-        return cross_validated(
-            found, self.study, self.objects.cross_validation, strictest(self.evaluations.values())
-        )
+        return cross_validated(found, self.study, self.objects.cross_validation, self._levels)
+
+    @property
+    def _levels(self) -> set[Level]:
+        """What training and test must not share, for any evaluation."""
+        return {evaluation.level for evaluation in self.evaluations.values()} or {"concept"}
 
     @cached_property
     def scoring(self) -> Scoring:

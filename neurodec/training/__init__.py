@@ -1,6 +1,7 @@
 """Fitting systems: batches, objectives, Lightning, and the systems themselves."""
 
 from neurodec.training.augmentations import Augmentation, DropChannels, Noise, Smooth
+from neurodec.training.batch import Batch
 from neurodec.training.batches import TrainingData, TrialBatches
 from neurodec.training.bridge import BridgeObjective
 from neurodec.training.contrastive_classifier import ContrastiveClassifier
@@ -31,6 +32,7 @@ from neurodec.training.systems import load_system
 
 __all__ = [
     "Augmentation",
+    "Batch",
     "BridgeObjective",
     "ClassObjective",
     "ContrastiveClassifier",

@@ -22,9 +22,7 @@ from neurodec.data.splits import groups_of
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
 from neurodec.training.augmentations import Augmentation
-
-Batch = dict[str, Any]
-"""`response`, `subject` (B,), `stimulus` (B,), `space` (B,) and one entry per target."""
+from neurodec.training.batch import Batch
 
 
 @dataclass(frozen=True)
@@ -262,7 +260,7 @@ class Steps(IterableDataset):
     def __len__(self) -> int:
         return max(len(gather) // self.share for gather in self.gathers.values())
 
-    def __iter__(self) -> Iterator[dict[str, Batch]]:
+    def __iter__(self) -> Iterator[Batch]:
         orders = {}
         for number, (name, gather) in enumerate(self.gathers.items()):
             whole = len(gather) // self.share * self.share
@@ -272,12 +270,15 @@ class Steps(IterableDataset):
                 key = [self.seed, self.epoch()] + ([number, turn] if number or turn else [])
                 drawn.append(np.random.default_rng(key).permutation(len(gather))[:whole])
             orders[name] = np.concatenate(drawn)
+        row = self.rank * self.micro * len(self.gathers)
         for step in range(len(self)):
             first = step * self.share + self.rank * self.micro
-            yield {
-                name: gather.batch(orders[name][first : first + self.micro])
-                for name, gather in self.gathers.items()
-            }
+            yield Batch.joined(
+                [
+                    gather.batch(orders[name][first : first + self.micro], name, row)
+                    for name, gather in self.gathers.items()
+                ]
+            )
 
 
 class InOrder(IterableDataset):
@@ -289,10 +290,10 @@ class InOrder(IterableDataset):
     def __len__(self) -> int:
         return sum(-(-len(gather) // self.batch_size) for gather in self.gathers.values())
 
-    def __iter__(self) -> Iterator[dict[str, Batch]]:
+    def __iter__(self) -> Iterator[Batch]:
         for name, gather in self.gathers.items():
             for start in range(0, len(gather), self.batch_size):
-                yield {name: gather.batch(np.arange(start, min(start + self.batch_size, len(gather))))}
+                yield gather.batch(np.arange(start, min(start + self.batch_size, len(gather))), name)
 
 
 class Gather:
@@ -306,8 +307,8 @@ class Gather:
         The trials that take part.
     chans : Tensor of int64, optional
         Channels (or voxels) to take.
-    rows : dict of Tensor, shape (n, ...)
-        One row per trial that takes part; `stimulus` among them.
+    rows : dict of Tensor, shape (n,)
+        `stimulus`, `subject` and `space` of every trial that takes part.
     tables : dict of Tensor
         First axis is the stimulus.
     scale : float
@@ -330,15 +331,18 @@ class Gather:
     def __len__(self) -> int:
         return len(self.places)
 
-    def batch(self, wanted: np.ndarray) -> Batch:
-        """Return a batch by one gather per tensor."""
+    def batch(self, wanted: np.ndarray, space: str, first: int = 0) -> Batch:
+        """Return some rows by one gather per tensor; `first` is the number of the first among those of a step."""
         index = torch.from_numpy(wanted).to(self.places.device)
-        batch = {name: values[index] for name, values in self.rows.items()}
-        batch |= {name: self._take(name, table, batch["stimulus"]) for name, table in self.tables.items()}
+        rows = {name: values[index] for name, values in self.rows.items()}
+        targets = {name: self._take(name, table, rows["stimulus"]) for name, table in self.tables.items()}
         response = self._take("response", self.responses, self.places[index])
         if self.scale != 1.0:  # in place: the gathered rows are nobody else's
             response /= self.scale
-        return {"response": response if self.chans is None else response[:, self.chans], **batch}
+        responses = {space: response if self.chans is None else response[:, self.chans]}
+        return Batch(
+            responses, targets, **rows, row=torch.arange(first, first + len(wanted), device=index.device)
+        )
 
     def _take(self, name: str, source: Tensor, rows: Tensor) -> Tensor:
         rows = rows.to(source.device)

@@ -134,9 +134,10 @@ class ContrastiveClassifier(Classifier):
         """Train one encoder; classes weigh alike, however often each was shown."""
         n_rows = len(labels)
         shown = torch.bincount(torch.as_tensor(labels), minlength=self._n_classes)
-        rows = {"subject": self._ids(subjects), "stimulus": np.arange(n_rows), "label": labels}
-        tensors = {name: torch.as_tensor(values) for name, values in rows.items()}
-        gather = Gather(as_tensor(self._inputs(responses)), torch.arange(n_rows), None, tensors, {})
+        number = torch.arange(n_rows)
+        rows = {"subject": torch.as_tensor(self._ids(subjects)), "stimulus": number, "space": 0 * number}
+        targets = {"label": torch.as_tensor(labels)}
+        gather = Gather(as_tensor(self._inputs(responses)), number, None, rows, targets)
         sizes = {
             "n_chans": responses.shape[1],
             "n_times": responses.shape[2],

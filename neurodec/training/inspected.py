@@ -10,6 +10,7 @@ from torch import nn
 
 from neurodec.data import Trials
 from neurodec.errors import NeurodecError
+from neurodec.training.module import heads_of, takes
 from neurodec.training.system import scales_of
 
 
@@ -17,6 +18,7 @@ class Inspected:
     """Mixin of systems with an `encoder`; see `FillsIn` and `Attends` of `neurodec.evaluation.capabilities`."""
 
     encoder: nn.Module
+    head: str
     config: dict[str, Any]
 
     @torch.no_grad()
@@ -28,14 +30,17 @@ class Inspected:
         NeurodecError
             If the encoder does not learn to.
         """
-        if not hasattr(self.encoder, "restore"):
+        if not takes(self.encoder.forward, "mask"):
             raise NeurodecError(
                 f"{type(self.encoder).__name__} does not fill in hidden patches; leave this evaluation out, or train "
                 "neurodec.encoders.CSBrainPretraining."
             )
         responses, scale = self._scaled(trials, space)
-        found = self.encoder.restore(responses, torch.from_numpy(hidden).to(responses.device), space)
-        return found.float().cpu().numpy() * scale
+        subject, mask = torch.full((len(trials),), -1), torch.from_numpy(hidden)
+        found = heads_of(
+            self.encoder, responses, subject.to(responses.device), space, self.head, mask.to(responses.device)
+        )
+        return found[self.head].float().cpu().numpy() * scale
 
     @torch.no_grad()
     def region_attention(self, trials: Trials, space: str) -> dict[str, Any]:

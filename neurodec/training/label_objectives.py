@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from neurodec.training.batches import Batch
-from neurodec.training.objectives import Heads, Objective
+from neurodec.training.batch import Batch, Heads
+from neurodec.training.objectives import Objective
 
 
 class LabelObjective(Objective):

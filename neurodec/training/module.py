@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatch
 from typing import Any
 
@@ -17,8 +18,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from neurodec.errors import NeurodecError
 from neurodec.training.augmentations import Augmentation
-from neurodec.training.batches import Batch
-from neurodec.training.objectives import Heads, Objective
+from neurodec.training.batch import Batch, Heads, mapped
+from neurodec.training.objectives import Objective
 
 OptimizerCallable = Callable[[Iterable], Optimizer]
 LRSchedulerCallable = Callable[[Optimizer], LRScheduler]
@@ -30,8 +31,8 @@ class EncoderModule(L.LightningModule):
     Parameters
     ----------
     encoder : nn.Module
-        ``forward(response, subject, *, space)``, of which it takes what it needs; returns a Tensor (the objective's
-        head) or a dict of heads.
+        ``forward(response, subject, *, space, mask)``, of which it takes what it needs; returns a Tensor (the
+        objective's head) or a dict of heads.
     objective : Objective
     optimizer : callable
         From parameters to an optimiser.
@@ -68,7 +69,6 @@ class EncoderModule(L.LightningModule):
         self.hide_subject, self.spaces, self.seed = hide_subject, list(spaces), seed
         # Frozen, and so never in training mode; see `neurodec.training.staging`.
         self.held: list[nn.Module] = []
-        self._options = {"encoder": encoder} if takes(objective.forward, "encoder") else {}
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def train(self, mode: bool = True) -> EncoderModule:
@@ -78,27 +78,29 @@ class EncoderModule(L.LightningModule):
             module.eval()
         return self
 
-    def forward(self, response: Tensor, subject: Tensor, space: str) -> Heads:
-        """Return the heads of responses of one space."""
-        return heads_of(self.encoder, response, subject, space, self.objective.head)
+    def forward(self, batch: Batch) -> Heads:
+        """Return the heads of a batch, space after space."""
+        head, found = self.objective.head, {}
+        for space, rows in batch.rows_of():
+            response, mask = batch.responses[space], batch.mask.get(space)
+            found[space] = heads_of(self.encoder, response, batch.subject[rows], space, head, mask)
+        return _joined(found)
 
-    def losses(self, found: Heads, batch: Batch, *, alone: bool = False) -> Heads:
+    def losses(self, found: Heads, batch: Batch, *, alone: bool = False) -> dict[str, Tensor]:
         """Return the objective's terms in full precision, over the rows of every process unless `alone`."""
         with torch.autocast(self.device.type, enabled=False):
             # Half and double precision trainers convert the targets of a batch as well.
-            found = {name: self._everyone(values.float(), alone) for name, values in found.items()}
-            batch = {
-                name: self._everyone(_single(values), alone)
-                for name, values in batch.items()
-                if name != "response"
-            }
-            return self.objective(found, batch, self._progress, **self._options)
+            found, batch = mapped(found, _single), batch.mapped(_single)
+            if not alone and self._trainer is not None and self.trainer.world_size > 1:
+                found, batch = mapped(found, self._everyone), batch.gathered(self._everyone)
+            return self.objective(found, batch, self._progress, **self._options(self.objective.forward))
 
-    def _everyone(self, rows: Tensor, alone: bool) -> Tensor:
-        """Gather rows across processes, with gradients."""
-        if alone or self._trainer is None or self.trainer.world_size == 1:
-            return rows
-        return self.all_gather(rows, sync_grads=True).flatten(0, 1)
+    def _everyone(self, rows: Tensor) -> Tensor:
+        """Gather rows across processes, with gradients where there are any."""
+        return self.all_gather(rows, sync_grads=rows.requires_grad).flatten(0, 1)
+
+    def _options(self, function: Callable) -> dict[str, Any]:
+        return {"encoder": self.encoder} if takes(function, "encoder") else {}
 
     @property
     def scores(self) -> bool:
@@ -112,32 +114,42 @@ class EncoderModule(L.LightningModule):
         total = self.trainer.estimated_stepping_batches
         return min(1.0, self.trainer.global_step / total) if 0 < total < float("inf") else 0.0
 
-    def on_train_batch_start(self, batch: dict[str, Batch], index: int) -> None:
+    def on_train_batch_start(self, batch: Batch, index: int) -> None:
         """Seed dropout from the step, for exact resumption."""
         step = self.trainer.fit_loop.total_batch_idx * self.trainer.world_size + self.global_rank
         torch.manual_seed(self.seed * 1_000_003 + step)
 
-    def training_step(self, batch: dict[str, Batch], index: int) -> Tensor:
+    def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the sum of the objective's terms."""
-        found, targets = self._run(batch, training=True)
-        terms = self.losses(found, targets)
+        hidden = torch.rand_like(batch.subject, dtype=torch.float32) < self.hide_subject
+        responses = dict(batch.responses)
+        for augmentation in self.augmentations:
+            responses = mapped(responses, augmentation)
+        batch = replace(batch, subject=batch.subject.masked_fill(hidden, -1), responses=responses)
+        batch = self._prepared(batch)
+        terms = self.losses(self(batch), batch)
         loss = torch.stack(list(terms.values())).sum()
-        self._log("train", loss, terms, len(targets["stimulus"]))
-        self._log_guess("train", targets, alone=False)
+        self._log("train", loss, terms, len(batch))
+        self._log_guess("train", batch, alone=False)
         return loss
 
-    def validation_step(self, batch: dict[str, Batch], index: int) -> None:
+    def validation_step(self, batch: Batch, index: int) -> None:
         """Keep the embeddings; the scores need all of them."""
-        found, targets = self._run(batch, training=False)
-        terms = self.losses(found, targets, alone=True)  # every process judges all held-out trials
+        batch = self._prepared(batch)
+        found = self(batch)
+        terms = self.losses(found, batch, alone=True)  # every process judges all held-out trials
         loss = torch.stack(list(terms.values())).sum()
-        self._log("val", loss, terms, len(targets["stimulus"]))
-        self._log_guess("val", targets, alone=True)
+        self._log("val", loss, terms, len(batch))
+        self._log_guess("val", batch, alone=True)
         head = self.objective.head
-        if head in targets:
+        if head in batch.targets:
             with torch.autocast(self.device.type, enabled=False):
-                wanted = self.objective.project(head, _single(targets[head]))
-            self._seen.append((found[head].float(), targets["stimulus"], wanted.float()))
+                wanted = self.objective.project(head, _single(batch.targets[head]))
+            self._seen.append((found[head].float(), batch.stimulus, wanted.float()))
+
+    def _prepared(self, batch: Batch) -> Batch:
+        prepare = self.objective.prepare
+        return prepare(batch, self._progress, **self._options(prepare))
 
     def on_validation_epoch_end(self) -> None:
         """Log the objective's score, or how often a held-out stimulus is found among all held-out ones."""
@@ -156,20 +168,6 @@ class EncoderModule(L.LightningModule):
         self.log("val_chance", 1 / len(gallery))
         self.log("val_top1", (similarity.argmax(dim=1) == true).float().mean(), prog_bar=True)
 
-    def _run(self, batch: dict[str, Batch], *, training: bool) -> tuple[Heads, Batch]:
-        """Encode every space's rows, and join them space after space; responses stay apart."""
-        found, targets = [], []
-        for space, own in batch.items():
-            response, subject = own["response"], own["subject"]
-            if training:
-                hidden = torch.rand_like(subject, dtype=torch.float32) < self.hide_subject
-                subject = subject.masked_fill(hidden, -1)
-                for augmentation in self.augmentations:
-                    response = augmentation(response)
-            found.append(self(response, subject, space))
-            targets.append({name: values for name, values in own.items() if name != "response"})
-        return _joined(found), _joined(targets)
-
     def _log(self, part: str, loss: Tensor, terms: Heads, n_rows: int) -> None:
         options = {"on_step": False, "on_epoch": True, "batch_size": n_rows}
         self.log(f"{part}_loss", loss, prog_bar=True, **options)
@@ -180,12 +178,10 @@ class EncoderModule(L.LightningModule):
     @torch.no_grad()
     def _log_guess(self, part: str, batch: Batch, *, alone: bool) -> None:
         """Log what a system that reads nothing can reach."""
-        guessed = self.objective.guess({name: _single(values) for name, values in batch.items()})
+        guessed = self.objective.guess(batch.mapped(_single))
         if guessed is not None:
             loss = torch.stack(list(self.losses(guessed, batch, alone=alone).values())).sum()
-            self.log(
-                f"{part}_loss_of_mean", loss, on_step=False, on_epoch=True, batch_size=len(batch["stimulus"])
-            )
+            self.log(f"{part}_loss_of_mean", loss, on_step=False, on_epoch=True, batch_size=len(batch))
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser of what is trained, and the schedule if there is one."""
@@ -226,10 +222,19 @@ def scheduled(build: LRSchedulerCallable, optimizer: Optimizer, total_steps: int
         return build(optimizer, total_steps=total_steps)
 
 
-def heads_of(encoder: nn.Module, response: Tensor, subject: Tensor, space: str, head: str) -> Heads:
-    """Run an encoder with what of the subject and the space it takes; one Tensor is named `head`."""
+def heads_of(
+    encoder: nn.Module, response: Tensor, subject: Tensor, space: str, head: str, mask: Tensor | None = None
+) -> Heads:
+    """Run an encoder with what of the subject, the space and the mask it takes; one Tensor is named `head`."""
     arguments = (response, subject) if takes_subject(encoder) else (response,)
     options = {"space": space} if takes(encoder.forward, "space") else {}
+    if mask is not None:
+        if not takes(encoder.forward, "mask"):
+            raise NeurodecError(
+                f"The objective hides parts of the responses, and {type(encoder).__name__} takes no `mask`; take an "
+                "encoder that does."
+            )
+        options["mask"] = mask
     found = encoder(*arguments, **options)
     return found if isinstance(found, dict) else {head: found}
 
@@ -253,7 +258,12 @@ def _single(values: Tensor) -> Tensor:
     return values.float() if values.is_floating_point() else values
 
 
-def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    if len(parts) == 1:
-        return parts[0]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+def _joined(found: dict[str, Heads]) -> Heads:
+    """Join the heads of all spaces; those of different shapes stay apart, by space."""
+    (first, *_) = found.values()
+    joined: Heads = {}
+    for name, values in first.items():
+        own = {space: heads[name] for space, heads in found.items()}
+        alike = all(other.shape[1:] == values.shape[1:] for other in own.values())
+        joined[name] = torch.cat(list(own.values())) if alike else own
+    return joined

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from neurodec.encoders.csbrain_heads import hidden_errors
 from neurodec.errors import NeurodecError
-from neurodec.training.batches import Batch
+from neurodec.training.batch import Batch, Heads
 from neurodec.training.losses import info_nce, reconstruction_loss, retrieval_loss
 
-Heads = dict[str, Tensor]
 _MAX_SCALE = 100.0
 
 
@@ -21,9 +22,10 @@ class Objective(nn.Module):
     """The loss of a training.
 
     Subclasses have ``forward(found, batch, progress) -> {term: loss}``: `found` holds the encoder's heads, `batch` the
-    targets by name, `stimulus`, `subject` and `space` of every row, and `progress` runs from 0 to 1 over the training.
-    With several spaces their rows follow each other; with several processes the rows of all are there. A `forward` that
-    takes `encoder` is given it.
+    responses, targets and numbers of every row (`Batch`), and `progress` runs from 0 to 1 over the training. With
+    several spaces their rows follow each other; with several processes the rows of all are there. `prepare` changes a
+    batch before the encoder reads it: it mixes responses, or hides parts of them. A `forward` or `prepare` that takes
+    `encoder` is given it.
 
     Scales and projectors of the *target* side are the objective's own; `project` then applies to galleries too.
     """
@@ -43,6 +45,14 @@ class Objective(nn.Module):
                 "self.needs (such as ('image',)) in its constructor."
             )
         return super().__getattr__(name)
+
+    def prepare(self, batch: Batch, progress: float) -> Batch:
+        """Return what the encoder is to read of the rows of this process.
+
+        What `forward` must know of it goes into `Batch.extra`; what the encoder may not see into `Batch.mask`;
+        `self.training` tells training from validation.
+        """
+        return batch
 
     def project(self, name: str, targets: Tensor) -> Tensor:
         """Return targets (n, ...) of a name in the space in which they are compared with the head."""
@@ -261,17 +271,63 @@ class ClassObjective(Objective):
         self.register_buffer("class_weights", class_weights)
 
     def forward(self, found: Heads, batch: Batch, progress: float) -> Heads:
-        """Return the term `loss`; `batch["label"]` holds the class of every row."""
+        """Return the term `loss`; the target `label` is the class of every row."""
         cosines = F.normalize(found[self.head], dim=-1)[:, : len(self.class_weights)]
-        return {"loss": F.cross_entropy(self.scale * cosines, batch["label"], self.class_weights)}
+        return {"loss": F.cross_entropy(self.scale * cosines, batch["label"].long(), self.class_weights)}
 
 
 class HiddenPatchesObjective(Objective):
-    """Mean squared error over the samples of hidden patches, as the encoder counts them; it needs no target."""
+    """Mean squared error over the samples of patches that are hidden from the encoder; it needs no target.
+
+    Parameters
+    ----------
+    hidden_share : float
+        Probability that a patch is hidden.
+    target : {"corrected", "published"}
+        CSBrain's release compares what it finds with other channels' samples; see
+        `neurodec.encoders.csbrain_heads.hidden_errors`.
+
+    Notes
+    -----
+    The encoder has a `patch_size`, takes `mask` (B, n_chans, n_patches; True is hidden), and gives the head `patches`
+    of the shape of the responses. Patches are hidden anew in every step, and always alike when validated.
+
+    References
+    ----------
+    Zhou et al. (2025), CSBrain, NeurIPS, section 3.4.
+    """
 
     head = "patches"
     needs = ()
 
-    def forward(self, found: Heads, batch: Batch, progress: float) -> Heads:
+    def __init__(
+        self, hidden_share: float = 0.5, target: Literal["corrected", "published"] = "corrected"
+    ) -> None:
+        super().__init__()
+        if not 0 < hidden_share < 1:
+            raise NeurodecError(f"`hidden_share` is {hidden_share:g}; give a share between 0 and 1.")
+        self.hidden_share, self.target = hidden_share, target
+
+    def prepare(self, batch: Batch, progress: float, encoder: nn.Module) -> Batch:
+        """Draw the patches that are hidden."""
+        mask = {}
+        for space, response in batch.responses.items():
+            shape = (*response.shape[:2], response.shape[2] // encoder.patch_size)
+            same = None if self.training else torch.Generator().manual_seed(0)
+            device = response.device if self.training else "cpu"
+            drawn = torch.rand(shape, generator=same, device=device) < self.hidden_share
+            mask[space] = drawn.to(response.device)
+        return replace(batch, mask=mask)
+
+    def forward(self, found: Heads, batch: Batch, progress: float, encoder: nn.Module) -> Heads:
         """Return the term `loss`."""
-        return {"loss": found["_squared"].sum() / found["_hidden"].sum().clamp(min=1.0)}
+        squared, n_samples = [], []
+        patches, several = found[self.head], isinstance(found[self.head], dict)
+        for space, rows in batch.rows_of():
+            own = (patches[space] if several else patches[rows]).unflatten(-1, (-1, encoder.patch_size))
+            wanted = batch.responses[space].unflatten(-1, (-1, encoder.patch_size))
+            order = encoder.layout(space).order if self.target == "published" else None
+            errors = hidden_errors(own, wanted, batch.mask[space], order)
+            squared.append(errors[0].sum())
+            n_samples.append(errors[1].sum())
+        return {"loss": torch.stack(squared).sum() / torch.stack(n_samples).sum().clamp(min=1.0)}

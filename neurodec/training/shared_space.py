@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from neurodec.encoders.neurobridge import ProjectorKind, shared_projector
-from neurodec.training.batches import Batch
+from neurodec.training.batch import Batch, Heads
 from neurodec.training.losses import info_nce
-from neurodec.training.objectives import Heads, Objective
+from neurodec.training.objectives import Objective
 
 
 class SharedSpaceObjective(Objective):

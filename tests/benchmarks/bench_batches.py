@@ -40,6 +40,7 @@ def seconds_of_batches(loader: DataLoader) -> list[float]:
 def main() -> None:
     """Compare on 63 channels x 250 samples, in turn; the best times, because other programs only ever slow one down."""
     tensors = {"stimulus": torch.randint(0, 2000, (N_TRIALS,)), "subject": torch.zeros(N_TRIALS, dtype=int)}
+    tensors["space"] = tensors["subject"]
     tables = {name: torch.randn(2000, 1024) for name in ("target", "text")}
     gather = Gather(torch.randn(N_TRIALS, 63, 250), torch.arange(N_TRIALS), None, tensors, tables)
     loaders = (

@@ -77,7 +77,9 @@ def of_a_step() -> float:
     started = time.perf_counter()
     for number, batch in enumerate(data.train_dataloader()):
         taken = time.perf_counter()
-        objective(model(batch["all"]["response"], space="all"), {}, 0.0)["loss"].backward()
+        batch = objective.prepare(batch, 0.0, model)
+        found = model(batch.responses["all"], space="all", mask=batch.mask["all"])
+        objective(found, batch, 0.0, model)["loss"].backward()
         done = time.perf_counter()
         if number:  # the first warms up
             gathering, working = gathering + taken - started, working + done - taken

@@ -3,6 +3,7 @@ import pytest
 
 from neurodec.data import validation_concepts
 from neurodec.data.splits import check_leakage, n_overlapping
+from neurodec.data.twins import check_twins
 from neurodec.errors import NeurodecError
 
 
@@ -46,6 +47,48 @@ def test_what_may_be_shared_is_the_evaluations(table, passes):
         else:
             with pytest.raises(NeurodecError, match="Training and test share 1"):
                 check_leakage(table, level)
+
+
+def test_any_column_of_trials_or_stimuli_may_be_the_level():
+    table = table_of([("a1", "a")], [("b1", "b")])
+    stimuli = pd.DataFrame({"stimulus": ["a1", "b1"], "sentence": ["one", "one"], "word": ["x", "y"]})
+    check_leakage(table, "word", stimuli)
+    check_leakage(table.assign(speaker=["f", "m"]), "speaker", stimuli)
+    with pytest.raises(NeurodecError, match=r"share 1 sentence, first one \(rows 0, 1\).*`leakage: none`"):
+        check_leakage(table, "sentence", stimuli)
+    with pytest.raises(NeurodecError, match="share 1 subject, first 01"):
+        check_leakage(table, "subject", stimuli)
+    with pytest.raises(NeurodecError, match="`leakage` is speaker, and neither trials nor stimuli have"):
+        check_leakage(table, "speaker", stimuli)
+
+
+def test_stretches_of_one_sound_are_twins_where_they_overlap(tmp_path):
+    for name, content in (("a.wav", b"sound"), ("copy.wav", b"sound"), ("b.wav", b"other")):
+        (tmp_path / name).write_bytes(content)
+    rows = [
+        ("t1", "a.wav", "0", "3"),
+        ("t2", "a.wav", "20", "3"),
+        ("u1", "copy.wav", "3", "3"),  # touches t1
+        ("u2", "b.wav", "0", "3"),
+        ("u3", "copy.wav", "4.5", "3"),  # overlaps u1, which is of the test too
+    ]
+    stimuli = pd.DataFrame(rows, columns=["stimulus", "audio", "offset", "duration"])
+    split = {name: "train" if name[0] == "t" else "test" for name in stimuli["stimulus"]}
+    table = pd.DataFrame({"stimulus": list(split), "split": list(split.values())})
+    assert check_twins(table, stimuli, tmp_path, ["sentence"]) == []
+    more = pd.DataFrame([("t3", "a.wav", "5.9", "0.5")], columns=stimuli.columns)
+    shown = pd.concat([table, pd.DataFrame({"stimulus": ["t3"], "split": ["train"]})])
+    with pytest.raises(NeurodecError, match=r"2 test audio.*first u1 as t3"):
+        check_twins(shown, pd.concat([stimuli, more]), tmp_path, ["stimulus"])
+    same = stimuli.assign(offset="1")
+    notes = check_twins(table, same, tmp_path, ["none"])
+    assert notes[0].startswith("the test audios u1 and u3 are one and the same")
+    assert notes[1].startswith("2 test audio(s) were shown in training under another name, first u1 as t")
+    everything = pd.DataFrame({"stimulus": ["t", "u"], "array": ["a.wav", "copy.wav"], "row": ["0", "1"]})
+    shown = pd.DataFrame({"stimulus": ["t", "u"], "split": ["train", "test"]})
+    assert check_twins(shown, everything, tmp_path, ["stimulus"]) == []
+    with pytest.raises(NeurodecError, match="1 test array"):
+        check_twins(shown, everything.assign(row="0"), tmp_path, ["stimulus"])
 
 
 def test_windows_that_share_time_are_counted():

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError
-from neurodec.evaluation.centring import training_centre
+from neurodec.evaluation.centring import mean_of, projected, training_centre
 from neurodec.evaluation.retrieval import Retrieval
 from neurodec.evaluation.scored import RetrievalRun, Scored
 from neurodec.evaluation.similarity import Centre, Gallery
@@ -230,6 +230,90 @@ def test_the_centre_is_of_training_trials_alone(recording):
     averaged = recording.train.select(np.flatnonzero(rows)).average()
     np.testing.assert_allclose(centre.prediction, recording.predict(averaged).mean(axis=0), rtol=1e-4)
     np.testing.assert_allclose(centre.target, np.asarray(own.values).mean(axis=0), rtol=1e-5)
+
+
+def answers_of(scored, values):
+    """The words of the stimuli, best first, without repetition: the answer's rank written out."""
+    ranks = []
+    for row, name in enumerate(scored.table["stimulus"]):
+        order = np.argsort(-scored.similarities[row], kind="stable")
+        words = list(dict.fromkeys(values[place] for place in order))
+        ranks.append(1 + words.index(values[list(scored.gallery.stimuli).index(name)]))
+    return np.array(ranks)
+
+
+def test_answers_are_as_good_as_their_best_stimulus(run, recording, tmp_path):
+    words = [f"word{number % 7}" for number in range(len(recording.stimuli))]
+    stimuli = recording.stimuli.assign(word=words)
+    quick = Retrieval(
+        **FAST, answers="word", repetition_curve=False, windows=None, regions=False, channels=False
+    )
+    own = quick.of_trials(recording.test, stimuli, recording.features, recording.predict)
+    gallery = own.system.gallery
+    values = stimuli.set_index("stimulus")["word"][list(gallery.stimuli)].tolist()
+    expected = answers_of(own.system, values)
+    np.testing.assert_array_equal(own.system.answered.ranks, expected)
+    found = quick.results([own])["retrieval"]["answers"]
+    assert found["column"] == "word"
+    assert found["n_candidates"] == len(set(values))
+    assert found["top1"] == pytest.approx((expected == 1).mean())
+    assert found["top5"] == pytest.approx((expected <= 5).mean())
+    assert found["ci95_top1"][0] <= found["top1"] <= found["ci95_top1"][1]
+    own.save(tmp_path / "run")
+    assert quick.results([RetrievalRun.load(tmp_path / "run")])["retrieval"]["answers"] == found
+    folds = quick.results(
+        [
+            own,
+            replace(
+                own,
+                system=replace(
+                    own.system,
+                    gallery=replace(gallery, stimuli=[f"{name}x" for name in gallery.stimuli]),
+                    table=own.system.table.assign(stimulus=own.system.table["stimulus"] + "x"),
+                ),
+            ),
+        ]
+    )["retrieval"]
+    assert folds["answers"]["top1"] == pytest.approx(found["top1"])
+    with pytest.raises(NeurodecError, match="`answers` is verb, and the stimulus table has"):
+        replace(quick, answers="verb").of_trials(
+            recording.test, stimuli, recording.features, recording.predict
+        )
+
+
+def test_projected_targets_are_read_where_they_are_asked_for(rng):
+    read = []
+
+    def project(head, values):
+        read.append(len(values))
+        return 2 * values.astype(np.float64)
+
+    values = rng.normal(size=(1000, 3)).astype(np.float32)
+    found = projected(SimpleNamespace(project=project), "image", Features(values, list(range(1000)), {}))
+    np.testing.assert_array_equal(found.of([7, 3]), 2 * values[[7, 3]])
+    assert sum(read) == 3  # one for the shape
+    np.testing.assert_allclose(mean_of(found.values), 2 * values.mean(axis=0, dtype=np.float64), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_answers_of_noise_are_told_as_noise():
+    """Words of unequal frequency: chance is not one over their number, and p values are those of noise."""
+    p_values, names = [], [f"s{number:02d}" for number in range(40)]
+    words = ["the"] * 12 + ["a"] * 8 + [f"w{number}" for number in range(20)]
+    differences = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        table = pd.DataFrame({"subject": np.repeat(list("ab"), 40), "stimulus": names * 2})
+        gallery = Gallery(rng.normal(size=(40, 12)), names, names, answers=words)
+        scored = Scored.of(rng.normal(size=(80, 12)), table.assign(concept=table["stimulus"]), gallery)
+        found = Retrieval(n_permutations=199, seed=seed, k_way=[], answers="word")._answered(scored)[
+            "answers"
+        ]
+        p_values.append(found["p_value_top1"])
+        differences.append(found["top1"] - found["chance_top1"])
+    for level in (0.05, 0.2, 0.5):
+        assert np.mean(np.array(p_values) <= level) <= level + 3.3 * np.sqrt(level * (1 - level) / 300)
+    assert abs(np.mean(differences)) < 0.01
 
 
 @pytest.mark.slow

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from neurodec.data.responses import select
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.similarity import (
+    Centre,
     Gallery,
     chance_top,
     concept_centres,
@@ -186,3 +188,22 @@ def test_pooled_retrieval_equals_the_golden_values(shared, name):
     assert whole["image_retrieval"][0] == pytest.approx(
         golden["full_pool_image_top1"][0], abs=case["tolerance"]
     )
+
+
+@pytest.mark.parametrize("shape", [(6,), (3, 4)], ids=["vectors", "sequences"])
+def test_blocks_give_what_the_whole_gives(rng, monkeypatch, shape):
+    z, values = rng.normal(size=(11, *shape)), rng.normal(size=(13, *shape)).astype(np.float32)
+    centre = Centre(rng.normal(size=shape), rng.normal(size=shape))
+    flat = (z - centre.prediction).reshape(11, -1), (values - centre.target).reshape(13, -1)
+    expected = np.array([[a @ b / np.sqrt(a @ a * (b @ b)) for b in flat[1]] for a in flat[0]])
+    np.testing.assert_allclose(similarity(z, values, centre=centre), expected, atol=1e-6)
+    monkeypatch.setattr("neurodec.evaluation.similarity._BLOCK", 8 * expected.itemsize * 10)
+    found = similarity(z, select(values, np.arange(13)), centre=centre)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    broken = z.copy()
+    broken[7] = np.nan
+    with pytest.raises(NeurodecError, match=r"1 prediction.*first row 7"):
+        similarity(broken, values)
+    values[9] = np.inf
+    with pytest.raises(NeurodecError, match=r"1 candidate.*first row 9"):
+        similarity(z, values)

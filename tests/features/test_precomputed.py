@@ -15,6 +15,7 @@ from test_cli import SECTIONS
 
 from neurodec.cli import main
 from neurodec.data import load_stimuli
+from neurodec.data.responses import View
 from neurodec.errors import NeurodecError
 from neurodec.features import FeatureFiles, Features
 
@@ -94,6 +95,24 @@ def test_the_names_count_as_a_source(tmp_path, values):
     (tmp_path / "ids.txt").write_text("dog\ncat\nfish\n")
     assert files.sources(tmp_path) != before
     assert FeatureFiles("absent.npy").sources(tmp_path) == []
+
+
+def test_tokens_and_sequences_are_read_from_the_file_in_blocks(tmp_path, rng, monkeypatch):
+    tokens = rng.normal(size=(3, 4, 5)).astype(np.float32)
+    np.save(tmp_path / "t.npy", tokens)
+    (tmp_path / "ids.txt").write_text("cat\ndog\nfish\n")
+    files = FeatureFiles("t.npy", "ids.txt", normalize=False)
+    monkeypatch.setattr("neurodec.features.cache._IN_MEMORY", 0)
+    found = files.extract(STIMULI, tmp_path)
+    assert isinstance(found.values, View)
+    np.testing.assert_array_equal(np.asarray(found.values), tokens[[2, 0]])
+    found.save(tmp_path / "kept")
+    np.testing.assert_array_equal(Features.load(tmp_path / "kept").values, tokens[[2, 0]])
+    scaled = replace(files, normalize=True).extract(STIMULI, tmp_path)
+    np.testing.assert_allclose(np.square(np.asarray(scaled.values)).sum(axis=(1, 2)), 1, rtol=1e-6)
+    np.savez(tmp_path / "odd.npz", cat=tokens[0], dog=tokens[1, :3])
+    with pytest.raises(NeurodecError, match=r"arrays of 2 shapes, \(3, 5\) and \(4, 5\)"):
+        FeatureFiles("odd.npz").extract(STIMULI, tmp_path)
 
 
 class Evil:

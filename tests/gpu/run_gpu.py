@@ -119,10 +119,11 @@ def profile(study: object, targets: dict) -> None:
     order = np.random.default_rng(0).permutation(N_TRIALS)
 
     def step(place: int) -> None:
-        batch = {"all": gather.batch(order[place * BATCH : (place + 1) * BATCH])}
+        batch = gather.batch(order[place * BATCH : (place + 1) * BATCH], "all")
+        batch = batch.mapped(lambda rows: rows.to("cuda"))
         with torch.autocast("cuda", torch.bfloat16):
-            heads, own = module._run(batch, training=True)
-        loss = module.losses(heads, own, alone=True)["loss"]
+            heads = module(batch)
+        loss = module.losses(heads, batch, alone=True)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

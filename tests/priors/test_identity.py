@@ -20,6 +20,9 @@ def test_what_goes_in_comes_out(rng, tmp_path):
     np.testing.assert_array_equal(again.sample(z[:1], generators[:1]), z[:1])
     with pytest.raises(NeurodecError):
         again.sample(z[:, :3], generators)
+    tokens = rng.normal(size=(10, 3, 4)).astype(np.float32)
+    prior = IdentityPrior().fit(tokens, tokens, embedding_space="x")
+    np.testing.assert_array_equal(prior.sample(tokens, generators), tokens)
 
 
 def test_it_has_to_be_told_the_space(rng):

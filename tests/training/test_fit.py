@@ -115,7 +115,7 @@ def test_validation_concepts_are_disjoint_and_shuffling_is_seeded(data):
     training, validation = (part["all"].rows["stimulus"] for part in (batches.training, batches.validation))
     assert not set(training.tolist()) & set(validation.tolist())
     assert len(training) + len(validation) == N_STIMULI * N_REPETITIONS
-    drawn = [next(iter(batches.train_dataloader()))["all"]["stimulus"] for _ in range(2)]
+    drawn = [next(iter(batches.train_dataloader())).stimulus for _ in range(2)]
     assert torch.equal(*drawn)
     averaged = TrialBatches(*data, TrainingData(8, 0.1, average_repetitions=True), ["01"])
     averaged.setup("fit")
@@ -126,10 +126,10 @@ def test_cut_trials_are_gathered_from_the_whole(data):
     settings = TrainingData(16, ch_names=["c", "a"], tmin=0.2, tmax=0.5)
     batches = TrialBatches(settings.cut(data[0]), data[1], settings, ["01"])
     batches.setup("fit")
-    batch = next(iter(batches.val_dataloader()))["all"]
+    batch = next(iter(batches.val_dataloader()))
     gather = batches.validation["all"]
     whole = data[0].trials.responses[gather.places[:16].numpy()][:, [2, 0], 20:50]
-    np.testing.assert_array_equal(batch["response"], whole)
+    np.testing.assert_array_equal(batch.responses["all"], whole)
     assert np.shares_memory(gather.responses.numpy(), data[0].trials.responses)  # nothing was copied
 
 

@@ -1,11 +1,14 @@
 """Objectives: closed forms, projectors of the target side, and what a system that reads nothing can reach."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from neurodec.encoders import MindBridge
 from neurodec.training import (
+    Batch,
     BridgeObjective,
     ReconstructionObjective,
     RetrievalObjective,
@@ -22,8 +25,8 @@ N, D = 12, 6
 @pytest.fixture
 def batch():
     torch.manual_seed(0)
-    rows = {"image": torch.randn(N, D), "text": torch.randn(N, D), "stimulus": torch.arange(N)}
-    return {**rows, "subject": torch.zeros(N, dtype=torch.long), "space": torch.zeros(N, dtype=torch.long)}
+    targets, number = {"image": torch.randn(N, D), "text": torch.randn(N, D)}, torch.arange(N)
+    return Batch({"all": torch.randn(N, 4)}, targets, number, 0 * number, 0 * number, number)
 
 
 def test_squared_and_absolute_errors(batch):
@@ -99,7 +102,7 @@ def both_spaces(model, batch):
         for name, n in (("a", 20), ("b", 31))
     ]
     space = torch.arange(2).repeat_interleave(half)
-    return {name: torch.cat([part[name] for part in found]) for name in found[0]}, {**batch, "space": space}
+    return {name: torch.cat([part[name] for part in found]) for name in found[0]}, replace(batch, space=space)
 
 
 def test_a_step_over_two_brains_has_all_terms_and_reaches_both(batch):

@@ -1,6 +1,7 @@
 """CSBrain without labels: hidden patches of new people are filled in better than without a model, and it resumes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from neurodec.encoders import CSBrain, CSBrainPretraining
 from neurodec.encoders.csbrain_regions import published_tables
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.hidden_patches import filled
+from neurodec.training import Batch, HiddenPatchesObjective
 
 pytest.importorskip("edfio", reason="edfio writes the EDF files of these tests")
 
@@ -105,27 +107,34 @@ def test_hidden_patches_are_not_looked_at():
     x = torch.randn(2, 3, 1000) * 0.3
     hidden = torch.rand(2, 3, 5) < 0.5
     changed = torch.where(hidden.repeat_interleave(200, dim=2), torch.randn_like(x), x)
-    torch.testing.assert_close(model.restore(x, hidden, "all"), model.restore(changed, hidden, "all"))
-    found = model(x, space="all")
-    again = model(x, space="all")
-    torch.testing.assert_close(found, again)  # validation hides the same patches every time
-    model.train()
-    assert not torch.equal(model(x, space="all")["_hidden"], model(x, space="all")["_hidden"])
+    found = [model(own, space="all", mask=hidden)["patches"] for own in (x, changed)]
+    torch.testing.assert_close(*found)
+    objective, number = HiddenPatchesObjective(), torch.arange(2)
+    batch = Batch({"all": x}, {}, number, number, 0 * number, number)
+    drawn = [objective.eval().prepare(batch, 0.0, model).mask["all"] for _ in range(2)]
+    torch.testing.assert_close(*drawn)  # validation hides the same patches every time
+    again = [objective.train().prepare(batch, 0.0, model).mask["all"] for _ in range(2)]
+    assert not torch.equal(*again)
     names = published_tables()["pretraining"]["channels"]
-    pair = [
-        CSBrainPretraining({"all": names}, 1000, regions="pretraining", target=target, **SMALL)
-        for target in ("corrected", "published")
-    ]
-    pair[1].load_state_dict(pair[0].state_dict())
+    model = CSBrainPretraining({"all": names}, 1000, regions="pretraining", **SMALL).eval()
+    pair = [HiddenPatchesObjective(target=target).eval() for target in ("corrected", "published")]
     window = torch.randn(2, 19, 1000)
-    errors = [own.eval()(window, space="all")["_squared"] for own in pair]
-    assert (errors[0] - errors[1]).abs().min() > 1  # the release asks for other channels' samples
+    batch = pair[0].prepare(Batch({"all": window}, {}, number, number, 0 * number, number), 0.0, model)
+    perfect = {"patches": window}
+    losses = [own(perfect, batch, 0.0, model)["loss"] for own in pair]
+    assert losses[0] == 0
+    assert losses[1] > 1  # the release asks for other channels' samples
+    both = replace(batch, responses={"all": window[:1], "more": window[1:, :5]}, space=number)
+    both.mask = {"all": batch.mask["all"][:1], "more": batch.mask["all"][1:, :5]}
+    apart = {"patches": {"all": window[:1] + 1, "more": window[1:, :5] + 1}}
+    torch.testing.assert_close(pair[0](apart, both, 0.0, model)["loss"], torch.tensor(1.0))
+    model = CSBrainPretraining({"all": ["C3", "C4", "O1"]}, 1000, **SMALL).eval()
     with pytest.raises(NeurodecError, match="not on other"):
         model(x, space="other")
     with pytest.raises(NeurodecError, match="whole seconds"):
         CSBrainPretraining({"all": ["C3"]}, 1010, **SMALL)
     with pytest.raises(NeurodecError, match="hidden_share"):
-        CSBrainPretraining({"all": ["C3"]}, 1000, hidden_share=1.0, **SMALL)
+        HiddenPatchesObjective(hidden_share=1.0)
 
 
 def test_simple_ways_to_fill_in():
