@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from neurodec.data import Trials
 from neurodec.data.study import MARK
+from neurodec.data.trials import has_time
 from neurodec.files import atomic_path, read_json, read_own_table
 from neurodec.report import plots, reading_plots
 from neurodec.report.evoked_response import evoked_figure, evoked_of
@@ -309,7 +310,7 @@ def _maps(out: Path, folds: Folds) -> Iterator[Chart]:
             )
             yield Chart("topography", "Channels", caption, figure, lines=False)
     space = out / "prepared" / info["spaces"][0] if info else out
-    if info.get("modality") == "fmri" and (space / "responses.npy").exists():
+    if info.get("mask_shape") and not has_time(info) and (space / "responses.npy").exists():
         trials = Trials.load(space)
         trials = trials.select(np.linspace(0, len(trials) - 1, min(len(trials), _TRIALS_FOR_MAP)).astype(int))
         image = Trials(_explained(trials), trials.table.iloc[:1], trials.info).to_nifti()

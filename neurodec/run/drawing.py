@@ -99,7 +99,7 @@ class Drawing:
 
     def _new_prior(self, fold: Fold) -> Prior:
         """Return the recipe's prior, not fitted; without one that of the system, or none."""
-        if "prior" in self.sections:
+        if self.sections.get("prior"):
             return build(Prior, self.sections["prior"], "prior", self.run.allow)
         return prior_of(self.run.system(fold)) or IdentityPrior()
 
