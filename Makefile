@@ -23,7 +23,7 @@ test-slow: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m quality
 
 # A quick part of the tests with the lowest versions that pyproject.toml promises, in an environment of its own.
-LOWEST := tests/encoders tests/linear tests/training tests/evaluation tests/features tests/report tests/run/test_systems.py
+LOWEST := tests/encoders tests/linear tests/training tests/systems tests/evaluation tests/features tests/report tests/run/test_systems.py
 
 .lowest/installed: pyproject.toml
 	$(PYTHON) -m venv .lowest

@@ -8,9 +8,9 @@
                                                                      |                  '-> prior -> decoder -> pictures
     stimuli (images, captions)  -->  frozen CLIP features, cached  --'                          report.html
 
-Folders follow the data: `data`, `preprocessing`, `features`, `encoders`, `linear`, `training`, `priors`, `decoders`,
-`evaluation`, `report`; `decoder` holds system, prior and decoder as one object; `simulate` makes recordings; `embedded`
-are the small models that come along; `run` does the stages of a recipe; `validation` scores in
+Folders follow the data: `data`, `preprocessing`, `features`, `encoders`, `linear`, `training`, `systems`, `priors`,
+`decoders`, `evaluation`, `report`; `neural_decoder` holds system, prior and decoder as one object; `simulate` makes
+recordings; `embedded` are the small models that come along; `run` does the stages of a recipe; `validation` scores in
 Python; `cli` is the command line.
 """
 
@@ -32,16 +32,16 @@ _PUBLIC = {
     "NICE": "neurodec.encoders",
     "NeuroBridge": "neurodec.encoders",
     "Ridge": "neurodec.linear",
-    "InContextSystem": "neurodec.training",
-    "LightningSystem": "neurodec.training",
-    "RidgeSystem": "neurodec.training",
+    "InContextSystem": "neurodec.systems",
+    "LightningSystem": "neurodec.systems",
+    "RidgeSystem": "neurodec.systems",
     "load_pretrained": "neurodec.training",
-    "load_system": "neurodec.training",
+    "load_system": "neurodec.systems",
     "Classification": "neurodec.evaluation",
     "Retrieval": "neurodec.evaluation",
     "cross_validate": "neurodec.validation",
     "evaluate": "neurodec.validation",
-    "NeuralDecoder": "neurodec.decoder",
+    "NeuralDecoder": "neurodec.neural_decoder",
     "run_recipe": "neurodec.run.stages",
 }
 __all__ = ["__version__", *_PUBLIC]

@@ -8,11 +8,11 @@ import numpy as np
 
 from neurodec.data import Study
 from neurodec.evaluation.capabilities import Calibrates, require
-from neurodec.evaluation.curves import as_trials
+from neurodec.evaluation.retrieval.curves import as_trials
 from neurodec.features import Features
 from neurodec.priors import Prior
 from neurodec.priors.pairs import drawn_predictions
-from neurodec.training import System
+from neurodec.systems import System
 
 _NOT = "learns from all training trials, so that a prior cannot be fitted to unseen ones (prior_from: training can)"
 _FEW = 2  # times as many training pictures as were left out: then predictions of all are drawn

@@ -24,7 +24,7 @@ from neurodec.files import track
 from neurodec.report import plots
 from neurodec.report.grids import data_url
 from neurodec.report.sentences import leading, percent, score_rows
-from neurodec.training import RidgeSystem, System
+from neurodec.systems import RidgeSystem, System
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import torch
 from parity_inputs import DEVICE, arrays_of, tensor_of
 from torch import Tensor, nn
 
-from neurodec.encoders.csbrain_backbone import CSBrainBackbone, load_backbone
-from neurodec.encoders.csbrain_heads import SequenceHead, hidden_errors, published_head
-from neurodec.encoders.csbrain_regions import Montage
-from neurodec.encoders.published import take_exactly
+from neurodec.encoders.checkpoints import take_exactly
+from neurodec.encoders.csbrain.backbone import CSBrainBackbone, load_backbone
+from neurodec.encoders.csbrain.brain_regions import Montage
+from neurodec.encoders.csbrain.output_heads import SequenceHead, hidden_errors, published_head
 
 Outputs = dict[str, np.ndarray]
 

@@ -11,15 +11,15 @@ from parity_inputs import DEVICE, arrays_of, input_of, tensor_of
 from torch.nn import functional as F
 
 from neurodec.encoders import NICE, MindBridge, NeuroBridge
+from neurodec.encoders.checkpoints import take_exactly
 from neurodec.encoders.mindbridge import pool_voxels
 from neurodec.encoders.neurobridge import published_projector
-from neurodec.encoders.published import take_exactly
 from neurodec.linear.solvers import Factor
+from neurodec.systems.ridge_system import renormalised, roi_pattern
 from neurodec.training.augmentations import moving_average
-from neurodec.training.bridge import soft_clip
-from neurodec.training.losses import info_nce
-from neurodec.training.ridge_system import renormalised, roi_pattern
-from neurodec.training.shared_space import SharedSpaceObjective
+from neurodec.training.objectives.bridge import soft_clip
+from neurodec.training.objectives.contrastive_losses import info_nce
+from neurodec.training.objectives.shared_space import SharedSpaceObjective
 
 Outputs = dict[str, np.ndarray]
 

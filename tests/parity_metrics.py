@@ -11,8 +11,7 @@ from parity_inputs import input_of
 from scipy.ndimage import uniform_filter
 from scipy.stats import binom
 
-from neurodec.evaluation.pictures import Resize
-from neurodec.evaluation.reconstruction import (
+from neurodec.evaluation.reconstruction.measures import (
     correlation_distance,
     correlation_matrix,
     grey,
@@ -20,7 +19,8 @@ from neurodec.evaluation.reconstruction import (
     ssim,
     two_way,
 )
-from neurodec.evaluation.similarity import pooled_retrieval, similarity
+from neurodec.evaluation.reconstruction.picture_sets import Resize
+from neurodec.evaluation.retrieval.similarity import pooled_retrieval, similarity
 
 Outputs = dict[str, np.ndarray]
 

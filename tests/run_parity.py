@@ -26,7 +26,7 @@ from parity_inputs import DEVICE, arrays_of, input_of, tensor_of
 
 from neurodec.encoders import ATM
 from neurodec.preprocessing.whitening import apply_whitener, inverse_square_root, mvnn_covariance
-from neurodec.training.losses import reconstruction_loss, retrieval_loss
+from neurodec.training.objectives.contrastive_losses import reconstruction_loss, retrieval_loss
 
 Outputs = dict[str, np.ndarray]
 

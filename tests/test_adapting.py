@@ -13,7 +13,7 @@ from neurodec.errors import NeurodecError
 from neurodec.features import OpenClip, embed_pictures
 from neurodec.priors import LinearPrior
 from neurodec.simulate.scenes import all_scenes, render
-from neurodec.training import InContextSystem
+from neurodec.systems import InContextSystem
 
 SAMPLING = {"n_steps": 2, "guidance": 1.5, "prior_n_steps": 2, "prior_guidance": 1.0}
 

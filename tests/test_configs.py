@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from neurodec.errors import NeurodecError
-from neurodec.run.recipe_file import load_recipe
+from neurodec.run.recipe.recipe_file import load_recipe
 from neurodec.shipped import recipe_path, shipped
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"

@@ -15,7 +15,7 @@ from neurodec.decoders import GuidedDiffusion
 from neurodec.encoders import ATM
 from neurodec.errors import NeurodecError
 from neurodec.priors import LinearPrior
-from neurodec.training import LightningSystem
+from neurodec.systems import LightningSystem
 
 CHANS = ["P7", "P3", "Pz", "P4", "P8", "O1", "Oz", "O2"]
 SAMPLING = {"n_steps": 2, "guidance": 1.5, "prior_n_steps": 2, "prior_guidance": 1.0}
@@ -238,6 +238,6 @@ def test_an_encoder_with_its_facts_is_taken(decoder, responses):
 
 def test_an_encoder_alone_is_no_system():
     with pytest.raises(
-        NeurodecError, match=r"not of a Linear; wrap an encoder by  neurodec.training.LightningSystem.of"
+        NeurodecError, match=r"not of a Linear; wrap an encoder by  neurodec.systems.LightningSystem.of"
     ):
         NeuralDecoder(torch.nn.Linear(6, 16), None, None, {"sampling": {}})

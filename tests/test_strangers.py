@@ -20,7 +20,7 @@ from neurodec.errors import NeurodecError
 from neurodec.features import load_clip, load_tokenizer
 from neurodec.features.weights import ASSETS
 from neurodec.foreign_code import refuse_code
-from neurodec.run.recipe_file import load_recipe
+from neurodec.run.recipe.recipe_file import load_recipe
 from neurodec.training.fit import read_own_checkpoint
 
 POPEN = {
@@ -345,10 +345,10 @@ def test_bare_names_as_encoders_are_told_what_to_write(study, capsys):
     recipe = yaml.safe_load((study.parent / "recipe.yaml").read_text())
     for section, words in (
         ({"encoder": "ATM"}, "encoder: {class_path: neurodec.encoders.ATM}"),
-        ({"encoder": "Ridge"}, "system: {class_path: neurodec.training.RidgeSystem}"),
+        ({"encoder": "Ridge"}, "system: {class_path: neurodec.systems.RidgeSystem}"),
         (
             {"encoder": {"class_path": "neurodec.linear.Ridge"}},
-            "system: {class_path: neurodec.training.RidgeSystem}",
+            "system: {class_path: neurodec.systems.RidgeSystem}",
         ),
         (
             {"model": {"encoder": {"class_path": "neurodec.encoders.ATM"}}},

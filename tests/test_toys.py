@@ -1,4 +1,4 @@
-"""Systems to come, each as a toy of one file and one recipe: they run as a stranger's would, with nothing edited here."""
+"""Systems to come, each as a toy of one file and one recipe, which run without an edit in the package."""
 
 import json
 import shutil
@@ -51,7 +51,14 @@ def write_speech(root, n_sentences=60, n_words=5, n_chans=12):
             band = min(int(tones[word] // 80), 3)
             drive[band, start : start + 28] += 1 + vocabulary.index(word) % 5 / 5
             split = "train" if place < 0.8 * n_sentences else "test"
-            name = (f"s{place:02d}-{number}", split, onset, word, f"sentence {place}", f"sound{place:02d}.wav")
+            name = (
+                f"s{place:02d}-{number}",
+                split,
+                onset,
+                word,
+                f"sentence {place}",
+                f"sound{place:02d}.wav",
+            )
             rows.append((*name, number * 0.6))
         wavfile.write(root / f"sound{place:02d}.wav", rate, (8000 * sound).astype(np.int16))
     columns = ["stimulus", "split", "onset", "word", "sentence", "audio", "offset"]

@@ -5,6 +5,10 @@ from neurodec.data.dataset import Dataset, Part
 from neurodec.data.readers.arrays import ArrayFile
 from neurodec.data.readers.bids_fmri import BidsFMRI
 from neurodec.data.readers.bids_meeg import BidsEEG
+from neurodec.data.readers.datasets.muse import MuseCSV
+from neurodec.data.readers.datasets.nsd import NSD
+from neurodec.data.readers.datasets.things_eeg2 import ThingsEEG2
+from neurodec.data.readers.datasets.things_meg import ThingsMEG
 from neurodec.data.readers.epochs_files import EpochsFiles
 from neurodec.data.readers.labelled import (
     BCIC2020,
@@ -26,11 +30,7 @@ from neurodec.data.readers.labelled import (
     PhysioNetMI,
     Siena,
 )
-from neurodec.data.readers.muse import MuseCSV
-from neurodec.data.readers.nsd import NSD
 from neurodec.data.readers.recordings import Recording, Recordings
-from neurodec.data.readers.things_eeg2 import ThingsEEG2
-from neurodec.data.readers.things_meg import ThingsMEG
 from neurodec.data.readers.windows import EEGWindows
 from neurodec.data.splits import check_leakage, validation_concepts
 from neurodec.data.stimuli import stimuli_of_trials

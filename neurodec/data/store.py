@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 import neurodec
+from neurodec.class_descriptions import path_of
 from neurodec.data.account import Account, add_note
 from neurodec.data.dataset import Dataset, Part
 from neurodec.data.harmonise import common_space, spaces_of, spell_alike
@@ -144,9 +145,16 @@ def prepare(
 
 def parameters_of(dataset: Dataset) -> dict[str, Any]:
     """Return a reader's class path and arguments as plain values."""
-    kind = type(dataset)
     arguments = dataclasses.asdict(dataset)  # type: ignore[call-overload]
-    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
+    return {"class_path": path_of(type(dataset)), "init_args": arguments}
+
+
+def parameters_key(parameters: dict[str, Any]) -> str:
+    """Return a key of what `parameters_of` tells; where a reader of ours lies in the package does not matter."""
+    path = parameters["class_path"]
+    return key_of(
+        {**parameters, "class_path": path.rpartition(".")[2] if path.startswith("neurodec.") else path}
+    )
 
 
 def _stamps(parts: list[Part], root: Path) -> dict[str, list[int]]:
@@ -180,7 +188,7 @@ def _discard_changed(
     before: dict[str, Any], now: dict[str, Any], parts: list[Part], root: Path, folder: Path
 ) -> None:
     """Delete the parts of an unfinished preparation whose parameters or files are not the same any more."""
-    same_parameters = key_of(before["parameters"]) == key_of(now["parameters"])
+    same_parameters = parameters_key(before["parameters"]) == parameters_key(now["parameters"])
     for part in parts:
         names = [_relative(file, root) for file in part.files]
         same_files = all(before["files"].get(name) == now["files"][name] for name in names)
@@ -195,7 +203,7 @@ def _require_same(
 
     A copy of the data has other times; then the content decides.
     """
-    if key_of(found["parameters"]) != key_of(wanted["parameters"]):
+    if parameters_key(found["parameters"]) != parameters_key(wanted["parameters"]):
         raise NeurodecError(
             f"{folder} was prepared with another configuration ({_first_difference(found, wanted)}); "
             "choose another --out or delete it."

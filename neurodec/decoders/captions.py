@@ -25,7 +25,7 @@ from neurodec.decoders.loading import (
     resolve_device,
     resolve_dtype,
 )
-from neurodec.encoders.published import read_checkpoint, take_exactly
+from neurodec.encoders.checkpoints import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError
 
 # Positions in the authors' `nn.Sequential`; rearrangements hold the numbers left out.

@@ -16,7 +16,7 @@ from neurodec.data import BidsFMRI, Study, prepare
 from neurodec.features import OpenClip
 from neurodec.files import write_json
 from neurodec.simulate import simulate
-from neurodec.training import InContextSystem, MetaStage
+from neurodec.systems import InContextSystem, MetaStage
 
 SIMULATION: dict[str, Any] = {"seed": 11, "n_subjects": 4, "n_train_concepts": 600, "n_test_concepts": 10}
 """Nobody else is simulated with this seed: evaluations use others."""

@@ -13,10 +13,10 @@ or a dict of heads.
 
 from neurodec.encoders.atm import ATM
 from neurodec.encoders.atm_low_level import ATMLowLevel
-from neurodec.encoders.csbrain import CSBrain
-from neurodec.encoders.csbrain_pretraining import CSBrainPretraining
-from neurodec.encoders.in_context_encoder import InContextEncoder
-from neurodec.encoders.in_context_inverter import InContextInverter
+from neurodec.encoders.csbrain.csbrain import CSBrain
+from neurodec.encoders.csbrain.pretraining import CSBrainPretraining
+from neurodec.encoders.in_context.inverter import InContextInverter
+from neurodec.encoders.in_context.voxel_encoder import InContextEncoder
 from neurodec.encoders.mindbridge import MindBridge
 from neurodec.encoders.neurobridge import NeuroBridge
 from neurodec.encoders.nice import NICE

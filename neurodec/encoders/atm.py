@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neurodec.encoders.published import read_checkpoint, take_exactly
+from neurodec.encoders.checkpoints import read_checkpoint, take_exactly
 from neurodec.encoders.shallow_conv import N_FILTERS, Projector, ShallowConv, dense, n_positions_of
 from neurodec.errors import NeurodecError
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from neurodec.encoders.atm import sinusoid
-from neurodec.encoders.published import read_checkpoint, take_exactly
+from neurodec.encoders.checkpoints import read_checkpoint, take_exactly
 from neurodec.encoders.shallow_conv import N_FILTERS, Projector, ShallowConv, dense, n_positions_of
 from neurodec.errors import NeurodecError
 

@@ -15,12 +15,12 @@ from neurodec.data.predictions import Predictions
 from neurodec.data.trials import has_time
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.capabilities import Adapts, companions_of, require
-from neurodec.evaluation.centring import projected, training_centre
-from neurodec.evaluation.intervals import interval
-from neurodec.evaluation.retrieval import Retrieval
-from neurodec.evaluation.scored import Scored
+from neurodec.evaluation.retrieval.centring import projected, training_centre
+from neurodec.evaluation.retrieval.scored import Scored
+from neurodec.evaluation.retrieval.similarity import chance_top
+from neurodec.evaluation.retrieval.zero_shot import Retrieval
 from neurodec.evaluation.section import Evaluation, Fitted, Predictor, required
-from neurodec.evaluation.similarity import chance_top
+from neurodec.evaluation.statistics.intervals import interval
 from neurodec.files import read_own_table, track, write_table
 
 _TEXT = {"kind": str, "decoder": str, "subject": str, "stimulus": str}

@@ -14,10 +14,10 @@ from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.capabilities import Encodes, require
-from neurodec.evaluation.intervals import interval, jackknife_interval
-from neurodec.evaluation.retrieval import Retrieval
+from neurodec.evaluation.retrieval.similarity import chance_top, unit_rows
+from neurodec.evaluation.retrieval.zero_shot import Retrieval
 from neurodec.evaluation.section import Evaluation, Fitted, required
-from neurodec.evaluation.similarity import chance_top, unit_rows
+from neurodec.evaluation.statistics.intervals import interval, jackknife_interval
 from neurodec.features import embed_captions
 from neurodec.files import read_json, write_json
 from neurodec.linear.inversion import likelihoods

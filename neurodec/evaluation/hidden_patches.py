@@ -14,8 +14,8 @@ from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError, reading
 from neurodec.evaluation.capabilities import FillsIn, attention_of, require
-from neurodec.evaluation.intervals import interval
 from neurodec.evaluation.section import Evaluation, Fitted, required
+from neurodec.evaluation.statistics.intervals import interval
 from neurodec.files import atomic_path, read_json, read_own_table, track, write_json, write_table
 
 EXAMPLE = "example.npz"

@@ -14,7 +14,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin, UniPCMultist
 from torch import Tensor
 from torch.nn import functional as F
 
-from neurodec.encoders.published import read_checkpoint, take_exactly
+from neurodec.encoders.checkpoints import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError, reading
 from neurodec.priors.embedding_rows import (
     Generators,

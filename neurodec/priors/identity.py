@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurodec.encoders.published import read_checkpoint, take_exactly
+from neurodec.encoders.checkpoints import read_checkpoint, take_exactly
 from neurodec.priors.embedding_rows import Generators, check_generators, checked_pairs, checked_rows
 from neurodec.priors.prior import Prior
 from neurodec.priors.saved_prior import read_prior_config, require_fitted, write_prior

@@ -11,7 +11,7 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 from torch.nn import functional as F
 
-from neurodec.encoders.published import read_checkpoint, take_exactly
+from neurodec.encoders.checkpoints import read_checkpoint, take_exactly
 from neurodec.errors import reading
 from neurodec.linear.ridge import Ridge, Standardised, grouped_folds
 from neurodec.linear.solvers import Factor, held_out_predictions

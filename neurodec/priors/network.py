@@ -9,7 +9,7 @@ from typing import Literal
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 
-from neurodec.encoders.published import take_exactly
+from neurodec.encoders.checkpoints import take_exactly
 from neurodec.errors import NeurodecError
 
 

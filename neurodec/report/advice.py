@@ -40,7 +40,7 @@ def next_steps(results: dict[str, Any], info: dict[str, Any], beyond_chance: boo
         steps.append(nothing_learnt(info.get("preprocessing")))
     if against and against["ci95"][1] < 0:
         steps.append(
-            "Ridge is ahead on the same trials: use it (`neurodec.training.RidgeSystem`), or train the network on "
+            "Ridge is ahead on the same trials: use it (`neurodec.systems.RidgeSystem`), or train the network on "
             "more trials or epochs."
         )
     low, high = found.get(bounds) or (0.0, 0.0)

@@ -16,18 +16,18 @@ from neurodec.data.patterns import files_below
 from neurodec.data.predictions import Predictions
 from neurodec.data.store import parameters_of
 from neurodec.data.study import MARK
-from neurodec.decoder import NeuralDecoder, adapted_system, predictions_of
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.capabilities import Adapts
-from neurodec.evaluation.similarity import Centre, Gallery, chance_top, top_candidates
+from neurodec.evaluation.retrieval.similarity import Centre, Gallery, chance_top, top_candidates
 from neurodec.features import Extractor, Features, embed_pictures
 from neurodec.files import atomic_path, file_name, key_of, read_json, require_apart, track, write_table
+from neurodec.neural_decoder import NeuralDecoder, adapted_system, predictions_of
 from neurodec.picture_opening import PICTURES
-from neurodec.run.recipe_file import load_recipe
-from neurodec.run.recipe_objects import built_objects
+from neurodec.run.recipe.recipe_file import load_recipe
+from neurodec.run.recipe.recipe_objects import built_objects
 from neurodec.run.results import tell_account
-from neurodec.training import InContextSystem, System, load_system
-from neurodec.training.in_context_folder import SHIPPED
+from neurodec.systems import InContextSystem, System, load_system
+from neurodec.systems.in_context.folder import SHIPPED
 
 _AT_ONCE, _DRAWN = 8, 24  # pictures at a time, and in all
 

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.stats import permutation_test
 
 from neurodec.errors import NeurodecError
-from neurodec.evaluation.intervals import paired_difference
+from neurodec.evaluation.statistics.intervals import paired_difference
 from neurodec.files import atomic_path, read_json, read_own_table, write_table
 from neurodec.report.plots import label_of
 from neurodec.report.sentences import leading

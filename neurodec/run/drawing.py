@@ -12,15 +12,15 @@ import torch
 from neurodec.class_paths import build
 from neurodec.data.predictions import Predictions
 from neurodec.data.responses import select
-from neurodec.decoder import NeuralDecoder, build_decoder
 from neurodec.evaluation import Retrieval
-from neurodec.evaluation.networks import sees_as
+from neurodec.evaluation.reconstruction.judging_networks import sees_as
 from neurodec.features import Features
 from neurodec.files import read_json, write_table
+from neurodec.neural_decoder import NeuralDecoder, build_decoder
 from neurodec.prior_fit import fitted_prior, prior_of
 from neurodec.priors import IdentityPrior, Prior, load_prior
 from neurodec.run.folds import Fold
-from neurodec.run.recipe_parser import sections_of
+from neurodec.run.recipe.recipe_parser import sections_of
 from neurodec.run.reconstruct import Seen, reconstruct, score
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from neurodec.data.folding import CrossValidation, drawn, labels_of, marked
 from neurodec.data.splits import TRAINING, Level, check_leakage
 from neurodec.errors import NeurodecError
 from neurodec.files import file_names
-from neurodec.training import System
+from neurodec.systems import System
 
 Protocol = Literal["within_subject", "leave_one_subject_out", "joint", "new_subject"]
 

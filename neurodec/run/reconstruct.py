@@ -13,11 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from neurodec.decoder import NeuralDecoder
 from neurodec.decoders import select
-from neurodec.evaluation.centring import mean_of
-from neurodec.evaluation.reconstruction_scores import score_sets
-from neurodec.evaluation.similarity import similarity
+from neurodec.evaluation.reconstruction.picture_scores import score_sets
+from neurodec.evaluation.retrieval.centring import mean_of
+from neurodec.evaluation.retrieval.similarity import similarity
 from neurodec.features import Extractor, Features
 from neurodec.files import (
     atomic_path,
@@ -28,6 +27,7 @@ from neurodec.files import (
     track,
     write_table,
 )
+from neurodec.neural_decoder import NeuralDecoder
 from neurodec.picture_opening import open_picture
 
 CONTROLS = ("shuffled", "mean_embedding", "nearest_training")

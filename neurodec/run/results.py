@@ -12,7 +12,7 @@ import pandas as pd
 
 from neurodec.data import summary
 from neurodec.data.splits import TRAINING
-from neurodec.run.recipe_parser import sections_of
+from neurodec.run.recipe.recipe_parser import sections_of
 from neurodec.simulate import command_of
 from neurodec.training.trainer import hardware
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from neurodec.evaluation.section import Fitted
 from neurodec.run.folds import Fold
 from neurodec.run.results import over_seeds
-from neurodec.training import RidgeSystem, TrainingData, load_system
+from neurodec.systems import RidgeSystem, load_system
+from neurodec.training import TrainingData
 
 if TYPE_CHECKING:
     from neurodec.run.stages import Run

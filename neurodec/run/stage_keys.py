@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from neurodec.files import key_of, read_json
 from neurodec.run.folds import Fold
-from neurodec.run.recipe_parser import sections_of
-from neurodec.training import LightningSystem
+from neurodec.run.recipe.recipe_parser import sections_of
+from neurodec.systems import LightningSystem
 from neurodec.training.trainer import telling
 
 if TYPE_CHECKING:

@@ -13,15 +13,14 @@ from jsonargparse import ArgumentParser, Namespace
 from neurodec.data import Study, prepare
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
-from neurodec.data.store import parameters_of
+from neurodec.data.store import parameters_key, parameters_of
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Retrieval
-from neurodec.evaluation.scored import Scored
+from neurodec.evaluation.retrieval.scored import Scored
 from neurodec.evaluation.section import Evaluation
 from neurodec.features import Extractor, Features
 from neurodec.files import (
     atomic_path,
-    key_of,
     read_json,
     remove_partials,
     require_apart,
@@ -32,15 +31,16 @@ from neurodec.report import write_report
 from neurodec.run.drawing import Drawing
 from neurodec.run.folds import Fold, cross_validated, folds_of, require_trials
 from neurodec.run.processes import Processes, alone_in
-from neurodec.run.recipe_file import load_recipe
-from neurodec.run.recipe_objects import built_objects, system_of
-from neurodec.run.recipe_parser import sections_of
+from neurodec.run.recipe.recipe_file import load_recipe
+from neurodec.run.recipe.recipe_objects import built_objects, system_of
+from neurodec.run.recipe.recipe_parser import sections_of
 from neurodec.run.results import header_of, merged, speed_of, tell_account
 from neurodec.run.scoring import Scoring
 from neurodec.run.stage_keys import StageKeys
 from neurodec.run.stamps import Stamps
 from neurodec.simulate import command_of
-from neurodec.training import Stage, System, load_system
+from neurodec.systems import System, load_system
+from neurodec.training import Stage
 from neurodec.training.history import joined_history, nothing_learnt, training_summary
 from neurodec.training.staging import of_recipes
 from neurodec.training.trainer import (
@@ -370,7 +370,7 @@ class Run:
         """All trials and stimuli."""
         study = Study.load(self.out / "prepared")
         about = read_json(self.out / "prepared" / "study.json")["provenance"]
-        if key_of(about["parameters"]) != key_of(parameters_of(self.objects.dataset)):
+        if parameters_key(about["parameters"]) != parameters_key(parameters_of(self.objects.dataset)):
             raise NeurodecError(
                 f"{self.out / 'prepared'} was prepared with another section `dataset`; choose another --out or delete "
                 "it."

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neurodec.data.readers.things_eeg2 import CHANNELS, TARGET
+from neurodec.data.readers.datasets.things_eeg2 import CHANNELS, TARGET
 from neurodec.files import atomic_path
 from neurodec.simulate.evoked_responses import Responses
 from neurodec.simulate.recording import Head, Nuisance, record

@@ -7,7 +7,7 @@ from pathlib import Path
 import mne
 import numpy as np
 
-from neurodec.data.readers.things_meg import CATCH
+from neurodec.data.readers.datasets.things_meg import CATCH
 from neurodec.files import atomic_path
 from neurodec.simulate.evoked_responses import Responses
 from neurodec.simulate.recording import Head, Nuisance, record

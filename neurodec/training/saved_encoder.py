@@ -15,7 +15,7 @@ from neurodec.class_paths import build, named_classes, resolve_class, takes_argu
 from neurodec.data import Study
 from neurodec.data.noise import read_described, write_described
 from neurodec.data.responses import View
-from neurodec.encoders.published import read_checkpoint, take_exactly
+from neurodec.encoders.checkpoints import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, track
 from neurodec.training.batches import as_tensor

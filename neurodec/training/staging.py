@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from neurodec.class_paths import resolve_class
 from neurodec.data import Study
-from neurodec.encoders.published import read_checkpoint
+from neurodec.encoders.checkpoints import read_checkpoint
 from neurodec.errors import NeurodecError
 from neurodec.files import read_json, require_file_name, sha256_of
 from neurodec.training.module import EncoderModule

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neurodec.encoders.csbrain_backbone import CSBrainBackbone, Layer, RegionalTokenizer
-from neurodec.encoders.csbrain_regions import Montage, published_tables
+from neurodec.encoders.csbrain.backbone import CSBrainBackbone, Layer, RegionalTokenizer
+from neurodec.encoders.csbrain.brain_regions import Montage, published_tables
 
 SIZES = (("pretraining", 19, 30), ("physionet-mi", 64, 10))
 N_LAYERS, N_BATCH, N_STEPS = 4, 4, 3

@@ -17,9 +17,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from neurodec.encoders import ATM
-from neurodec.evaluation.intervals import interval
-from neurodec.evaluation.similarity import expected_top, rank_bounds, similarity
-from neurodec.evaluation.statistics import permutation_p, permuted_scores, stimulus_matrix
+from neurodec.evaluation.retrieval.similarity import expected_top, rank_bounds, similarity
+from neurodec.evaluation.statistics.intervals import interval
+from neurodec.evaluation.statistics.permutations import permutation_p, permuted_scores, stimulus_matrix
 
 K_WAY = (2, 4, 10, 50, 100, 200)
 N_TEST = 200

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from neurodec.encoders import InContextEncoder, InContextInverter
-from neurodec.encoders.in_context_encoder import PRESETS, SetTransformer
-from neurodec.encoders.in_context_voxels import NetworkEncoding
+from neurodec.encoders.in_context.voxel_encoder import PRESETS, SetTransformer
+from neurodec.encoders.in_context.voxel_network import NetworkEncoding
 
 N_LAYERS, N_PICTURES, N_VOXELS, N_TRIALS, N_INVERTED = 4, 100, 192, 8, 800
 

@@ -18,8 +18,8 @@ from skimage.color import rgb2gray
 from skimage.metrics import structural_similarity
 from torchvision.transforms.v2 import functional as V
 
-from neurodec.evaluation.pictures import Resize, as_pairs
-from neurodec.evaluation.reconstruction import pixel_scores, two_way
+from neurodec.evaluation.reconstruction.measures import pixel_scores, two_way
+from neurodec.evaluation.reconstruction.picture_sets import Resize, as_pairs
 
 N, SIZE = 1000, 425
 N_FEATURES = 57_600  # of AlexNet(5) at 256 pixels

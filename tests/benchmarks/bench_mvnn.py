@@ -18,7 +18,7 @@ import scipy.linalg
 from sklearn.discriminant_analysis import _cov
 from sklearn.utils import shuffle
 
-from neurodec.data.readers.things_eeg2 import CHANNELS, SEED, TARGET, ThingsEEG2
+from neurodec.data.readers.datasets.things_eeg2 import CHANNELS, SEED, TARGET, ThingsEEG2
 
 FULL = {"train": (8270, 2), "test": (200, 20)}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from bench_mvnn import FULL, write_image_folders, write_session
 
 from neurodec.data import prepare
-from neurodec.data.readers.things_eeg2 import ThingsEEG2
+from neurodec.data.readers.datasets.things_eeg2 import ThingsEEG2
 
 
 def peak_memory() -> float:

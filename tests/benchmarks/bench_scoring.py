@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torchvision import models
 
-from neurodec.evaluation.networks import NETWORKS
-from neurodec.evaluation.reconstruction_scores import score_reconstructions, score_sets
+from neurodec.evaluation.reconstruction.judging_networks import NETWORKS
+from neurodec.evaluation.reconstruction.picture_scores import score_reconstructions, score_sets
 
 NAMES = ("alexnet_2", "alexnet_5", "inception_v3", "efficientnet_b1", "swav_resnet50", "tiny_clip")
 N_SETS, DRAWS = 7, {"n_permutations": 1000}

@@ -10,7 +10,7 @@ from neurodec.data import Recordings, Study, prepare
 from neurodec.data.intake import Intake
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.eeg import EEGPreprocessing
-from neurodec.training.system import facts_of
+from neurodec.systems.system import facts_of
 
 ONSETS = np.arange(1, 37, 1.5)
 SETTINGS = {

@@ -6,9 +6,9 @@ import torch
 from decoders.drawing import embeddings, noise_pictures, pixels, seeded
 
 from neurodec import NeurodecError
-from neurodec.decoder import build_decoder
 from neurodec.decoders import Captioner, GuidedDiffusion
 from neurodec.decoders.loading import place
+from neurodec.neural_decoder import build_decoder
 
 SDXL = {"adapter_subfolder": "sdxl_models", "adapter_weights": "ip-adapter_sdxl_vit-h.safetensors"}
 PLUS = {"adapter_subfolder": "sdxl_models", "adapter_weights": "ip-adapter-plus_sdxl_vit-h.safetensors"}

@@ -5,8 +5,8 @@ import json
 import numpy as np
 
 from neurodec.embedded import in_context_networks
-from neurodec.training import InContextSystem, MetaStage
-from neurodec.training.in_context_folder import SHIPPED, start_folder
+from neurodec.systems import InContextSystem, MetaStage
+from neurodec.systems.in_context.folder import SHIPPED, start_folder
 
 FOLDER = start_folder(SHIPPED)
 

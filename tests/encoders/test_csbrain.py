@@ -14,21 +14,22 @@ from torch.nn import functional as F
 from neurodec.data import Study, Trials
 from neurodec.data.trials import with_defaults
 from neurodec.encoders import CSBrain
-from neurodec.encoders.csbrain import n_samples_of, resampled
-from neurodec.encoders.csbrain_backbone import (
+from neurodec.encoders.csbrain.backbone import (
     CSBrainBackbone,
     RegionalTokenizer,
     TemporalTokenizer,
     load_backbone,
 )
-from neurodec.encoders.csbrain_heads import SequenceHead, hidden_errors
-from neurodec.encoders.csbrain_regions import Montage, published_tables
+from neurodec.encoders.csbrain.brain_regions import Montage, published_tables
+from neurodec.encoders.csbrain.csbrain import n_samples_of, resampled
+from neurodec.encoders.csbrain.output_heads import SequenceHead, hidden_errors
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
 from neurodec.preprocessing.channels import standard_positions
 from neurodec.preprocessing.electrodes import modern_name, plain_name, region_of
 from neurodec.preprocessing.splines import spline_matrix
-from neurodec.training import ContrastiveClassifier, LightningSystem, TrainingData
+from neurodec.systems import ContrastiveClassifier, LightningSystem
+from neurodec.training import TrainingData
 
 SMALL = {"patch_size": 50, "n_layers": 2, "n_heads": 2, "ffn_dim": 60}
 NAMES = ["Fz", "C3", "C4", "P3", "P4", "T7", "O1", "O2"]

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from neurodec.encoders import NICE, MindBridge, NeuroBridge, Together
+from neurodec.encoders.checkpoints import take_exactly
 from neurodec.encoders.mindbridge import pool_voxels
 from neurodec.encoders.neurobridge import published_projector
-from neurodec.encoders.published import take_exactly
 from neurodec.errors import NeurodecError
-from neurodec.training.shared_space import SharedSpaceObjective
+from neurodec.training.objectives.shared_space import SharedSpaceObjective
 
 BACKBONES = ["eegproject", "tsconv", "eegnet", "transformer"]
 SIZES = {"n_chans": 5, "n_times": 100, "n_outputs": 12}

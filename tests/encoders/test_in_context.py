@@ -6,8 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from neurodec.encoders import InContextEncoder, InContextInverter
-from neurodec.encoders.in_context_encoder import SetBlock
-from neurodec.encoders.in_context_voxels import NetworkEncoding, NetworkInversion
+from neurodec.encoders.in_context.voxel_encoder import SetBlock
+from neurodec.encoders.in_context.voxel_network import NetworkEncoding, NetworkInversion
 from neurodec.errors import NeurodecError
 from neurodec.linear.voxel_encoders import VoxelEncoders
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from neurodec.data import Trials
-from neurodec.data.readers.things_eeg2 import CHANNELS
-from neurodec.encoders.csbrain_regions import Montage
+from neurodec.data.readers.datasets.things_eeg2 import CHANNELS
+from neurodec.encoders.csbrain.brain_regions import Montage
 from neurodec.errors import NeurodecError
-from neurodec.evaluation.ablation import (
+from neurodec.evaluation.retrieval.ablation import (
     Window,
     advantage,
     bin_width,

@@ -10,9 +10,9 @@ from neurodec.data.trials import with_defaults
 from neurodec.encoders import RidgeClassifier
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Classification
-from neurodec.evaluation.schemes import split
+from neurodec.evaluation.classification.schemes import split
 from neurodec.preprocessing.eeg import EEGPreprocessing
-from neurodec.training import ContrastiveClassifier
+from neurodec.systems import ContrastiveClassifier
 
 RIDGE = RidgeClassifier()
 

@@ -9,10 +9,10 @@ from neurodec.data.predictions import Predictions
 from neurodec.data.trials import with_defaults
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import CandidateSets
-from neurodec.evaluation.conformal import cut_off, lowest_lead
+from neurodec.evaluation.retrieval.candidate_sets import cut_off, lowest_lead
 from neurodec.evaluation.section import Fitted
 from neurodec.features import Features
-from neurodec.training.system import System, drawn_split
+from neurodec.systems.system import System, drawn_split
 
 WIDTH = 8
 

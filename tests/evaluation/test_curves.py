@@ -5,9 +5,15 @@ import pytest
 
 from neurodec.data import Trials
 from neurodec.errors import NeurodecError
-from neurodec.evaluation import curves
-from neurodec.evaluation.curves import Ablation, averages, predict_rows, repetition_counts, repetition_curve
-from neurodec.evaluation.retrieval import Retrieval
+from neurodec.evaluation.retrieval import curves
+from neurodec.evaluation.retrieval.curves import (
+    Ablation,
+    averages,
+    predict_rows,
+    repetition_counts,
+    repetition_curve,
+)
+from neurodec.evaluation.retrieval.zero_shot import Retrieval
 
 
 @pytest.fixture

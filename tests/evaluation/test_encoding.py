@@ -12,8 +12,8 @@ from neurodec.evaluation.encoding import explained_variance, noise_ceiling
 from neurodec.evaluation.section import Fitted
 from neurodec.features import Features, embed_captions, embed_pictures
 from neurodec.simulate.scenes import all_scenes, render
-from neurodec.training import InContextSystem
-from neurodec.training.ridge_system import RidgeSystem
+from neurodec.systems import InContextSystem
+from neurodec.systems.ridge_system import RidgeSystem
 
 PROMPTS = ["a large orange fish at night", "a small red key on bricks", "a green car under the sky"]
 

@@ -3,8 +3,8 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from neurodec.evaluation.grouped import Grouped, class_pairs, inflation_of, mean_auc
-from neurodec.evaluation.statistics import exchanged_labels
+from neurodec.evaluation.classification.grouped import Grouped, class_pairs, inflation_of, mean_auc
+from neurodec.evaluation.statistics.permutations import exchanged_labels
 
 
 def scored(rng, n=90, n_classes=3, n_groups=3, strength=1.0):

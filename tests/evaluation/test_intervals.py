@@ -6,7 +6,7 @@ from scipy.optimize import brentq
 from scipy.stats import binom, norm, t
 
 from neurodec.errors import NeurodecError
-from neurodec.evaluation.intervals import balanced_size, interval, intervals_of, paired_difference
+from neurodec.evaluation.statistics.intervals import balanced_size, interval, intervals_of, paired_difference
 
 
 def mid_p_by_sums(hits, n):

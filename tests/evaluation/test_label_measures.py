@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 from sklearn import metrics
 
-from neurodec.evaluation.label_measures import class_measures, label_intervals, number_measures
+from neurodec.evaluation.classification.label_measures import class_measures, label_intervals, number_measures
 
 
 def repeated(weights, *arrays):

@@ -9,8 +9,13 @@ import torch
 from torchvision import models
 
 from neurodec import NeurodecError
-from neurodec.evaluation.networks import NETWORKS, HubWeights, network_features, network_named
-from neurodec.evaluation.pictures import Resize, as_pictures
+from neurodec.evaluation.reconstruction.judging_networks import (
+    NETWORKS,
+    HubWeights,
+    network_features,
+    network_named,
+)
+from neurodec.evaluation.reconstruction.picture_sets import Resize, as_pictures
 from neurodec.features import load_clip
 
 SIZE = 96  # smaller than the protocols': the layers are the same

@@ -10,7 +10,7 @@ from neurodec.data import Study, Trials, with_defaults
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import PredictedClasses, PredictedNumbers
-from neurodec.evaluation.predicted_labels import LabelRun
+from neurodec.evaluation.classification.predicted_labels import LabelRun
 from neurodec.evaluation.section import Fitted
 from neurodec.features import ClassLabels, Numbers
 from neurodec.linear import RidgeClassifier

@@ -11,10 +11,9 @@ from skimage.metrics import structural_similarity
 from torchvision.transforms.v2 import functional as V
 
 from neurodec import NeurodecError
-from neurodec.evaluation import pictures as picture_sets
-from neurodec.evaluation import reconstruction
-from neurodec.evaluation.pictures import Resize, as_pictures
-from neurodec.evaluation.reconstruction import (
+from neurodec.evaluation.reconstruction import measures as reconstruction
+from neurodec.evaluation.reconstruction import picture_sets as picture_sets
+from neurodec.evaluation.reconstruction.measures import (
     correlation_distance,
     correlation_matrix,
     distractors_ahead,
@@ -23,6 +22,7 @@ from neurodec.evaluation.reconstruction import (
     ssim,
     two_way,
 )
+from neurodec.evaluation.reconstruction.picture_sets import Resize, as_pictures
 
 SKIMAGE = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
 

@@ -12,14 +12,20 @@ from PIL import Image
 from torchvision import models
 
 from neurodec import NeurodecError
-from neurodec.evaluation import pictures as picture_sets
-from neurodec.evaluation.intervals import interval
-from neurodec.evaluation.networks import NETWORKS
-from neurodec.evaluation.picture_protocols import PROTOCOLS, protocol_named
-from neurodec.evaluation.pictures import Resize
-from neurodec.evaluation.reconstruction import correlation_matrix, n_way_top_k, pixcorr, ssim, two_way
-from neurodec.evaluation.reconstruction_scores import _identified, _p_value, score_reconstructions
-from neurodec.evaluation.statistics import permuted_scores, stimulus_matrix
+from neurodec.evaluation.reconstruction import picture_sets as picture_sets
+from neurodec.evaluation.reconstruction.judging_networks import NETWORKS
+from neurodec.evaluation.reconstruction.measures import (
+    correlation_matrix,
+    n_way_top_k,
+    pixcorr,
+    ssim,
+    two_way,
+)
+from neurodec.evaluation.reconstruction.picture_protocols import PROTOCOLS, protocol_named
+from neurodec.evaluation.reconstruction.picture_scores import _identified, _p_value, score_reconstructions
+from neurodec.evaluation.reconstruction.picture_sets import Resize
+from neurodec.evaluation.statistics.intervals import interval
+from neurodec.evaluation.statistics.permutations import permuted_scores, stimulus_matrix
 
 DRAWS = {"n_permutations": 300, "seed": 3}
 N = 12
@@ -46,7 +52,8 @@ def featureless(monkeypatch):
     def use(*features):
         given = iter(features)
         monkeypatch.setattr(
-            "neurodec.evaluation.reconstruction_scores.network_features", lambda *arguments: next(given)
+            "neurodec.evaluation.reconstruction.picture_scores.network_features",
+            lambda *arguments: next(given),
         )
 
     return use

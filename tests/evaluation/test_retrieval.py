@@ -10,10 +10,10 @@ from jsonargparse import ArgumentParser
 from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError
-from neurodec.evaluation.centring import mean_of, projected, training_centre
-from neurodec.evaluation.retrieval import Retrieval
-from neurodec.evaluation.scored import RetrievalRun, Scored
-from neurodec.evaluation.similarity import Centre, Gallery
+from neurodec.evaluation.retrieval.centring import mean_of, projected, training_centre
+from neurodec.evaluation.retrieval.scored import RetrievalRun, Scored
+from neurodec.evaluation.retrieval.similarity import Centre, Gallery
+from neurodec.evaluation.retrieval.zero_shot import Retrieval
 from neurodec.features import Features
 
 FAST = {"n_permutations": 499}

@@ -8,8 +8,8 @@ from torch import nn
 from neurodec import NeurodecError
 from neurodec.class_paths import resolve_class
 from neurodec.evaluation import PredictedClasses, Retrieval
-from neurodec.evaluation.scored import Scored
-from neurodec.evaluation.similarity import Gallery
+from neurodec.evaluation.retrieval.scored import Scored
+from neurodec.evaluation.retrieval.similarity import Gallery
 from neurodec.report.sentences import undrawable_in_words
 from neurodec.training import Objective
 

@@ -6,7 +6,7 @@ import pytest
 
 from neurodec.data.responses import select
 from neurodec.errors import NeurodecError
-from neurodec.evaluation.similarity import (
+from neurodec.evaluation.retrieval.similarity import (
     Centre,
     Gallery,
     chance_top,
@@ -197,7 +197,7 @@ def test_blocks_give_what_the_whole_gives(rng, monkeypatch, shape):
     flat = (z - centre.prediction).reshape(11, -1), (values - centre.target).reshape(13, -1)
     expected = np.array([[a @ b / np.sqrt(a @ a * (b @ b)) for b in flat[1]] for a in flat[0]])
     np.testing.assert_allclose(similarity(z, values, centre=centre), expected, atol=1e-6)
-    monkeypatch.setattr("neurodec.evaluation.similarity._BLOCK", 8 * expected.itemsize * 10)
+    monkeypatch.setattr("neurodec.evaluation.retrieval.similarity._BLOCK", 8 * expected.itemsize * 10)
     found = similarity(z, select(values, np.arange(13)), centre=centre)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     broken = z.copy()

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from neurodec.evaluation.similarity import expected_top, rank_bounds
-from neurodec.evaluation.statistics import (
+from neurodec.evaluation.retrieval.similarity import expected_top, rank_bounds
+from neurodec.evaluation.statistics.permutations import (
     exchanged_labels,
     permutation_p,
     permuted_scores,

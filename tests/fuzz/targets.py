@@ -36,8 +36,8 @@ from neurodec.features import FeatureFiles, Features, load_clip, load_tokenizer
 from neurodec.features.weights import ASSETS
 from neurodec.preprocessing.eeg import EEGPreprocessing
 from neurodec.priors import LinearPrior, load_prior
-from neurodec.run.recipe_file import load_recipe
-from neurodec.training import InContextSystem, LightningSystem, RidgeSystem, load_system
+from neurodec.run.recipe.recipe_file import load_recipe
+from neurodec.systems import InContextSystem, LightningSystem, RidgeSystem, load_system
 from neurodec.training.fit import read_own_checkpoint
 
 RATE = 250.0

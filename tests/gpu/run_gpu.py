@@ -76,7 +76,8 @@ def generated() -> tuple:
 
 def train_atm(out: Path) -> None:
     """Two epochs in single and in mixed precision, and how much of a step is no kernel."""
-    from neurodec.training import LightningSystem, TrainingData
+    from neurodec.systems import LightningSystem
+    from neurodec.training import TrainingData
 
     study, targets = generated()
     for precision in ("32-true", "bf16-mixed"):

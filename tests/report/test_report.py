@@ -13,8 +13,8 @@ from PIL import Image
 
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Retrieval, RetrievalRun
-from neurodec.evaluation.scored import Scored
-from neurodec.evaluation.similarity import Gallery
+from neurodec.evaluation.retrieval.scored import Scored
+from neurodec.evaluation.retrieval.similarity import Gallery
 from neurodec.files import read_json, write_json
 from neurodec.report import plots, write_report
 from neurodec.report.charts import Folds

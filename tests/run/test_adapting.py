@@ -13,7 +13,7 @@ from neurodec.cli import main
 from neurodec.data.predictions import Predictions
 
 CLOSED = {
-    "class_path": "neurodec.training.InContextSystem",
+    "class_path": "neurodec.systems.InContextSystem",
     "init_args": {"way": "prior", "inverse": "bayes"},
 }
 
@@ -84,7 +84,7 @@ def test_refusals(made, capsys):
 def test_a_system_that_does_not_adapt(made, tmp_path, capsys):
     home, _ = made
     write_study(tmp_path / "data", {"ben": 9}, patterns=True)
-    ridge = {"class_path": "neurodec.training.RidgeSystem"}
+    ridge = {"class_path": "neurodec.systems.RidgeSystem"}
     write_recipe(tmp_path / "recipe.yaml", patterns=True, system=ridge)
     assert main(arguments("run", tmp_path / "data")) == 0
     (system,) = (tmp_path / "out/models").glob("*")

@@ -13,7 +13,7 @@ from neurodec.features import FeatureFiles
 from neurodec.report.charts import Folds
 
 BY = {"groups": "concept", "n_folds": 4}
-RIDGE = {"system": {"class_path": "neurodec.training.RidgeSystem"}}
+RIDGE = {"system": {"class_path": "neurodec.systems.RidgeSystem"}}
 QUICK = {
     "windows": None,
     "channels": False,

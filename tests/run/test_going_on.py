@@ -168,7 +168,7 @@ def all_training(home):
             "anna have no trial with the split 'train'; mark trials by a column `split`",
         ),
         (False, all_training, LEARNT, "anna have no trial with the split 'test'"),
-        (True, no_splits, {"system": {"class_path": "neurodec.training.RidgeSystem"}}, "the split 'train'"),
+        (True, no_splits, {"system": {"class_path": "neurodec.systems.RidgeSystem"}}, "the split 'train'"),
         (True, None, LEARNT, "ATM reads sensors over time, and the trials (all) are patterns of 60 voxels"),
         (False, None, {**LEARNT, "targets": {}}, "trains without `targets`; add"),
     ],
@@ -202,7 +202,7 @@ def test_targets_that_were_deleted_are_made_again(home):
 
 
 def test_a_recipe_of_a_former_version_runs_with_one_warning(home, capsys):
-    write_recipe(home.parent / "recipe.yaml", system={"class_path": "neurodec.training.RidgeSystem"})
+    write_recipe(home.parent / "recipe.yaml", system={"class_path": "neurodec.systems.RidgeSystem"})
     content = yaml.safe_load((home.parent / "recipe.yaml").read_text())
     content["evaluation"]["init_args"]["n_bootstrap"] = 200
     content["system"]["class_path"] = "neurodec.alignment.RidgeSystem"

@@ -120,7 +120,7 @@ def test_a_curriculum_by_recipe(tmp_path, capsys):
         },
     ]
     learnt = {"encoder": sizes, "inverter": sizes, "encoder_stages": stages, "inverter_stages": stages}
-    system = {"class_path": "neurodec.training.InContextSystem", "init_args": learnt}
+    system = {"class_path": "neurodec.systems.InContextSystem", "init_args": learnt}
     write_recipe(tmp_path / "recipe.yaml", patterns=True, system=system, protocol="new_subject")
     assert main(arguments("run", home)) == 0
     results = json.loads((tmp_path / "out/results.json").read_text())
@@ -131,11 +131,11 @@ def test_a_curriculum_by_recipe(tmp_path, capsys):
     before = (tmp_path / "out/models/new-anna/encoder.safetensors").stat().st_mtime_ns
     assert main(arguments("run", home)) == 0
     assert (tmp_path / "out/models/new-anna/encoder.safetensors").stat().st_mtime_ns == before
-    alone = {"class_path": "neurodec.training.InContextSystem", "init_args": {"encoder": sizes}}
+    alone = {"class_path": "neurodec.systems.InContextSystem", "init_args": {"encoder": sizes}}
     write_recipe(tmp_path / "recipe.yaml", patterns=True, system=alone, protocol="new_subject")
     assert "neither networks nor a curriculum" in refused(capsys, arguments("run", home, "other"))
     shipped = {
-        "class_path": "neurodec.training.InContextSystem",
+        "class_path": "neurodec.systems.InContextSystem",
         "init_args": {"start": "neurodec/in-context"},
     }
     write_recipe(tmp_path / "recipe.yaml", patterns=True, system=shipped)

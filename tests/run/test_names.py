@@ -13,9 +13,10 @@ from neurodec import NeurodecError
 from neurodec.cli import main
 from neurodec.files import file_name, file_names, require_file_name
 from neurodec.run.folds import folds_of
-from neurodec.training import RidgeSystem, Stage
+from neurodec.systems import RidgeSystem
+from neurodec.training import Stage
 
-RIDGE = {"class_path": "neurodec.training.RidgeSystem"}
+RIDGE = {"class_path": "neurodec.systems.RidgeSystem"}
 STRANGE = [
     "x/../../../escaped",
     "..",

@@ -23,10 +23,10 @@ SYSTEMS = {
         },
         "objective": {"class_path": "neurodec.training.BridgeObjective"},
     },
-    "ridge": {"system": {"class_path": "neurodec.training.RidgeSystem"}},
+    "ridge": {"system": {"class_path": "neurodec.systems.RidgeSystem"}},
     "in context": {
         "system": {
-            "class_path": "neurodec.training.InContextSystem",
+            "class_path": "neurodec.systems.InContextSystem",
             "init_args": {"way": "prior", "inverse": "bayes"},
         }
     },

@@ -6,7 +6,7 @@ from command_line import arguments, refused
 from test_strangers import CALLBACKS, POPEN, callback, changed, logger, study  # noqa: F401  a fixture
 
 from neurodec.cli import main
-from neurodec.run.recipe_file import load_recipe
+from neurodec.run.recipe.recipe_file import load_recipe
 
 PROFILERS = "lightning.pytorch.profilers"
 
@@ -98,7 +98,7 @@ def only_evaluation(root, evaluation):
 )
 def test_the_classifier_builds_encoders_only(study, capsys, named, sentence):  # noqa: F811
     arguments_ = {"encoder": named, "encoder_args": {"args": ["touch", "MARKER"]}}
-    classifier = {"class_path": "neurodec.training.ContrastiveClassifier", "init_args": arguments_}
+    classifier = {"class_path": "neurodec.systems.ContrastiveClassifier", "init_args": arguments_}
     own = {"classifier": classifier, "n_permutations": 10}
     only_evaluation(study, {"class_path": "neurodec.evaluation.Classification", "init_args": own})
     assert sentence in refused(capsys, arguments("run", study))

@@ -12,7 +12,7 @@ from neurodec.cli import main
 from neurodec.errors import NeurodecError
 from neurodec.run.stages import run_recipe
 
-RIDGE = {"system": {"class_path": "neurodec.training.RidgeSystem"}}
+RIDGE = {"system": {"class_path": "neurodec.systems.RidgeSystem"}}
 NETWORK = {
     "encoder": {"class_path": "neurodec.encoders.NICE"},
     "data": {"batch_size": 40},

@@ -14,7 +14,7 @@ from small_studies import STUDIES
 from neurodec.cli import main
 from neurodec.simulate import simulate
 
-RIDGE = {"class_path": "neurodec.training.RidgeSystem"}
+RIDGE = {"class_path": "neurodec.systems.RidgeSystem"}
 RETRIEVAL = {"class_path": "neurodec.evaluation.Retrieval", "init_args": QUICK}
 TRAINER = {"max_epochs": 2, "accelerator": "cpu", "enable_progress_bar": False}
 LEARNT = {
@@ -89,7 +89,7 @@ def test_the_baseline_is_fitted_with_the_system_and_not_while_scoring(home, monk
     for verb in ("prepare", "targets", "fit"):
         assert main([*arguments(verb, home), *BEN]) == 0
     assert (home.parent / "out/models/joint.ridge-image/config.json").exists()
-    monkeypatch.setattr("neurodec.training.RidgeSystem._fit", None)
+    monkeypatch.setattr("neurodec.systems.RidgeSystem._fit", None)
     for verb in ("predict", "retrieve", "evaluate"):
         assert main([*arguments(verb, home), *BEN]) == 0
 
@@ -218,7 +218,7 @@ def test_a_decoder_in_a_file_of_ones_own_draws_and_is_not_asked_twice(home, caps
     monkeypatch.setattr("neurodec.run.drawing.build_decoder", never)
     monkeypatch.setattr("neurodec.evaluation.Retrieval.compared", never)
     monkeypatch.setattr("neurodec.evaluation.Retrieval.run", never)
-    monkeypatch.setattr("neurodec.training.RidgeSystem.predict", never)
+    monkeypatch.setattr("neurodec.systems.RidgeSystem.predict", never)
     for verb in ("predict", "retrieve", "reconstruct", "evaluate"):
         assert main([*arguments(verb, home), *BEN, "--allow", "my_drawer"]) == 0
 

@@ -8,9 +8,9 @@ penalty, scored as every decoder is, must find 200 unseen scenes clearly above c
 import numpy as np
 import pytest
 
-from neurodec.data.readers.things_eeg2 import OCCIPITO_PARIETAL, ThingsEEG2
-from neurodec.evaluation.scored import Scored
-from neurodec.evaluation.similarity import Centre, Gallery
+from neurodec.data.readers.datasets.things_eeg2 import OCCIPITO_PARIETAL, ThingsEEG2
+from neurodec.evaluation.retrieval.scored import Scored
+from neurodec.evaluation.retrieval.similarity import Centre, Gallery
 from neurodec.features import OpenClip
 from neurodec.linear.ridge import Ridge
 from neurodec.simulate.eeg_recording import EEGSession

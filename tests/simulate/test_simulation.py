@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neurodec.data.readers.things_eeg2 import CHANNELS, TARGET
+from neurodec.data.readers.datasets.things_eeg2 import CHANNELS, TARGET
 from neurodec.data.unpickle import load_pickled
 from neurodec.errors import NeurodecError
 from neurodec.simulate import simulate

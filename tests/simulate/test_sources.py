@@ -2,7 +2,7 @@ import mne
 import numpy as np
 import pytest
 
-from neurodec.data.readers.things_eeg2 import CHANNELS
+from neurodec.data.readers.datasets.things_eeg2 import CHANNELS
 from neurodec.simulate.meg_recording import ctf_info
 from neurodec.simulate.sources import AREAS, INNER_RADIUS, eeg_info, gain, orient, scatter
 

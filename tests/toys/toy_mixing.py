@@ -67,7 +67,7 @@ class TokenPrior(Prior):
 
 
 class MixedContrast(Objective):
-    """BiMixCo (Kim et al. 2020; Scotti et al. 2023, eq. 2) in the first half of training, and the error of the prior."""
+    """BiMixCo (Scotti et al. 2023, eq. 2) in the first half of training, and the error of the prior."""
 
     head, needs = "tokens", ("tokens",)
 
@@ -96,7 +96,8 @@ class MixedContrast(Objective):
         own = torch.eye(len(batch), device=scores.device)
         wanted = share * own + (1 - share) * (partner[:, None] == batch.row).float()
         contrast = (
-            -(wanted * scores.log_softmax(1)).sum(1).mean() - (wanted * scores.T.log_softmax(1).T).sum(0).mean()
+            -(wanted * scores.log_softmax(1)).sum(1).mean()
+            - (wanted * scores.T.log_softmax(1).T).sum(0).mean()
         )
         return {"mixed": contrast / 2, "prior": F.mse_loss(self.prior(found["tokens"]), batch["tokens"])}
 

@@ -28,7 +28,10 @@ class Parcels(Dataset):
         with np.load(part.files[0]) as content:
             responses, table = content["responses"], {name: content[name] for name in ("stimulus", "split")}
         info = {"modality": "fmri", "units": "a.u.", "sfreq": 0.5, "tmin": 4.0}
-        info |= {"dims": ["trial", "parcel", "time"], "ch_names": [f"P{n}" for n in range(responses.shape[1])]}
+        info |= {
+            "dims": ["trial", "parcel", "time"],
+            "ch_names": [f"P{n}" for n in range(responses.shape[1])],
+        }
         return Trials(responses, with_defaults(pd.DataFrame(table).assign(subject=part.subject)), info)
 
     def stimuli(self, root: Path) -> pd.DataFrame:

@@ -56,7 +56,9 @@ class Bands(Extractor):
             sound = wavfile.read(Path(root) / row.audio)[1].astype(np.float64)
             start = round(float(row.offset) * RATE)
             frames = sound[start : start + round(float(row.duration) * RATE)].reshape(N_FRAMES, -1)
-            power = np.abs(np.fft.rfft(frames, axis=1))[:, 1 : 1 + 20 * N_BANDS].reshape(N_FRAMES, N_BANDS, -1)
+            power = np.abs(np.fft.rfft(frames, axis=1))[:, 1 : 1 + 20 * N_BANDS].reshape(
+                N_FRAMES, N_BANDS, -1
+            )
             values[place] = np.log1p(power.mean(axis=2)).T
         values -= values.mean(axis=(0, 2), keepdims=True)
         info = {"embedding_space": self.embedding_space, "key": "toy"}

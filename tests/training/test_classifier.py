@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from neurodec.errors import NeurodecError
-from neurodec.training import ContrastiveClassifier
+from neurodec.systems import ContrastiveClassifier
 
 
 def problem(rng, n=96):

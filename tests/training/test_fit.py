@@ -11,8 +11,8 @@ from torch import nn
 from neurodec.data import Study, Trials
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
+from neurodec.systems import LightningSystem
 from neurodec.training import (
-    LightningSystem,
     RetrievalObjective,
     TrainingData,
     TrialBatches,

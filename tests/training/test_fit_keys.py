@@ -11,7 +11,8 @@ from linear_studies import study_of
 from neurodec.data import Study
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
-from neurodec.training import InContextSystem, LightningSystem, RidgeSystem, TrainingData, fit_keys
+from neurodec.systems import InContextSystem, LightningSystem, RidgeSystem
+from neurodec.training import TrainingData, fit_keys
 from neurodec.training.fit_keys import content_key, values_key
 
 NICE = {"class_path": "neurodec.encoders.NICE"}

@@ -7,10 +7,11 @@ import pytest
 from linear_studies import study_of
 
 from neurodec.data.responses import typical_rms
-from neurodec.evaluation.scored import Scored
-from neurodec.evaluation.similarity import Gallery
-from neurodec.training import LightningSystem, TrainingData, lightning_system, load_system
-from neurodec.training.system import facts_of, scales_of
+from neurodec.evaluation.retrieval.scored import Scored
+from neurodec.evaluation.retrieval.similarity import Gallery
+from neurodec.systems import LightningSystem, lightning_system, load_system
+from neurodec.systems.system import facts_of, scales_of
+from neurodec.training import TrainingData
 
 
 def scaled(study, factor):

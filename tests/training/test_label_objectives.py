@@ -14,12 +14,11 @@ from neurodec.data import Study, Trials, with_defaults
 from neurodec.encoders import CSBrain
 from neurodec.errors import NeurodecError
 from neurodec.features import ClassLabels, Numbers
+from neurodec.systems import LightningSystem, ProbeClassifier
 from neurodec.training import (
     CosineSchedule,
     LabelObjective,
-    LightningSystem,
     NumberObjective,
-    ProbeClassifier,
     Stage,
     TrainingData,
     TrialBatches,

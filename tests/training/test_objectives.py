@@ -16,8 +16,8 @@ from neurodec.training import (
     SquaredError,
     SumObjective,
 )
-from neurodec.training.bridge import soft_clip, unit
 from neurodec.training.module import takes
+from neurodec.training.objectives.bridge import soft_clip, unit
 
 N, D = 12, 6
 

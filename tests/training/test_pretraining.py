@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from neurodec.cli import main
 from neurodec.encoders import CSBrain, CSBrainPretraining
-from neurodec.encoders.csbrain_regions import published_tables
+from neurodec.encoders.csbrain.brain_regions import published_tables
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.hidden_patches import filled
 from neurodec.training import Batch, HiddenPatchesObjective

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from neurodec import encoders
 from neurodec.errors import NeurodecError
-from neurodec.training import LightningSystem, RetrievalObjective, Stage, TrainingData, load_system
+from neurodec.systems import LightningSystem, load_system
+from neurodec.training import RetrievalObjective, Stage, TrainingData
 from neurodec.training.module import EncoderModule, heads_of
 from neurodec.training.staging import freeze
 

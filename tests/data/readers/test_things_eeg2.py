@@ -6,7 +6,12 @@ from benchmarks.bench_mvnn import published_session, write_image_folders, write_
 
 from neurodec import NeurodecError
 from neurodec.data import Study, prepare
-from neurodec.data.readers.things_eeg2 import CHANNELS, OCCIPITO_PARIETAL, ThingsEEG2, choose_repetitions
+from neurodec.data.readers.datasets.things_eeg2 import (
+    CHANNELS,
+    OCCIPITO_PARIETAL,
+    ThingsEEG2,
+    choose_repetitions,
+)
 
 
 @pytest.fixture(scope="module")

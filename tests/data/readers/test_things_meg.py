@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from neurodec import NeurodecError
-from neurodec.data.readers.things_meg import CATCH, ThingsMEG
+from neurodec.data.readers.datasets.things_meg import CATCH, ThingsMEG
 
 # eight concepts of three pictures; pictures 1, 4 and 7 (concepts 0, 1, 2) are shown three times: the test set
 IMAGES = [f"images/concept{c}/concept{c}_{i:02d}s.jpg" for c in range(8) for i in range(3)]

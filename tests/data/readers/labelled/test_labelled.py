@@ -32,7 +32,7 @@ from neurodec.data.readers.labelled import (
     Siena,
 )
 from neurodec.data.readers.labelled.published_splits import SPLITS, split_of, tables
-from neurodec.encoders.csbrain_regions import Montage, published_tables
+from neurodec.encoders.csbrain.brain_regions import Montage, published_tables
 from neurodec.errors import NeurodecError
 
 BY_PEOPLE = {"split": "by_people"}

@@ -1,0 +1,1 @@
+"""Which class a trial belongs to: divisions, decoders of categories, measures of labels."""

@@ -1,0 +1,1 @@
+"""How alike pictures are: measures, the networks that judge, published protocols."""

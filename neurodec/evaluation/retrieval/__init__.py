@@ -1,0 +1,1 @@
+"""Which candidate was seen: similarity, ranks, curves, sets of candidates."""

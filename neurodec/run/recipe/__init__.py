@@ -1,0 +1,1 @@
+"""Recipes: the file, its parser, and what its sections describe."""

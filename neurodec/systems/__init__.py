@@ -1,0 +1,23 @@
+"""Systems: what is fitted to trials and predicts targets."""
+
+from neurodec.systems.contrastive_classifier import ContrastiveClassifier
+from neurodec.systems.in_context.in_context_classifier import InContextClassifier
+from neurodec.systems.in_context.in_context_system import InContextSystem
+from neurodec.systems.in_context.tasks import MetaStage
+from neurodec.systems.lightning_system import LightningSystem
+from neurodec.systems.loading_systems import load_system
+from neurodec.systems.probe import ProbeClassifier
+from neurodec.systems.ridge_system import RidgeSystem
+from neurodec.systems.system import System
+
+__all__ = [
+    "ContrastiveClassifier",
+    "InContextClassifier",
+    "InContextSystem",
+    "LightningSystem",
+    "MetaStage",
+    "ProbeClassifier",
+    "RidgeSystem",
+    "System",
+    "load_system",
+]

@@ -1,0 +1,1 @@
+"""The in-context system: meta-training, people and their encoders, categories."""

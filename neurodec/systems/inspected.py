@@ -1,0 +1,59 @@
+"""What can be asked of some encoders: to fill in what is hidden from them, and which regions they attend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from neurodec.data import Trials
+from neurodec.errors import NeurodecError
+from neurodec.systems.system import scales_of
+from neurodec.training.module import heads_of, takes
+
+
+class Inspected:
+    """Mixin of systems with an `encoder`; see `FillsIn` and `Attends` of `neurodec.evaluation.capabilities`."""
+
+    encoder: nn.Module
+    head: str
+    config: dict[str, Any]
+
+    @torch.no_grad()
+    def restored(self, trials: Trials, hidden: np.ndarray, space: str) -> np.ndarray:
+        """Return responses where patches are hidden from the encoder; see `FillsIn`.
+
+        Raises
+        ------
+        NeurodecError
+            If the encoder does not learn to.
+        """
+        if not takes(self.encoder.forward, "mask"):
+            raise NeurodecError(
+                f"{type(self.encoder).__name__} does not fill in hidden patches; leave this evaluation out, or train "
+                "neurodec.encoders.CSBrainPretraining."
+            )
+        responses, scale = self._scaled(trials, space)
+        subject, mask = torch.full((len(trials),), -1), torch.from_numpy(hidden)
+        found = heads_of(
+            self.encoder, responses, subject.to(responses.device), space, self.head, mask.to(responses.device)
+        )
+        return found[self.head].float().cpu().numpy() * scale
+
+    @torch.no_grad()
+    def region_attention(self, trials: Trials, space: str) -> dict[str, Any]:
+        """Return which regions attend which, of encoders that tell; see `Attends`."""
+        if not hasattr(self.encoder, "region_attention"):
+            return {}
+        values, names = self.encoder.region_attention(self._scaled(trials, space)[0], space)
+        return {"regions": names, "values": values.cpu().tolist()}
+
+    def _scaled(self, trials: Trials, space: str) -> tuple[torch.Tensor, float]:
+        """Return responses as the encoder reads them, which is made ready, and what they were divided by."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.encoder.to(device).eval()
+        scale = scales_of(self.config).get(space, 1.0)
+        values = np.asarray(trials.responses, dtype=np.float32) / np.float32(scale)
+        return torch.from_numpy(values).to(device), scale

@@ -1,0 +1,32 @@
+"""What training minimises: the contract, and the losses of published systems."""
+
+from neurodec.training.objectives.bridge import BridgeObjective
+from neurodec.training.objectives.contrastive import (
+    ClassObjective,
+    LogitScale,
+    ReconstructionObjective,
+    RetrievalObjective,
+)
+from neurodec.training.objectives.contrastive_losses import info_nce, reconstruction_loss, retrieval_loss
+from neurodec.training.objectives.hidden_patches_objective import HiddenPatchesObjective
+from neurodec.training.objectives.labels import LabelObjective, NumberObjective
+from neurodec.training.objectives.objective import Objective, SquaredError, SumObjective
+from neurodec.training.objectives.shared_space import SharedSpaceObjective
+
+__all__ = [
+    "BridgeObjective",
+    "ClassObjective",
+    "HiddenPatchesObjective",
+    "LabelObjective",
+    "LogitScale",
+    "NumberObjective",
+    "Objective",
+    "ReconstructionObjective",
+    "RetrievalObjective",
+    "SharedSpaceObjective",
+    "SquaredError",
+    "SumObjective",
+    "info_nce",
+    "reconstruction_loss",
+    "retrieval_loss",
+]
