@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from io import BytesIO
 from typing import Any
 
@@ -18,12 +18,12 @@ from neurodec.data.folding import drawn, labels_of, marked
 from neurodec.data.splits import TRAINING
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Retrieval
+from neurodec.evaluation.figures import intervals
+from neurodec.evaluation.presentation import Section, Table, percent, words
 from neurodec.evaluation.section import Evaluation, Fitted
 from neurodec.features import Features, as_targets
 from neurodec.files import track
-from neurodec.report import plots
-from neurodec.report.grids import data_url
-from neurodec.report.sentences import leading, percent, score_rows
+from neurodec.report.thumbnails import data_url
 from neurodec.systems import RidgeSystem, System
 
 
@@ -37,50 +37,52 @@ class Results:
         As in ``results.json``: `retrieval`, `controls`, `baselines`, ...
     name : str
         Of the system.
+    evaluation : Evaluation
+        That found them, and says what there is to show.
     folds : list of dict
         Of a cross-validation: the groups that were left out, and `sections` of this fold alone.
     """
 
     sections: dict[str, Any]
     name: str
+    evaluation: Evaluation
     folds: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def score(self) -> float:
         """The leading score, such as top-1 accuracy; NaN where the evaluation has none."""
-        return float(self._found.get(leading(self.sections)[0], np.nan))
+        rows = self.shown.rows
+        return float(rows[0].value) if rows else float("nan")
 
-    @property
-    def _found(self) -> dict[str, Any]:
-        return self.sections.get("retrieval") or self.sections.get("classification") or {}
+    @cached_property
+    def shown(self) -> Section:
+        """What there is to show: headline, rows, tables, figures."""
+        return self.evaluation.section(self.sections, self.name)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per decoder and control: `name, kind, value, ci95_low, ci95_high, p`, and chance."""
-        rows = score_rows(self.sections, self.name)
-        table = pd.DataFrame(rows, columns=["name", "kind", "value", "p"])
-        bounds = [row["ci95"] or (np.nan, np.nan) for row in rows]
-        chance = self._found.get("chance_top1", self._found.get("chance"))
+        rows = self.shown.rows
+        table = pd.DataFrame([vars(row) for row in rows], columns=["name", "kind", "value", "p"])
+        bounds = [row.ci95 or (np.nan, np.nan) for row in rows]
         return table.assign(
             ci95_low=[low for low, _ in bounds],
             ci95_high=[high for _, high in bounds],
-            chance=chance,
-            measure=leading(self.sections)[0],
+            chance=self.shown.chance,
+            measure=self.shown.score,
         )
 
     def fold_scores(self) -> pd.DataFrame:
         """Return the leading score of every fold of a cross-validation, beside what was left out."""
         rows = []
         for fold in self.folds:
-            alone = Results(fold["sections"], self.name)
+            alone = Results(fold["sections"], self.name, self.evaluation)
             rows.append({"left_out": ", ".join(fold["left_out"][:5]), "n_groups": len(fold["left_out"])})
             rows[-1]["score"] = alone.score
         return pd.DataFrame(rows)
 
     def figure(self) -> Figure:
         """Draw the scores with their intervals and chance."""
-        table = self.to_frame()
-        label = leading(self.sections)[0].replace("_", " ")
-        return plots.intervals(score_rows(self.sections, self.name), float(table["chance"].iloc[0]), label)
+        return intervals(self.shown.rows, self.shown.chance, words(self.shown.score))
 
     def __repr__(self) -> str:
         table = self.to_frame()
@@ -98,7 +100,12 @@ class Results:
     def _repr_html_(self) -> str:
         table = self.to_frame()
         if table.empty:
-            return f"<p>Results of {self.name}: {', '.join(self.sections)}</p>"
+            tables = [
+                pd.DataFrame(block.lines, columns=list(block.columns)).to_html(index=False)
+                for block in self.shown.blocks
+                if isinstance(block, Table)
+            ]
+            return f"<p>Results of {self.name}: {', '.join(self.sections)}</p>{''.join(tables)}"
         shares = ["value", "ci95_low", "ci95_high", "chance"]
         shown = table.assign(**{name: [percent(own) for own in table[name]] for name in shares})
         page = shown.to_html(index=False, float_format=lambda value: f"{value:.3g}", na_rep="")
@@ -154,7 +161,7 @@ def evaluate(
     """
     evaluation = evaluation or Retrieval()
     run = _run(system, study, as_targets(targets, study.stimuli), evaluation, name)
-    return Results(evaluation.results([run]), name or name_of(system))
+    return Results(evaluation.results([run]), name or name_of(system), evaluation)
 
 
 def cross_validate(
@@ -223,7 +230,7 @@ def cross_validate(
         fitted = clone(system).fit(fold.part("train"), named)
         runs.append(_run(fitted, fold, named, evaluation, name))
         folds.append({"left_out": sorted(left_out), "sections": evaluation.results([runs[-1]])})
-    return Results(evaluation.results(runs), name or name_of(system), folds)
+    return Results(evaluation.results(runs), name or name_of(system), evaluation, folds)
 
 
 def name_of(system: System) -> str:

@@ -5,7 +5,7 @@ from PIL import Image
 from neurodec import NeurodecError
 from neurodec.features.autoencoder_latents import AutoencoderLatents
 from neurodec.picture_opening import open_picture
-from neurodec.report.grids import thumbnail
+from neurodec.report.thumbnails import thumbnail
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from neurodec import (
     cross_validate,
     evaluate,
 )
+from neurodec.evaluation import Adaptation, Evaluation
 from neurodec.features import as_targets
 from neurodec.simulate.scenes import all_scenes, render
 from neurodec.validation import Results
@@ -78,7 +79,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, rng):
 
 
 @pytest.mark.parametrize(
-    "module", ["validation", "data.study", "features.table", "training.lightning_system"], ids=str
+    "module", ["validation", "data.study", "features.table", "systems.lightning_system"], ids=str
 )
 def test_examples_of_docstrings_run(module):
     found = doctest.testmod(importlib.import_module(f"neurodec.{module}"))
@@ -283,11 +284,42 @@ def test_nothing_is_written_without_a_name(study, tmp_path, monkeypatch):
 
 
 def test_results_without_a_leading_score_name_their_sections():
-    found = Results({"encoding": {"per_subject": []}}, "InContextSystem")
+    points = [
+        {"kind": "pictures", "size": 5, "decoder": "a", "top1": 0.5, "ci95": [0.4, 0.6], "chance_top1": 0.1}
+    ]
+    found = Results({"adaptation": {"points": points, "n_repeats": 2}}, "InContextSystem", Adaptation())
     assert np.isnan(found.score)
     assert found.to_frame().empty
-    assert repr(found) == "<Results of InContextSystem: encoding>"
-    assert "encoding" in found._repr_html_()
+    assert repr(found) == "<Results of InContextSystem: adaptation>"
+    assert "adaptation" in found._repr_html_()
+
+
+class Loudness(Evaluation):
+    """An evaluation of one's own that says nothing of how it is shown."""
+
+    needs_system = True
+
+    def run(self, predictions, study, fitted):
+        return {"loudness": {"mean": float(np.abs(fitted.system.predict(study).of("image")).mean())}}
+
+    def results(self, runs):
+        return runs[0]
+
+    def save(self, run, folder):
+        raise AssertionError("nothing is kept in Python")
+
+    load = save
+
+
+def test_an_evaluation_of_ones_own_is_shown_by_its_numbers(study):
+    study, targets = study
+    system = RidgeSystem().fit(study.part("train"), targets)
+    found = neurodec.evaluate(system, study, targets, Loudness())
+    value = found.sections["loudness"]["mean"]
+    (table,) = found.shown.blocks
+    assert table.lines == [("loudness mean", f"{value:g}")]
+    assert f"{value:g}" in found._repr_html_()
+    assert found.shown.title == "Loudness"
 
 
 def test_a_decoder_of_a_fitted_system_draws_and_is_kept(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +15,8 @@ from neurodec.data.predictions import Predictions
 from neurodec.data.trials import has_time
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.capabilities import Adapts, companions_of, require
+from neurodec.evaluation.further_sections import adaptation_section
+from neurodec.evaluation.presentation import Kept, Section
 from neurodec.evaluation.retrieval.centring import projected, training_centre
 from neurodec.evaluation.retrieval.scored import Scored
 from neurodec.evaluation.retrieval.similarity import chance_top
@@ -103,6 +105,12 @@ class Adaptation(Evaluation):
                 }
             )
         return {"adaptation": {"points": points, "n_repeats": self.n_repeats}}
+
+    def section(
+        self, sections: Mapping[str, Any], name: str = "decoder", kept: Kept | None = None
+    ) -> Section:
+        """Return what to show; see `Evaluation.section`."""
+        return adaptation_section(sections["adaptation"])
 
     def save(self, run: pd.DataFrame, folder: Path) -> None:
         """Write ``adaptation.csv``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +14,8 @@ from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.capabilities import Encodes, require
+from neurodec.evaluation.further_sections import encoding_section
+from neurodec.evaluation.presentation import Kept, Section
 from neurodec.evaluation.retrieval.similarity import chance_top, unit_rows
 from neurodec.evaluation.retrieval.zero_shot import Retrieval
 from neurodec.evaluation.section import Evaluation, Fitted, required
@@ -106,6 +108,12 @@ class VoxelEncoding(Evaluation):
             if None not in ceilings:
                 ways[way]["of_ceiling"] = ways[way]["explained_variance"] / max(np.mean(ceilings), 1e-6)
         return {"encoding": {"mean": ways, "per_subject": people}}
+
+    def section(
+        self, sections: Mapping[str, Any], name: str = "decoder", kept: Kept | None = None
+    ) -> Section:
+        """Return what to show; see `Evaluation.section`."""
+        return encoding_section(sections["encoding"])
 
     def save(self, run: list[dict[str, Any]], folder: Path) -> None:
         """Write ``encoding.json``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +14,8 @@ from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.errors import NeurodecError, reading
 from neurodec.evaluation.capabilities import FillsIn, attention_of, require
+from neurodec.evaluation.further_sections import hidden_patches_section
+from neurodec.evaluation.presentation import Kept, Section
 from neurodec.evaluation.section import Evaluation, Fitted, required
 from neurodec.evaluation.statistics.intervals import interval
 from neurodec.files import atomic_path, read_json, read_own_table, track, write_json, write_table
@@ -156,6 +158,12 @@ class HiddenPatches(Evaluation):
         }
         attention = {"attention": runs[0].attention} if runs[0].attention else {}
         return {"hidden_patches": {**about, "errors": found}, **attention}
+
+    def section(
+        self, sections: Mapping[str, Any], name: str = "decoder", kept: Kept | None = None
+    ) -> Section:
+        """Return what to show; see `Evaluation.section`."""
+        return hidden_patches_section(sections, kept or Kept(), EXAMPLE)
 
     def save(self, run: HiddenPatchesRun, folder: Path) -> None:
         """Write ``hidden_patches.csv``, ``example.npz`` and ``about.json``, the folder appearing at once."""

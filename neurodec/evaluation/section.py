@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from neurodec.data import Study
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
+from neurodec.evaluation.presentation import Kept, Section, general_section, words
 from neurodec.features import Features
 
 
@@ -112,6 +113,25 @@ class Evaluation(ABC):
     @abstractmethod
     def results(self, runs: Sequence[Any]) -> dict[str, Any]:
         """Return the sections of `results.json` from the runs of all folds."""
+
+    headlines: ClassVar[tuple[str, ...]] = ()
+    """Scores of the results, such as ``retrieval.top1``, of which several seeds give mean and deviation."""
+
+    def section(
+        self, sections: Mapping[str, Any], name: str = "decoder", kept: Kept | None = None
+    ) -> Section:
+        """Return what a report or a notebook shows of the results: by default all their numbers in a table.
+
+        Parameters
+        ----------
+        sections : dict
+            From `results`.
+        name : str
+            Of the system.
+        kept : Kept, optional
+            What the run keeps on the disk beside them; nothing in a notebook.
+        """
+        return general_section(sections, words(type(self).__name__))
 
     @abstractmethod
     def save(self, run: Any, folder: Path) -> None:

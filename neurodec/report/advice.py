@@ -5,32 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from neurodec.data.trials import has_time
-from neurodec.report.sentences import against_ridge, leading
+from neurodec.evaluation.presentation import Section
 from neurodec.training.history import nothing_learnt
 
 _WIDE = 0.15  # of an interval of a share
-_FEW_PER_CLASS = 50  # training trials
 
 
-def next_steps(results: dict[str, Any], info: dict[str, Any], beyond_chance: bool) -> list[str]:
+def next_steps(results: dict[str, Any], section: Section, info: dict[str, Any]) -> list[str]:
     """Return sentences, the most useful first.
 
     Parameters
     ----------
     results : dict
         Contents of `results.json`.
+    section : Section
+        Of the first evaluation; without a table of scores there is nothing to advise.
     info : dict
         Of the first space (`neurodec.report.charts.info_of`).
-    beyond_chance : bool
-        Of the leading score.
     """
-    found = results.get("retrieval") or results.get("classification") or {}
-    if not found:
+    if not section.rows:
         return []
-    _, bounds, _ = leading(results)
-    steps, against = [], against_ridge(results)
+    steps = []
     learnt = [fold.get("beats_mean_predictor") is not False for fold in results.get("training", {}).values()]
-    if not beyond_chance:
+    if not section.beyond_chance:
         steps.append(
             "Check below what was read (counts of events and channels, units, notes)"
             + ("" if not has_time(info) else ", and whether the evoked response rises above its noise")
@@ -38,16 +35,15 @@ def next_steps(results: dict[str, Any], info: dict[str, Any], beyond_chance: boo
         )
     if not all(learnt):
         steps.append(nothing_learnt(info.get("preprocessing")))
-    if against and against["ci95"][1] < 0:
+    if section.against and section.against["ci95"][1] < 0:
         steps.append(
             "Ridge is ahead on the same trials: use it (`neurodec.systems.RidgeSystem`), or train the network on "
             "more trials or epochs."
         )
-    low, high = found.get(bounds) or (0.0, 0.0)
+    low, high = section.rows[0].ci95 or (0.0, 0.0)
     if high - low > _WIDE:
-        tested = "stimuli" if "retrieval" in results else "runs or participants"
-        steps.append(f"The interval is wide: more test {tested} make it narrower.")
-    if len(results.get("seeds") or []) == 1 and beyond_chance:
+        steps.append(f"The interval is wide: more test {section.tested} make it narrower.")
+    if len(results.get("seeds") or []) == 1 and section.beyond_chance:
         steps.append(
             "Add `--seeds [1,2,3]` to see how much the score depends on the random numbers of training."
         )

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from neurodec.data import Trials
 from neurodec.data.trials import has_time
-from neurodec.report.plots import BLUE, GREY, figure_of, styled
+from neurodec.evaluation.figures import BLUE, GREY, figure_of, styled
 
 _TRIALS = 4000
 _AT_ONCE = 100  # pairs

@@ -12,12 +12,19 @@ import pandas as pd
 from scipy.stats import permutation_test
 
 from neurodec.errors import NeurodecError
+from neurodec.evaluation.classification.class_section import leading_score
+from neurodec.evaluation.figures import label_of
 from neurodec.evaluation.statistics.intervals import paired_difference
 from neurodec.files import atomic_path, read_json, read_own_table, write_table
-from neurodec.report.plots import label_of
-from neurodec.report.sentences import leading
 
 _CHANCE = {"retrieval": "chance_top1", "classification": "chance"}
+
+
+def _leading(section: str, found: dict[str, Any]) -> tuple[str, str]:
+    """Return the score that leads, and its interval."""
+    return ("top1", "ci95_top1") if section == "retrieval" else leading_score(found)[:2]
+
+
 _FLIPS = {"permutation_type": "samples", "n_resamples": 9_999, "batch": 500, "random_state": 0}
 
 
@@ -140,7 +147,7 @@ def _rows(run: Path) -> list[dict[str, Any]]:
         raise NeurodecError(
             f"{run / 'results.json'} holds neither retrieval nor classification; run its evaluation."
         )
-    chance, (score, bounds, _) = _CHANCE[section], leading(results)
+    chance, (score, bounds) = _CHANCE[section], _leading(section, results[section])
     found = {"system": results[section], **results.get("baselines", {})}
     return [
         {

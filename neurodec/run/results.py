@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from neurodec.run.stages import Run
 
 _TOLD = 12  # lines about the recordings; the rest is in info.json and in the report
-_HEADLINES = {
-    "retrieval": ("top1", "top5", "median_rank"),
-    "classification": ("accuracy", "balanced_accuracy", "kappa", "weighted_f1", "auc", "auc_pr"),
-    "regression": ("pearson_r", "r2", "rmse"),
-}
 
 
 def tell_account(account: Sequence[dict[str, Any]], folder: Path) -> None:
@@ -42,24 +37,26 @@ def merged(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {**first, "further": dict(others)} if others else first
 
 
-def over_seeds(found: dict[int, dict[str, Any]]) -> dict[str, Any]:
+def over_seeds(found: dict[int, dict[str, Any]], headlines: Sequence[str]) -> dict[str, Any]:
     """Return the sections of the first seed, and with several seeds mean and standard deviation of the headlines.
 
     Parameters
     ----------
     found : dict
         Seed to the sections of its folds.
+    headlines : sequence of str
+        Such as ``retrieval.top1``; see `Evaluation.headlines`.
     """
     first = next(iter(found.values()))
     if len(found) == 1:
         return first
     spread = {}
-    for section, names in _HEADLINES.items():
-        for name in names:
-            if name in first.get(section, {}):
-                values = [float(sections[section][name]) for sections in found.values()]
-                sd = float(np.std(values, ddof=1))
-                spread[f"{section}.{name}"] = {"mean": float(np.mean(values)), "sd": sd, "values": values}
+    for headline in headlines:
+        section, _, name = headline.partition(".")
+        if name in first.get(section, {}):
+            values = [float(sections[section][name]) for sections in found.values()]
+            sd = float(np.std(values, ddof=1))
+            spread[headline] = {"mean": float(np.mean(values)), "sd": sd, "values": values}
     return {**first, "over_seeds": {"seeds": list(found), **spread}}
 
 

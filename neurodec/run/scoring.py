@@ -59,4 +59,5 @@ class Scoring:
                 with run.stamps.making(stamp, key):
                     evaluation.save(own, folder)
             found.setdefault(fold.seed, []).append(evaluation.load(folder))
-        return over_seeds({seed: evaluation.results(own) for seed, own in found.items()})
+        results = {seed: evaluation.results(own) for seed, own in found.items()}
+        return over_seeds(results, evaluation.headlines)

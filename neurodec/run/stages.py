@@ -30,10 +30,12 @@ from neurodec.files import (
 from neurodec.report import write_report
 from neurodec.run.drawing import Drawing
 from neurodec.run.folds import Fold, cross_validated, folds_of, require_trials
+from neurodec.run.picture_section import save_grid
 from neurodec.run.processes import Processes, alone_in
 from neurodec.run.recipe.recipe_file import load_recipe
 from neurodec.run.recipe.recipe_objects import built_objects, system_of
 from neurodec.run.recipe.recipe_parser import sections_of
+from neurodec.run.reporting import shown_sections
 from neurodec.run.results import header_of, merged, speed_of, tell_account
 from neurodec.run.scoring import Scoring
 from neurodec.run.stage_keys import StageKeys
@@ -318,7 +320,8 @@ class Run:
         self.require("evaluate", "evaluate", self.keys.results)
         results = read_json(self.out / "results.json")
         write_json(self.out / "results.json", {**results, "speed": speed_of(self)})
-        write_report(self.out)
+        write_report(self.out, shown_sections(self.out, results, self.evaluations))
+        save_grid(self.out, self.out / "images" / "reconstructions.png")
 
     def require(self, stage: str, stamp: str, key: str) -> None:
         """Refuse to go on from a stage that was not finished, or was done by another recipe or with other data."""

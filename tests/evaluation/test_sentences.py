@@ -10,7 +10,7 @@ from neurodec.class_paths import resolve_class
 from neurodec.evaluation import PredictedClasses, Retrieval
 from neurodec.evaluation.retrieval.scored import Scored
 from neurodec.evaluation.retrieval.similarity import Gallery
-from neurodec.report.sentences import undrawable_in_words
+from neurodec.run.picture_section import undrawable_in_words
 from neurodec.training import Objective
 
 

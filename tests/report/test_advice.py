@@ -1,14 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from neurodec.data import Study, Trials, with_defaults
+from neurodec.evaluation.presentation import Row, Section
 from neurodec.report.advice import next_steps, shared_in_words
 from neurodec.report.evoked_response import evoked_figure, evoked_of
 from neurodec.run.results import shared_of
 from neurodec.training.history import nothing_learnt
-
-GOOD = {"top1": 0.4, "ci95_top1": [0.35, 0.45]}
 
 
 def trials_of(responses):
@@ -49,19 +50,17 @@ def test_advice_names_nothing_that_the_recipe_already_does():
 
 
 def test_next_steps_follow_from_the_scores():
-    ridge = {
-        "ridge": {"encoder_minus_ridge_top1": {"difference": -0.2, "ci95": [-0.3, -0.1], "p_value": 0.01}}
-    }
-    found = {"retrieval": GOOD, "seeds": [1]}
-    assert not any("Ridge is ahead" in step for step in next_steps(found, {}, True))
-    assert any("--seeds [1,2,3]" in step for step in next_steps(found, {}, True))
-    assert any("Ridge is ahead" in step for step in next_steps(found | {"baselines": ridge}, {}, True))
-    lost = next_steps(found, {"sfreq": 100.0}, False)
-    assert "evoked response" in lost[0]
-    assert "evoked response" not in next_steps(found, {}, False)[0]
-    wide = {"retrieval": {"top1": 0.4, "ci95_top1": [0.2, 0.6]}}
-    assert any("interval is wide" in step for step in next_steps(wide, {}, True))
-    assert next_steps({"reconstruction": {}}, {}, False) == []
+    behind = {"difference": -0.2, "ci95": [-0.3, -0.1], "p_value": 0.01}
+    good = Section(rows=[Row("a", 0.4, [0.35, 0.45])], tested="stimuli")
+    assert not any("Ridge is ahead" in step for step in next_steps({"seeds": [1]}, good, {}))
+    assert any("--seeds [1,2,3]" in step for step in next_steps({"seeds": [1]}, good, {}))
+    assert any("Ridge is ahead" in step for step in next_steps({}, replace(good, against=behind), {}))
+    lost = replace(good, rows=[Row("a", 0.4, [0.35, 0.45], p=0.3)])
+    assert "evoked response" in next_steps({}, lost, {"sfreq": 100.0})[0]
+    assert "evoked response" not in next_steps({}, lost, {})[0]
+    wide = replace(good, rows=[Row("a", 0.4, [0.2, 0.6])])
+    assert any("interval is wide: more test stimuli" in step for step in next_steps({}, wide, {}))
+    assert next_steps({"reconstruction": {}}, Section(), {}) == []
 
 
 def test_what_training_and_test_share_is_counted():

@@ -12,14 +12,16 @@ import pytest
 from PIL import Image
 
 from neurodec.errors import NeurodecError
-from neurodec.evaluation import Retrieval, RetrievalRun
+from neurodec.evaluation import Classification, Retrieval, RetrievalRun
+from neurodec.evaluation.presentation import p_value
+from neurodec.evaluation.retrieval import retrieval_figures as figures
+from neurodec.evaluation.retrieval.kept_folds import KeptFolds
 from neurodec.evaluation.retrieval.scored import Scored
 from neurodec.evaluation.retrieval.similarity import Gallery
 from neurodec.files import read_json, write_json
-from neurodec.report import plots, write_report
-from neurodec.report.charts import Folds
-from neurodec.report.sentences import p_value
+from neurodec.report import write_report
 from neurodec.run.compare import compare
+from neurodec.run.reporting import shown_sections
 
 N_STIMULI, SUBJECTS = 24, ("01", "02")
 CHANS = ["Fp1", "Fp2", "F3", "Fz", "F4", "C3", "Cz", "C4", "P3", "Pz", "P4", "O1", "Oz", "O2"]
@@ -139,6 +141,7 @@ def retrieval_folder(root: Path, folds: dict[str, tuple[str, ...]] | None = None
         "schema": 1,
         "recipe": "made-up <retrieval>",
         "dataset": "ThingsEEG2",
+        "system": "ATM",
         "subjects": list(SUBJECTS),
         "simulated": True,
         "selection": "validation",
@@ -190,11 +193,18 @@ def classification_folder(root: Path) -> Path:
     return out
 
 
+def written_page(out: Path, **further) -> Path:
+    """Write the report of a folder, as a run does."""
+    results = read_json(out / "results.json")
+    first = Retrieval() if "retrieval" in results else Classification()
+    return write_report(out, shown_sections(out, results, {"main": first, **further}))
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> tuple[Path, str]:
     """A retrieval run's folder and its page."""
     out = retrieval_folder(tmp_path_factory.mktemp("run"))
-    return out, write_report(out).read_text(encoding="utf-8")
+    return out, written_page(out).read_text(encoding="utf-8")
 
 
 def test_retrieval_page_holds_every_part(written):
@@ -260,21 +270,21 @@ def test_panels_frame_the_right_picture(written):
 def test_panels_are_left_out_without_pictures(tmp_path):
     out = retrieval_folder(tmp_path)
     write_json(out / "stages.json", {"data_root": str(tmp_path / "nowhere")})
-    page = Page(write_report(out).read_text(encoding="utf-8"))
+    page = Page(written_page(out).read_text(encoding="utf-8"))
     assert not any(image["alt"].startswith("seen") for image in page.images)
     assert "What was seen" not in page.text
 
 
 def test_folds_are_pooled_in_one_chart_each(tmp_path):
     out = retrieval_folder(tmp_path, {"sub-01": ("01",), "sub-02": ("02",)})
-    page = Page(write_report(out).read_text(encoding="utf-8"))
+    page = Page(written_page(out).read_text(encoding="utf-8"))
     assert "Thin lines are single folds" in page.text
     assert len(list((out / "images").glob("*.png"))) == 9
 
 
 def test_classification_page(tmp_path):
     out = classification_folder(tmp_path)
-    page = Page(write_report(out).read_text(encoding="utf-8"))
+    page = Page(written_page(out).read_text(encoding="utf-8"))
     assert "SIMULATED" not in page.text
     assert "right one of 3 categories in 62.0 % of trials" in page.text
     assert "leave one run out" in page.text
@@ -288,7 +298,7 @@ def test_unbalanced_categories_lead_with_the_balanced_score(tmp_path):
     results["classification"] |= more | {"p_value_balanced_accuracy": 0.02}
     results["controls"]["shuffled"] |= {"balanced_accuracy": 0.34, "ci95_balanced_accuracy": [0.25, 0.4]}
     write_json(out / "results.json", results)
-    text = Page(write_report(out).read_text(encoding="utf-8")).text
+    text = Page(written_page(out).read_text(encoding="utf-8")).text
     assert "in 61.0 % of trials of a category, on average over categories" in text
     assert "chance 33.3 %; p = 0.0200" in text
     assert "always naming the most frequent one would be right in 70.0 % of trials" in text
@@ -306,7 +316,7 @@ def test_the_chosen_classifiers_are_told(tmp_path):
     results = read_json(out / "results.json")
     results["classification"]["chosen"] = {"ridge": 2, "window_means": 5}
     write_json(out / "results.json", results)
-    page = write_report(out).read_text(encoding="utf-8")
+    page = written_page(out).read_text(encoding="utf-8")
     assert "chosen within the training trials: ridge in 2, window means in 5." in page
 
 
@@ -316,7 +326,7 @@ def test_several_divisions_are_told(tmp_path):
     spread = {"accuracy": 0.031, "balanced_accuracy": 0.03, "auc": 0.01}
     results["classification"] |= {"n_repeats": 10, "sd_over_repeats": spread, "note": "Runs are cut."}
     write_json(out / "results.json", results)
-    text = Page(write_report(out).read_text(encoding="utf-8")).text
+    text = Page(written_page(out).read_text(encoding="utf-8")).text
     assert "(10 divisions, standard deviation 3.1 %)" in text
     assert "Runs are cut." in text
 
@@ -324,22 +334,29 @@ def test_several_divisions_are_told(tmp_path):
 def test_further_evaluations_and_seeds_have_their_lines(tmp_path):
     out = retrieval_folder(tmp_path)
     results = read_json(out / "results.json")
-    tokens = {"top1": 0.41, "ci95_top1": [0.3, 0.5], "chance_top1": 1 / 24, "n_candidates": 24}
+    tokens = {
+        "top1": 0.41,
+        "ci95_top1": [0.3, 0.5],
+        "chance_top1": 1 / 24,
+        "n_candidates": 24,
+        "p_value": 0.01,
+    }
     results["further"] = {"image_tokens": {"retrieval": tokens}}
     results["over_seeds"] = {
         "seeds": [0, 1],
         "retrieval.top1": {"mean": 0.4, "sd": 0.02, "values": [0.38, 0.42]},
     }
     write_json(out / "results.json", results)
-    text = Page(write_report(out).read_text(encoding="utf-8")).text
-    assert "image tokens top1 41.0 % 30.0 % to 50.0 % 4.17 % 24" in text
+    text = Page(written_page(out, image_tokens=Retrieval()).read_text(encoding="utf-8")).text
+    assert "image tokens ATM finds what was seen among 24 candidates in 41.0 % of cases" in text
+    assert "(95 % interval 30.0 % to 50.0 %; chance 4.17 %; p = 0.0100)" in text
     assert "Over 2 seeds: top1 0.400 ± 0.020" in text
 
 
 def test_published_protocol_says_what_it_looked_at(tmp_path, written):
     out = retrieval_folder(tmp_path)
     write_json(out / "results.json", read_json(out / "results.json") | {"selection": "published_protocol"})
-    text = Page(write_report(out).read_text(encoding="utf-8")).text
+    text = Page(written_page(out).read_text(encoding="utf-8")).text
     assert "the very test trials that are scored here, those of the tested subject" in text
     assert "test data play no part" not in text.lower()
     assert "test data were read once" not in text
@@ -353,7 +370,7 @@ def test_what_cannot_be_told_is_not_called_nothing_learnt(tmp_path):
         out = retrieval_folder(tmp_path / str(beaten))
         training = {"training": {"joint": {"beats_mean_predictor": beaten}}}
         write_json(out / "results.json", read_json(out / "results.json") | training)
-        page = write_report(out).read_text(encoding="utf-8")
+        page = written_page(out).read_text(encoding="utf-8")
         assert ("Nothing was learnt" in page) is told
 
 
@@ -361,7 +378,7 @@ def test_charts_are_of_the_first_seed(tmp_path):
     names = {f"joint-seed{seed}": SUBJECTS for seed in (1, 2)}
     out = retrieval_folder(tmp_path, names)
     write_json(out / "results.json", read_json(out / "results.json") | {"seeds": [1, 2]})
-    page = Page(write_report(out).read_text(encoding="utf-8"))
+    page = Page(written_page(out).read_text(encoding="utf-8"))
     assert "Thin lines are single folds" not in page.text
 
 
@@ -369,7 +386,7 @@ def test_nothing_is_drawn_where_nothing_was_measured():
     """A head with channels at the back only: the front stays white."""
     names = ["P3", "Pz", "P4", "PO3", "POz", "PO4", "O1", "Oz", "O2"]
     positions = mne.channels.make_standard_montage("biosemi64").get_positions()["ch_pos"]
-    figure = plots.topography(dict.fromkeys(names, 1.0), {name: positions[name].tolist() for name in names})
+    figure = figures.topography(dict.fromkeys(names, 1.0), {name: positions[name].tolist() for name in names})
     axes = figure.axes[0]
     drawn = axes.images[0].get_clip_path().get_fully_transformed_path().vertices
     drawn = axes.transData.inverted().transform(drawn)
@@ -383,7 +400,7 @@ def test_a_decoder_has_one_colour_in_every_panel():
     before = [{"kind": "sliding", "tmin": -0.1, "tmax": 0.0, "fold": "a"}]
     sliding = [{"kind": "sliding", "tmin": 0.0, "tmax": 0.1, "fold": "a"}]
     points = _points(growing) + _points(before, ["ridge"]) + _points(sliding)
-    panels = plots.windows(pd.DataFrame(points), 0.05).axes
+    panels = figures.windows(pd.DataFrame(points), 0.05).axes
     colours = [
         {line.get_label(): line.get_color() for line in axes.lines if line.get_label()[0] != "_"}
         for axes in panels
@@ -414,7 +431,7 @@ def test_fmri_map_has_the_spread_of_voxels(tmp_path):
     pd.DataFrame([{**table, "split": "cv", "repetition": n} for n in range(8)]).to_csv(
         out / "prepared" / "all" / "trials.csv", index=False
     )
-    page = Page(write_report(out).read_text(encoding="utf-8"))
+    page = Page(written_page(out).read_text(encoding="utf-8"))
     assert (out / "images" / "voxels.png").exists()
     assert page.open == []
     assert any("Which voxels were used" in image["alt"] for image in page.images)
@@ -439,7 +456,7 @@ def test_a_score_at_chance_is_not_called_finding(tmp_path):
     results = read_json(out / "results.json")
     results["retrieval"] |= {"p_value": 0.4, "collapsed": True}
     write_json(out / "results.json", results)
-    text = Page(write_report(out).read_text(encoding="utf-8")).text
+    text = Page(written_page(out).read_text(encoding="utf-8")).text
     assert "ATM finds" not in text
     assert "ATM does not find what was seen better than chance" in text
     assert "p = 0.4000" in text
@@ -448,7 +465,7 @@ def test_a_score_at_chance_is_not_called_finding(tmp_path):
     results = read_json(named / "results.json")
     results["classification"]["p_value"] = 0.3
     write_json(named / "results.json", results)
-    text = Page(write_report(named).read_text(encoding="utf-8")).text
+    text = Page(written_page(named).read_text(encoding="utf-8")).text
     assert (
         "The decoder does not tell 3 categories apart better than chance: right in 62.0 % of trials" in text
     )
@@ -476,7 +493,7 @@ def test_what_was_read_when_and_on_what(tmp_path):
     info = read_json(out / "prepared/all/info.json")
     settings = {"l_freq": 0.1, "h_freq": 40.0, "tmin": -0.2, "tmax": 0.8, "whiten": "mvnn-epochs"}
     write_json(out / "prepared/all/info.json", {**info, "preprocessing": settings})
-    text = Page(write_report(out).read_text(encoding="utf-8")).text
+    text = Page(written_page(out).read_text(encoding="utf-8")).text
     assert (
         "320 training trials of 160 stimuli; 48 test trials of 24 stimuli. 2026-01-02 03:04, 2 CPU cores"
         in text
@@ -505,7 +522,7 @@ def test_pictures_are_judged_in_words_and_beside_chance(tmp_path):
         **drawn, "conditioned_by": ["tiny_clip"], "controls": {"nearest_training": nearest}
     }  # fmt: skip
     write_json(out / "results.json", results)
-    text = Page(write_report(out).read_text(encoding="utf-8")).text
+    text = Page(written_page(out).read_text(encoding="utf-8")).text
     assert "Two-way, tiny_clip (the decoder's own CLIP)" in text
     assert "no independent judgement" in text
     assert "identified no more often than the training picture" in text
@@ -513,12 +530,12 @@ def test_pictures_are_judged_in_words_and_beside_chance(tmp_path):
     assert "chance 0 50.0 %" in text
     nearest["two_way"]["tiny_clip"] = 0.8
     write_json(out / "results.json", results)
-    assert "identified more often than the training" in Page(write_report(out).read_text()).text
+    assert "identified more often than the training" in Page(written_page(out).read_text()).text
 
 
 def test_similarities_are_sorted_by_concept(tmp_path):
     out = retrieval_folder(tmp_path)
-    values, rows, names = Folds(out).similarity()
+    values, rows, names = KeptFolds([out / "evaluation/joint"]).similarity()
     assert rows == names == sorted(names)
     assert values.shape == (N_STIMULI, N_STIMULI)
     assert (values.argmax(axis=1) == np.arange(N_STIMULI)).mean() > 0.5

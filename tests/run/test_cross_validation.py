@@ -9,8 +9,8 @@ from linear_studies import write_recipe, write_study
 
 from neurodec import Retrieval, RidgeSystem, Study, cross_validate
 from neurodec.cli import main
+from neurodec.evaluation.retrieval.kept_folds import KeptFolds
 from neurodec.features import FeatureFiles
-from neurodec.report.charts import Folds
 
 BY = {"groups": "concept", "n_folds": 4}
 RIDGE = {"system": {"class_path": "neurodec.systems.RidgeSystem"}}
@@ -65,7 +65,8 @@ def test_seeds_and_folds_together_keep_their_curves(home):
     assert sorted(found["folds"]) == [f"sub-ben.fold{n}-seed{seed}" for n in (1, 2) for seed in (1, 2)]
     assert found["over_seeds"]["seeds"] == [1, 2]
     assert (home / "out/images/k-way.png").exists()
-    assert Folds(home / "out", [1, 2]).ranks()["stimulus"].nunique() == found["counts"]["cv"]["stimuli"]
+    folders = sorted((home / "out/evaluation").glob("*-seed1"))
+    assert KeptFolds(folders).ranks()["stimulus"].nunique() == found["counts"]["cv"]["stimuli"]
 
 
 def test_networks_are_fitted_in_every_fold(home):

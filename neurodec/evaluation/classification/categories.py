@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.data.trials import has_time
 from neurodec.errors import NeurodecError
+from neurodec.evaluation.classification.class_section import class_section
 from neurodec.evaluation.classification.grouped import Grouped, Measures, inflation_of
 from neurodec.evaluation.classification.schemes import (
     SINGLE_TRIALS,
@@ -24,6 +25,7 @@ from neurodec.evaluation.classification.schemes import (
     shared_training,
     split,
 )
+from neurodec.evaluation.presentation import Kept, Section
 from neurodec.evaluation.section import Evaluation, Fitted
 from neurodec.evaluation.statistics.intervals import paired_difference
 from neurodec.evaluation.statistics.permutations import exchanged_labels, permutation_p
@@ -213,6 +215,12 @@ class Classification(Evaluation):
     def results(self, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Return the sections of the only run."""
         return runs[0]
+
+    def section(
+        self, sections: Mapping[str, Any], name: str = "decoder", kept: Kept | None = None
+    ) -> Section:
+        """Return what to show; see `Evaluation.section`."""
+        return class_section(sections, name)
 
     def save(self, run: dict[str, Any], folder: Path) -> None:
         """Write the sections."""

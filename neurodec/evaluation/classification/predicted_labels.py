@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,6 +17,7 @@ from neurodec.data.splits import Level, groups_of
 from neurodec.data.stimuli import BETWEEN
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.capabilities import attention_of, companions_of
+from neurodec.evaluation.classification.class_section import class_section, label_blocks, number_section
 from neurodec.evaluation.classification.grouped import Grouped
 from neurodec.evaluation.classification.label_measures import (
     Measure,
@@ -27,6 +28,7 @@ from neurodec.evaluation.classification.label_measures import (
     label_intervals,
     number_measures,
 )
+from neurodec.evaluation.presentation import Kept, Section
 from neurodec.evaluation.section import Evaluation, Fitted, required
 from neurodec.evaluation.statistics.intervals import balanced_size, paired_difference
 from neurodec.evaluation.statistics.permutations import exchanged_labels, permutation_p
@@ -86,7 +88,7 @@ class LabelEvaluation(Evaluation):
             raise NeurodecError(f"`groups` is {self.groups!r}; use subject or run.")
 
     needs_system: ClassVar[bool] = True
-    section: ClassVar[str]
+    key: ClassVar[str]
 
     @property
     def level(self) -> Level:
@@ -165,7 +167,7 @@ class LabelEvaluation(Evaluation):
                 "without labels."
             )
         found |= {"note": " ".join(notes)} if notes else {}
-        sections: dict[str, Any] = {self.section: found, "baselines": {}, "controls": {}}
+        sections: dict[str, Any] = {self.key: found, "baselines": {}, "controls": {}}
         if runs[0].attention:
             sections["attention"] = runs[0].attention
         for way, rows in ways.items():
@@ -218,7 +220,19 @@ class PredictedClasses(LabelEvaluation):
 
     baselines: dict[str, Classifier] | None = None
 
-    section: ClassVar[str] = "classification"
+    key: ClassVar[str] = "classification"
+    headlines: ClassVar[tuple[str, ...]] = tuple(
+        f"classification.{name}"
+        for name in ("accuracy", "balanced_accuracy", "kappa", "weighted_f1", "auc", "auc_pr")
+    )
+
+    def section(
+        self, sections: Mapping[str, Any], name: str = "decoder", kept: Kept | None = None
+    ) -> Section:
+        """Return what to show; see `Evaluation.section`."""
+        shown = class_section(sections, name)
+        blocks = label_blocks(sections, sections["classification"], "balanced accuracy")
+        return replace(shown, title="Predicted classes", blocks=blocks)
 
     def linear(self, study: Study, fitted: Fitted, head: str) -> dict[str, np.ndarray]:
         """Fit linear decoders to the training trials of every space, and score its test trials."""
@@ -307,7 +321,14 @@ class PredictedNumbers(LabelEvaluation):
     p counts turned-around numbers with which r is as high.
     """
 
-    section: ClassVar[str] = "regression"
+    key: ClassVar[str] = "regression"
+    headlines: ClassVar[tuple[str, ...]] = ("regression.pearson_r", "regression.r2", "regression.rmse")
+
+    def section(
+        self, sections: Mapping[str, Any], name: str = "decoder", kept: Kept | None = None
+    ) -> Section:
+        """Return what to show; see `Evaluation.section`."""
+        return number_section(sections)
 
     def linear(self, study: Study, fitted: Fitted, head: str) -> dict[str, np.ndarray]:
         """Fit band power by ridge to the training trials of every space."""

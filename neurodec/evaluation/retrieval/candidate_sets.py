@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +16,8 @@ from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.capabilities import Calibrates, companions_of, require
+from neurodec.evaluation.further_sections import candidate_sets_section
+from neurodec.evaluation.presentation import Kept, Section
 from neurodec.evaluation.retrieval.centring import projected, training_centre
 from neurodec.evaluation.retrieval.similarity import Centre, Gallery
 from neurodec.evaluation.retrieval.zero_shot import Retrieval
@@ -154,6 +156,12 @@ class CandidateSets(Evaluation):
                 "answers": self._of_answers(part[part["kind"] == "answer"]),
             }
         return {"candidate_sets": found}
+
+    def section(
+        self, sections: Mapping[str, Any], name: str = "decoder", kept: Kept | None = None
+    ) -> Section:
+        """Return what to show; see `Evaluation.section`."""
+        return candidate_sets_section(sections["candidate_sets"])
 
     def save(self, run: pd.DataFrame, folder: Path) -> None:
         """Write ``candidate_sets.csv``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,6 +17,7 @@ from neurodec.data.splits import Level
 from neurodec.data.trials import has_time
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.capabilities import companions_of
+from neurodec.evaluation.presentation import Kept, Section
 from neurodec.evaluation.retrieval.ablation import Predict
 from neurodec.evaluation.retrieval.centring import mean_of, projected, training_centre
 from neurodec.evaluation.retrieval.curves import (
@@ -28,6 +29,7 @@ from neurodec.evaluation.retrieval.curves import (
     repetition_curve,
 )
 from neurodec.evaluation.retrieval.folded import ScoredFolds, joined
+from neurodec.evaluation.retrieval.retrieval_section import retrieval_section
 from neurodec.evaluation.retrieval.scored import RetrievalRun, Scored
 from neurodec.evaluation.retrieval.similarity import Centre, Gallery, chance_top, concept_centres
 from neurodec.evaluation.section import Evaluation, Fitted, Predictor, required
@@ -104,6 +106,7 @@ class Retrieval(Evaluation):
     seed: int = 0
 
     needs_system: ClassVar[bool] = True
+    headlines: ClassVar[tuple[str, ...]] = ("retrieval.top1", "retrieval.top5", "retrieval.median_rank")
 
     def of_trials(
         self,
@@ -363,6 +366,12 @@ class Retrieval(Evaluation):
         if not sections["baselines"]:
             del sections["baselines"]
         return sections
+
+    def section(
+        self, sections: Mapping[str, Any], name: str = "decoder", kept: Kept | None = None
+    ) -> Section:
+        """Return what to show; see `Evaluation.section`."""
+        return retrieval_section(sections, name, kept or Kept())
 
     def summary(self, scored: Scored | ScoredFolds) -> dict[str, Any]:
         """Return the metrics of one decoder, as `results.json` names them."""

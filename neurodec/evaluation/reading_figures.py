@@ -1,13 +1,14 @@
-"""Figures of what foundation models of EEG read: hidden patches filled in, and attention between regions."""
+"""Figures of what is inside: hidden patches filled in, attention between regions, and what voxels foretell."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
-from neurodec.report.plots import BLUE, figure_of, label_of, styled
+from neurodec.evaluation.figures import BLUE, GREY, LINES, figure_of, label_of, styled
 
 _MOST_CHANS = 6
 
@@ -56,4 +57,32 @@ def attention(values: np.ndarray, regions: Sequence[str]) -> Figure:
         text = f"{values[row, column]:.2f}"
         axes.text(column, row, text, ha="center", va="center", color="white" if dark else "black", fontsize=9)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share")
+    return figure
+
+
+@styled
+def by_region(panels: dict[str, pd.DataFrame]) -> Figure:
+    """Draw one bar per region and name, one panel per label of the y axis.
+
+    Parameters
+    ----------
+    panels : dict of DataFrame
+        Columns `region, name, value`; several rows of a region and name are averaged.
+    """
+    figure, grid = figure_of(4.8 * len(panels), 3.8, len(panels))
+    for axes, (label, points) in zip(np.atleast_1d(grid), panels.items(), strict=True):
+        means = points.pivot_table("value", "name", "region", sort=False)
+        width = 0.8 / len(means)
+        for place, (color, (name, row)) in enumerate(zip(LINES, means.iterrows(), strict=False)):
+            color = GREY if name == "noise ceiling" else color
+            axes.bar(
+                np.arange(len(row)) + (place + 0.5) * width - 0.4,
+                row,
+                width,
+                color=color,
+                label=label_of(name),
+            )
+        axes.set_xticks(range(means.shape[1]), [label_of(name) for name in means.columns])
+        axes.set(ylabel=label)
+        axes.legend(fontsize=9, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))  # above the bars
     return figure
