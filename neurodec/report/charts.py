@@ -13,7 +13,7 @@ from neurodec.data import Trials
 from neurodec.data.study import MARK
 from neurodec.data.trials import has_time
 from neurodec.evaluation.figures import intervals
-from neurodec.evaluation.presentation import Chart, Section
+from neurodec.evaluation.presentation import Chart, Section, words
 from neurodec.files import atomic_path, read_json
 from neurodec.report.evoked_response import evoked_figure, evoked_of
 from neurodec.report.run_figures import slices, training
@@ -23,15 +23,16 @@ _BROAD = 8  # inches; such figures take both columns of the page
 _TRIALS_FOR_MAP = 200  # enough for the spread of every voxel, and quickly read from disk
 
 
-def saved(chart: Chart, folder: Path, prefix: str = "") -> dict[str, Any]:
-    """Write the PNG file of a figure, and return what the template needs."""
-    file = folder / f"{prefix}{chart.name}.png"
+def saved(chart: Chart, folder: Path, evaluation: str = "") -> dict[str, Any]:
+    """Write the PNG file of a figure, and return what the template needs; a further evaluation is named in both."""
+    file = folder / (f"{evaluation}-{chart.name}.png" if evaluation else f"{chart.name}.png")
     with atomic_path(file) as partial:
         chart.figure.savefig(partial)
     wide = " broad" if chart.figure.get_figwidth() > _BROAD else ""
     kind = "lines" if chart.lines else "map"
     source = data_url(file.read_bytes(), "png")
-    return {"title": chart.title, "caption": chart.caption, "source": source, "kind": kind + wide}
+    title = f"{words(evaluation)}: {chart.title}" if evaluation else chart.title
+    return {"title": title, "caption": chart.caption, "source": source, "kind": kind + wide}
 
 
 def scores_chart(section: Section) -> Chart:

@@ -84,16 +84,15 @@ def write_report(out: str | Path, sections: Mapping[str, Section] | None = None)
 
 def _laid_out(section: Section, images: Path, name: str) -> dict[str, Any]:
     """Return what the template needs of a section, with its figures written; loud notes come first."""
-    prefix = f"{name}-" if name else ""
     loud: list[Block] = [
         block for block in section.blocks if isinstance(block, Note) and block.kind == "loud"
     ]
-    overview = [saved(scores_chart(section), images, prefix)] if section.rows else []
+    overview = [saved(scores_chart(section), images, name)] if section.rows else []
     return {
         "own": section,
         "title": section.title or (words(name) if name and section.rows else ""),
         "loud": loud,
         "blocks": [block for block in section.blocks if block not in loud],
         "overview": overview,
-        "charts": [saved(chart, images, prefix) for chart in section.charts],
+        "charts": [saved(chart, images, name) for chart in section.charts],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,12 +19,10 @@ from neurodec.files import read_json, write_table
 from neurodec.neural_decoder import NeuralDecoder, build_decoder
 from neurodec.prior_fit import fitted_prior, prior_of
 from neurodec.priors import IdentityPrior, Prior, load_prior
+from neurodec.run.finished import Finished
 from neurodec.run.folds import Fold
 from neurodec.run.recipe.recipe_parser import sections_of
 from neurodec.run.reconstruct import Seen, reconstruct, score
-
-if TYPE_CHECKING:
-    from neurodec.run.stages import Run
 
 
 class Drawing:
@@ -32,10 +30,10 @@ class Drawing:
 
     Parameters
     ----------
-    run : Run
+    run : Finished
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Finished) -> None:
         self.run, self.settings = run, run.objects.reconstruction
         self.sections = sections_of(run.recipe)
 

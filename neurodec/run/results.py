@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from neurodec.data import summary
 from neurodec.data.splits import TRAINING
+from neurodec.run.finished import Finished
 from neurodec.run.recipe.recipe_parser import sections_of
 from neurodec.simulate import command_of
 from neurodec.training.trainer import hardware
-
-if TYPE_CHECKING:
-    from neurodec.run.stages import Run
 
 _TOLD = 12  # lines about the recordings; the rest is in info.json and in the report
 
@@ -60,7 +58,7 @@ def over_seeds(found: dict[int, dict[str, Any]], headlines: Sequence[str]) -> di
     return {**first, "over_seeds": {"seeds": list(found), **spread}}
 
 
-def header_of(run: Run) -> dict[str, Any]:
+def header_of(run: Finished) -> dict[str, Any]:
     """Return what `results.json` tells of a run: data, subjects, system, protocol."""
     recipe, command = run.recipe, command_of(run.root)
     named = recipe.get("encoder") or recipe.get("system")
@@ -98,7 +96,7 @@ def shared_of(table: pd.DataFrame) -> dict[str, int]:
     return found
 
 
-def _targets_of(run: Run) -> dict[str, str]:
+def _targets_of(run: Finished) -> dict[str, str]:
     """Name the extractor of every target and what it was told."""
     found = {}
     for name, target in (sections_of(run.recipe).get("targets") or {}).items():
@@ -107,7 +105,7 @@ def _targets_of(run: Run) -> dict[str, str]:
     return found
 
 
-def _folds_of(run: Run) -> dict[str, dict[str, int]]:
+def _folds_of(run: Finished) -> dict[str, dict[str, int]]:
     """Count the training and test trials of every fold."""
     return {
         fold.name: {
@@ -118,7 +116,7 @@ def _folds_of(run: Run) -> dict[str, dict[str, int]]:
     }
 
 
-def speed_of(run: Run) -> dict[str, Any]:
+def speed_of(run: Finished) -> dict[str, Any]:
     """Return how long a run took, on what, and how large its system is."""
     speed: dict[str, Any] = {
         "seconds": run.stamps.seconds,

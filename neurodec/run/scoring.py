@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from neurodec.evaluation.section import Fitted
+from neurodec.run.finished import Finished
 from neurodec.run.folds import Fold
 from neurodec.run.results import over_seeds
-from neurodec.systems import RidgeSystem, load_system
+from neurodec.systems import RidgeSystem
 from neurodec.training import TrainingData
-
-if TYPE_CHECKING:
-    from neurodec.run.stages import Run
 
 
 class Scoring:
@@ -20,10 +18,10 @@ class Scoring:
 
     Parameters
     ----------
-    run : Run
+    run : Finished
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Finished) -> None:
         self.run = run
 
     def fitted(self, fold: Fold) -> Fitted:
@@ -36,7 +34,7 @@ class Scoring:
     def baseline(self, fold: Fold, head: str) -> RidgeSystem | None:
         """Return the linear baseline of a fold for a head, fitted once; none beside ridge itself."""
         run = self.run
-        if isinstance(load_system(run.out / "models" / fold.name, run.allow), RidgeSystem):
+        if isinstance(run.fitted_system(fold), RidgeSystem):
             return None
         ridge = RidgeSystem(head=head, targets=[head], data=run.objects.data or TrainingData())
         return ridge.fit(
@@ -46,18 +44,24 @@ class Scoring:
     def evaluated(self, name: str) -> dict[str, Any]:
         """Return the sections of one evaluation, of folds that are scored already or now."""
         run = self.run
-        evaluation, key = run.evaluations[name], run.keys.evaluation(name)
+        evaluation = run.evaluations[name]
         if not evaluation.needs_system:
             return evaluation.results([evaluation.run({}, run.study, None)])
         found: dict[int, list[Any]] = {}
-        further = () if name == next(iter(run.evaluations)) else ("further", name)
         for fold in run.folds:
-            folder = run.out.joinpath("evaluation", *further, fold.name)
-            stamp = f"evaluate {name} {fold.name}"
-            if run.stamps[stamp] != key or not folder.exists():
-                own = evaluation.run(run.predictions(fold), fold.testing(run.study), self.fitted(fold))
-                with run.stamps.making(stamp, key):
-                    evaluation.save(own, folder)
-            found.setdefault(fold.seed, []).append(evaluation.load(folder))
+            found.setdefault(fold.seed, []).append(self.run_of(name, fold))
         results = {seed: evaluation.results(own) for seed, own in found.items()}
         return over_seeds(results, evaluation.headlines)
+
+    def run_of(self, name: str, fold: Fold) -> Any:
+        """Return what an evaluation found in a fold, evaluated already or now."""
+        run = self.run
+        evaluation, key = run.evaluations[name], run.keys.evaluation(name)
+        further = () if name == next(iter(run.evaluations)) else ("further", name)
+        folder = run.out.joinpath("evaluation", *further, fold.name)
+        stamp = f"evaluate {name} {fold.name}"
+        if run.stamps[stamp] != key or not folder.exists():
+            own = evaluation.run(run.predictions(fold), fold.testing(run.study), self.fitted(fold))
+            with run.stamps.making(stamp, key):
+                evaluation.save(own, folder)
+        return evaluation.load(folder)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from neurodec.files import key_of, read_json
+from neurodec.run.context import Context
 from neurodec.run.folds import Fold
 from neurodec.run.recipe.recipe_parser import sections_of
 from neurodec.systems import LightningSystem
 from neurodec.training.trainer import telling
-
-if TYPE_CHECKING:
-    from neurodec.run.stages import Run
 
 _OF_TRAINING = (
     *("encoder", "objective", "optimizer", "lr_scheduler", "stages", "system", "data", "trainer"),
@@ -25,10 +22,10 @@ class StageKeys:
 
     Parameters
     ----------
-    run : Run
+    run : Context
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Context) -> None:
         self.run, self.sections = run, sections_of(run.recipe)
 
     @cached_property

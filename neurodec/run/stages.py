@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
-from jsonargparse import ArgumentParser, Namespace
 
-from neurodec.data import Study, prepare
-from neurodec.data.predictions import Predictions
-from neurodec.data.splits import Level
-from neurodec.data.store import parameters_key, parameters_of
+from neurodec.data import prepare
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Retrieval
-from neurodec.evaluation.retrieval.scored import Scored
-from neurodec.evaluation.section import Evaluation
-from neurodec.features import Extractor, Features
 from neurodec.files import (
     atomic_path,
     read_json,
@@ -29,24 +21,18 @@ from neurodec.files import (
 )
 from neurodec.report import write_report
 from neurodec.run.drawing import Drawing
-from neurodec.run.folds import Fold, cross_validated, folds_of, require_trials
+from neurodec.run.finished import Finished
+from neurodec.run.folds import require_trials
 from neurodec.run.picture_section import save_grid
 from neurodec.run.processes import Processes, alone_in
 from neurodec.run.recipe.recipe_file import load_recipe
-from neurodec.run.recipe.recipe_objects import built_objects, system_of
 from neurodec.run.recipe.recipe_parser import sections_of
 from neurodec.run.reporting import shown_sections
 from neurodec.run.results import header_of, merged, speed_of, tell_account
 from neurodec.run.scoring import Scoring
-from neurodec.run.stage_keys import StageKeys
-from neurodec.run.stamps import Stamps
 from neurodec.simulate import command_of
-from neurodec.systems import System, load_system
-from neurodec.training import Stage
 from neurodec.training.history import joined_history, nothing_learnt, training_summary
-from neurodec.training.staging import of_recipes
 from neurodec.training.trainer import (
-    below_out,
     check_device,
     check_folders,
     check_hardware,
@@ -119,17 +105,8 @@ def run_recipe(
     return run.out
 
 
-@dataclass(frozen=True)
-class Run:
-    """A recipe bound to its folders; every stage is a method that finds its input on the disk."""
-
-    parser: ArgumentParser
-    recipe: Namespace
-    root: Path
-    out: Path
-    allow: frozenset[str]
-    allow_outside: bool = False
-    whole_hashes: bool = False
+class Run(Finished):
+    """Every stage is a method that finds its input on the disk."""
 
     def check(self, stages: list[str]) -> None:
         """Refuse what these stages cannot do on this machine, or would write elsewhere, before any work."""
@@ -235,7 +212,7 @@ class Run:
             self.train(processes.n_started)
             for fold in self.folds:
                 for evaluation in self.evaluations.values():
-                    for head in evaluation.compared_heads(self._fitted_system(fold).head):
+                    for head in evaluation.compared_heads(self.fitted_system(fold).head):
                         self.scoring.baseline(fold, head)
             self._write_history()
 
@@ -287,17 +264,13 @@ class Run:
 
     def retrieve(self) -> None:
         """Write ``OUT/retrieved.csv``: for every test stimulus its rank and the five best candidates."""
-        name, evaluation = next(own for own in self.evaluations.items() if isinstance(own[1], Retrieval))
+        name = next(own for own, evaluation in self.evaluations.items() if isinstance(evaluation, Retrieval))
         key = self.keys.evaluation(name)
         if self.stamps["retrieve"] == key and (self.out / "retrieved.csv").exists():
             return
-        tables = []
-        for fold in self.folds:
-            fitted, test = self.scoring.fitted(fold), fold.testing(self.study)
-            z, table, gallery = evaluation.compared(self.predictions(fold), test, fitted)
-            tables.append(Scored.of(z, table, gallery).rank_table())
+        found = [self.scoring.run_of(name, fold) for fold in self.folds]
         with self.stamps.making("retrieve", key):
-            write_table(self.out / "retrieved.csv", pd.concat(tables))
+            write_table(self.out / "retrieved.csv", pd.concat([run.system.rank_table() for run in found]))
 
     def reconstruct(self) -> None:
         """Draw the seen pictures, with controls and ceilings, into ``OUT/images/reconstructed/<fold>/``."""
@@ -323,81 +296,6 @@ class Run:
         write_report(self.out, shown_sections(self.out, results, self.evaluations))
         save_grid(self.out, self.out / "images" / "reconstructions.png")
 
-    def require(self, stage: str, stamp: str, key: str) -> None:
-        """Refuse to go on from a stage that was not finished, or was done by another recipe or with other data."""
-        if self.stamps[stamp] != key:
-            raise NeurodecError(
-                f"{self.out} does not hold the finished stage {stage} of this recipe with these data; run it first:  "
-                f"neurodec {stage}, or neurodec run for all stages."
-            )
-
-    @cached_property
-    def stamps(self) -> Stamps:
-        """What stages were done with."""
-        return Stamps(self.out)
-
-    @cached_property
-    def keys(self) -> StageKeys:
-        """What stages are to be done with."""
-        return StageKeys(self)
-
-    @property
-    def trains(self) -> bool:
-        """Whether the recipe has a system of its own."""
-        return "encoder" in self.recipe or "system" in self.recipe
-
-    @cached_property
-    def _of_recipes(self) -> list[Stage]:
-        return of_recipes([Stage(**stage) for stage in sections_of(self.recipe).get("stages") or []])
-
-    def _of_stage(self, stage: Stage) -> Path:
-        return self.out / "stages" / stage.name
-
-    @cached_property
-    def objects(self) -> Namespace:
-        """The dataset, targets, data and evaluations; systems are built fold by fold."""
-        return built_objects(self.recipe)
-
-    @property
-    def extractors(self) -> dict[str, Extractor]:
-        """What gives the targets, by name."""
-        return self.objects.targets if self.trains else {}
-
-    @property
-    def evaluations(self) -> dict[str, Evaluation]:
-        """What scores, by name."""
-        return self.objects.evaluation
-
-    @cached_property
-    def study(self) -> Study:
-        """All trials and stimuli."""
-        study = Study.load(self.out / "prepared")
-        about = read_json(self.out / "prepared" / "study.json")["provenance"]
-        if parameters_key(about["parameters"]) != parameters_key(parameters_of(self.objects.dataset)):
-            raise NeurodecError(
-                f"{self.out / 'prepared'} was prepared with another section `dataset`; choose another --out or delete "
-                "it."
-            )
-        return study
-
-    @cached_property
-    def features(self) -> dict[str, Features]:
-        """The targets, by name."""
-        for name in self.extractors:
-            self.require("targets", f"targets {name}", self.keys.targets[name])
-        return {name: Features.load(self.out / "targets" / name) for name in self.extractors}
-
-    @cached_property
-    def folds(self) -> list[Fold]:
-        """All fits."""
-        found = folds_of(self.recipe.protocol, self.study.subjects, self.recipe.seeds)
-        return cross_validated(found, self.study, self.objects.cross_validation, self._levels)
-
-    @property
-    def _levels(self) -> set[Level]:
-        """What training and test must not share, for any evaluation."""
-        return {evaluation.level for evaluation in self.evaluations.values()} or {"concept"}
-
     @cached_property
     def scoring(self) -> Scoring:
         """What scores the folds."""
@@ -407,27 +305,3 @@ class Run:
     def drawing(self) -> Drawing:
         """What draws the pictures."""
         return Drawing(self)
-
-    def new_system(self, fold: Fold) -> System:
-        """Return the system of a fold, not fitted."""
-        sections = sections_of(self.recipe)
-        if "trainer" in sections:
-            sections["trainer"] = below_out(sections["trainer"], self.out, allow_outside=self.allow_outside)
-        return system_of(sections, self.objects, fold.seed, self.allow)
-
-    def system(self, fold: Fold) -> System:
-        """Return the fitted system of a fold, of a training that is finished."""
-        self.require("fit", "fit", self.keys.fit)
-        return self._fitted_system(fold)
-
-    def _fitted_system(self, fold: Fold) -> System:
-        return load_system(self.out / "models" / fold.name, self.allow)
-
-    def predictions(self, fold: Fold) -> dict[str, Predictions]:
-        """Return what the system of a fold predicts of its test trials, by what rows they are."""
-        folder, found = self.out / "predictions" / fold.name, {}
-        for evaluation in self.evaluations.values():
-            for rows in evaluation.inputs(fold.testing(self.study)):
-                self.require("predict", f"predict {fold.name} {rows}", self.keys.fit)
-                found[rows] = Predictions.load(folder / rows)
-        return found

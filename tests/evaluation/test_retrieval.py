@@ -13,6 +13,7 @@ from neurodec.errors import NeurodecError
 from neurodec.evaluation.retrieval.centring import mean_of, projected, training_centre
 from neurodec.evaluation.retrieval.scored import RetrievalRun, Scored
 from neurodec.evaluation.retrieval.similarity import Centre, Gallery
+from neurodec.evaluation.retrieval.summaries import answers_of
 from neurodec.evaluation.retrieval.zero_shot import Retrieval
 from neurodec.features import Features
 
@@ -232,7 +233,7 @@ def test_the_centre_is_of_training_trials_alone(recording):
     np.testing.assert_allclose(centre.target, np.asarray(own.values).mean(axis=0), rtol=1e-5)
 
 
-def answers_of(scored, values):
+def ranked_answers(scored, values):
     """The words of the stimuli, best first, without repetition: the answer's rank written out."""
     ranks = []
     for row, name in enumerate(scored.table["stimulus"]):
@@ -251,7 +252,7 @@ def test_answers_are_as_good_as_their_best_stimulus(run, recording, tmp_path):
     own = quick.of_trials(recording.test, stimuli, recording.features, recording.predict)
     gallery = own.system.gallery
     values = stimuli.set_index("stimulus")["word"][list(gallery.stimuli)].tolist()
-    expected = answers_of(own.system, values)
+    expected = ranked_answers(own.system, values)
     np.testing.assert_array_equal(own.system.answered.ranks, expected)
     found = quick.results([own])["retrieval"]["answers"]
     assert found["column"] == "word"
@@ -306,9 +307,8 @@ def test_answers_of_noise_are_told_as_noise():
         table = pd.DataFrame({"subject": np.repeat(list("ab"), 40), "stimulus": names * 2})
         gallery = Gallery(rng.normal(size=(40, 12)), names, names, answers=words)
         scored = Scored.of(rng.normal(size=(80, 12)), table.assign(concept=table["stimulus"]), gallery)
-        found = Retrieval(n_permutations=199, seed=seed, k_way=[], answers="word")._answered(scored)[
-            "answers"
-        ]
+        settings = Retrieval(n_permutations=199, seed=seed, k_way=[], answers="word")
+        found = answers_of(scored, settings)["answers"]
         p_values.append(found["p_value_top1"])
         differences.append(found["top1"] - found["chance_top1"])
     for level in (0.05, 0.2, 0.5):

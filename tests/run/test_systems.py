@@ -80,7 +80,9 @@ def test_several_evaluations_and_seeds(home):
     assert (out / "evaluation/further/words/sub-ben-seed2/curves.json").exists()
     assert (out / "images/k-way.png").exists()  # the first evaluation's curves are drawn
     page = (home.parent / "out/report.html").read_text()
-    assert "Further evaluations" in page
+    assert "<h2>words</h2>" in page
+    assert "words: Number of candidates" in page
+    assert (out / "images/words-k-way.png").exists()
     assert "Over 2 seeds" in page
 
 
@@ -216,7 +218,6 @@ def test_a_decoder_in_a_file_of_ones_own_draws_and_is_not_asked_twice(home, caps
         raise AssertionError("the work was done already")
 
     monkeypatch.setattr("neurodec.run.drawing.build_decoder", never)
-    monkeypatch.setattr("neurodec.evaluation.Retrieval.compared", never)
     monkeypatch.setattr("neurodec.evaluation.Retrieval.run", never)
     monkeypatch.setattr("neurodec.systems.RidgeSystem.predict", never)
     for verb in ("predict", "retrieve", "reconstruct", "evaluate"):

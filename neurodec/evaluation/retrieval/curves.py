@@ -73,6 +73,8 @@ def averages(
     decoders: dict[str, Predict],
     averaging: Literal["response", "embedding"],
     known: Known | None = None,
+    averaged: Trials | None = None,
+    asked: tuple[int | None, int] = (None, 0),
 ) -> Averages:
     """Return a function (n_repetitions, seed) -> ({decoder: z}, table) that embeds averaged test responses.
 
@@ -88,19 +90,22 @@ def averages(
     known : dict, optional
         What is embedded already, by decoder: of single trials under None, of averaged responses under their
         (n_repetitions, seed).
+    averaged, asked : Trials and (n_repetitions, seed), optional
+        An average that is made already.
     """
     known = known or {}
     if averaging == "response":
 
         def of_responses(n: int | None, seed: int) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
             done = known.get((n, seed), {})
-            averaged = test.average(n, seed=seed)
+            ready = averaged is not None and (n, seed) == asked
+            mean = averaged if ready else test.average(n, seed=seed)
             if set(decoders) - set(done):
-                averaged = averaged.in_memory()
+                mean = mean.in_memory()
             return {
-                name: done[name] if name in done else predict_rows(predict, averaged)
+                name: done[name] if name in done else predict_rows(predict, mean)
                 for name, predict in decoders.items()
-            }, averaged.table
+            }, mean.table
 
         return of_responses
     done = known.get(None, {})

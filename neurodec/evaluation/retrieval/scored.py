@@ -142,8 +142,15 @@ class Scored:
 
     def shuffled(self, m: int, n_permutations: int, seed: int) -> np.ndarray:
         """Return top-`m` accuracies under random exchanges of responses among stimuli, shape (n_permutations,)."""
-        matrix = stimulus_matrix(self.exchanged_top(m), self.table["stimulus"].to_numpy())
-        return permuted_scores(matrix, n_permutations, seed)
+        drawn = (m, n_permutations, seed)
+        if drawn not in self._nulls:
+            matrix = stimulus_matrix(self.exchanged_top(m), self.table["stimulus"].to_numpy())
+            self._nulls[drawn] = permuted_scores(matrix, n_permutations, seed)
+        return self._nulls[drawn]
+
+    @cached_property
+    def _nulls(self) -> dict[tuple[int, int, int], np.ndarray]:
+        return {}
 
     @property
     def chance_by_concept(self) -> float:

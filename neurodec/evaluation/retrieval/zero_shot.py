@@ -31,10 +31,10 @@ from neurodec.evaluation.retrieval.curves import (
 from neurodec.evaluation.retrieval.folded import ScoredFolds, joined
 from neurodec.evaluation.retrieval.retrieval_section import retrieval_section
 from neurodec.evaluation.retrieval.scored import RetrievalRun, Scored
-from neurodec.evaluation.retrieval.similarity import Centre, Gallery, chance_top, concept_centres
+from neurodec.evaluation.retrieval.similarity import Centre, Gallery, concept_centres
+from neurodec.evaluation.retrieval.summaries import k_way_of, summary_of
 from neurodec.evaluation.section import Evaluation, Fitted, Predictor, required
-from neurodec.evaluation.statistics.intervals import interval, paired_difference
-from neurodec.evaluation.statistics.permutations import permutation_p
+from neurodec.evaluation.statistics.intervals import paired_difference
 from neurodec.features import Features
 
 K_WAY = (2, 4, 10, 50, 100, 200)
@@ -170,15 +170,16 @@ class Retrieval(Evaluation):
             linear = replace(linear, centre=Centre(mean, mean))
         decoders = {decoder: predict} | ({} if ridge is None else {"ridge": ridge})
         galleries = {decoder: gallery, "ridge": linear}
-        average = averages(test, decoders, self.averaging, known)
+        averaged = test.average(self.n_repetitions, seed=self.seed).in_memory()
+        asked = (self.n_repetitions, self.seed)
+        average = averages(test, decoders, self.averaging, known, averaged, asked)
         predicted, table = average(self.n_repetitions, self.seed)
         scored = {name: Scored.with_uncentred(z, table, galleries[name]) for name, z in predicted.items()}
         counts = repetition_counts(test, self.repetition_curve, self.n_repetitions)
         curves = {
-            "k_way": self._k_way(scored[decoder]),
+            "k_way": k_way_of(scored[decoder], self.k_way),
             "repetitions": repetition_curve(average, counts, galleries, self.seed),
         }
-        averaged = test.average(self.n_repetitions, seed=self.seed).in_memory()
         single = self.averaging == "embedding" and self.n_repetitions is None
         ablation = Ablation(
             averaged,
@@ -285,16 +286,6 @@ class Retrieval(Evaluation):
             found[name] = Scored.with_uncentred(z, table, replace(gallery, centre=centre))
         return found
 
-    def compared(
-        self, predictions: dict[str, Predictions], test: Study, fitted: Fitted
-    ) -> tuple[np.ndarray, pd.DataFrame, Gallery]:
-        """Return what is ranked: predictions of every test stimulus, their table, and the gallery."""
-        head = self._head(fitted)
-        z, table = self.rows(predictions, head)
-        features = projected(fitted.system, head, self._candidates_named(fitted))
-        centre = self._centre(fitted.system, head, fitted.train, features, test.subjects)
-        return z, table, replace(self.candidates(table, test.stimuli, features), centre=centre)
-
     def _head(self, fitted: Fitted) -> str:
         return self.head or fitted.system.head
 
@@ -320,7 +311,7 @@ class Retrieval(Evaluation):
             Scored.concatenate(parts) if all(part is not None for part in parts) else None
             for parts in ([run.ridge for run in runs], [run.prestimulus for run in runs])
         ]
-        return RetrievalRun(system, *others, {"k_way": self._k_way(system)})
+        return RetrievalRun(system, *others, {"k_way": k_way_of(system, self.k_way)})
 
     def save(self, run: RetrievalRun, folder: Path) -> None:
         """Write a fold's evaluation."""
@@ -375,48 +366,7 @@ class Retrieval(Evaluation):
 
     def summary(self, scored: Scored | ScoredFolds) -> dict[str, Any]:
         """Return the metrics of one decoder, as `results.json` names them."""
-        top1, top5, table = scored.top(1), scored.top(5), scored.table
-        null = scored.shuffled(1, self.n_permutations, self.seed)
-        return {
-            "n_candidates": scored.n_candidates,
-            "gallery": scored.gallery.kind,
-            "n_repetitions": scored.n_repetitions,
-            "top1": float(top1.mean()),
-            "top5": float(top5.mean()),
-            **({"uncentred_top1": float(table["uncentred"].mean())} if "uncentred" in table else {}),
-            "chance_top1": scored.chance(),
-            "chance_top5": scored.chance(5),
-            **({} if self.leakage == "concept" else {"chance_top1_by_concept": scored.chance_by_concept}),
-            "ci95_top1": self._interval(top1, scored),
-            "ci95_top5": self._interval(top5, scored),
-            "p_value": permutation_p(float(top1.mean()), null),
-            "p_floor": 1 / (1 + len(null)),
-            "collapsed": scored.collapsed,
-            "median_rank": float(np.median(scored.ranks)),
-            "k_way": self._k_way(scored),
-            **self._answered(scored),
-            **({} if self.pool_size is None else {"pooled": scored.within_pools(self.pool_size, self.seed)}),
-            "per_subject": {
-                subject: self._of_subject(scored, top1, top5, subject)
-                for subject in table["subject"].unique()
-            },
-        }
-
-    def _answered(self, scored: Scored | ScoredFolds) -> dict[str, Any]:
-        """Score the answers, such as words, that several stimuli share."""
-        answered = scored.answered
-        if answered is None:
-            return {}
-        found: dict[str, Any] = {"column": self.answers, "n_candidates": answered.n_candidates}
-        for m in (1, 5, 10):
-            top, null = answered.top(m), answered.shuffled(m, self.n_permutations, self.seed)
-            found |= {
-                f"top{m}": float(top.mean()),
-                f"chance_top{m}": float(null.mean()),
-                f"ci95_top{m}": self._interval(top, answered),
-                f"p_value_top{m}": permutation_p(float(top.mean()), null),
-            }
-        return {"answers": found}
+        return summary_of(scored, self)
 
     def candidates(self, shown_in: pd.DataFrame, stimuli: pd.DataFrame, features: Features) -> Gallery:
         """Return the gallery: every stimulus of the test split, or, when folds are made later, every one shown."""
@@ -459,29 +409,6 @@ class Retrieval(Evaluation):
             if self.channels:
                 curves["channels"] = ablation.channels()
         return curves
-
-    def _k_way(self, scored: Scored) -> list[dict[str, Any]]:
-        return [
-            {
-                "k": k,
-                "top1": float(scored.top(1, k).mean()),
-                "top5": float(scored.top(5, k).mean()),
-                "ci95_top1": self._interval(scored.top(1, k), scored),
-                "chance_top1": chance_top(k),
-                "chance_top5": chance_top(k, 5),
-            }
-            for k in self.k_way
-            if k <= scored.n_candidates
-        ]
-
-    def _interval(self, scores: np.ndarray, scored: Scored) -> list[float]:
-        return interval(scores, scored.table["stimulus"].to_numpy(), inflation=scored.inflation)
-
-    def _of_subject(self, scored: Scored, top1: np.ndarray, top5: np.ndarray, subject: str) -> dict[str, Any]:
-        rows = (scored.table["subject"] == subject).to_numpy()
-        clusters = scored.table["stimulus"].to_numpy()[rows]
-        ci95 = interval(top1[rows], clusters, inflation=scored.inflation)
-        return {"top1": float(top1[rows].mean()), "top5": float(top5[rows].mean()), "ci95_top1": ci95}
 
 
 def _z_of(system: Predictor, head: str, space: str) -> Predict:
