@@ -12,6 +12,7 @@ import pandas as pd
 
 from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
+from neurodec.data.splits import Level
 from neurodec.errors import NeurodecError, reading
 from neurodec.evaluation.capabilities import FillsIn, attention_of, require
 from neurodec.evaluation.further_sections import hidden_patches_section
@@ -83,6 +84,11 @@ class HiddenPatches(Evaluation):
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise NeurodecError(f"`share` is {self.share:g}; give a share between 0 and 1.")
+
+    @property
+    def level(self) -> Level:
+        """People: what is filled in is of new ones."""
+        return "subject"
 
     def run(
         self, predictions: dict[str, Predictions], study: Study, fitted: Fitted | None

@@ -66,7 +66,7 @@ def header_of(run: Finished) -> dict[str, Any]:
     trained = {"selection": recipe.selection, "protocol": recipe.protocol, "seeds": recipe.seeds}
     groups = run.study.table.groupby("split", sort=False)["stimulus"]
     return {
-        "schema": 3,
+        "schema": 4,
         "recipe": recipe.name,
         "dataset": recipe.dataset.class_path.rpartition(".")[2],
         "subjects": run.study.subjects,
@@ -75,7 +75,7 @@ def header_of(run: Finished) -> dict[str, Any]:
         "counts": {name: {"trials": len(rows), "stimuli": rows.nunique()} for name, rows in groups},
         "shared": shared_of(run.study.table),
         **system,
-        **({**trained, "targets": _targets_of(run), "folds": _folds_of(run)} if run.trains else {}),
+        **({**trained, **_of_training(run)} if run.trains else {}),
     }
 
 
@@ -94,6 +94,15 @@ def shared_of(table: pd.DataFrame) -> dict[str, int]:
         shown = set(test[column])
         found |= {plural: len(shown & set(train[column])), f"test_{plural}": len(shown)}
     return found
+
+
+def _of_training(run: Finished) -> dict[str, Any]:
+    config = run.system(run.folds[0]).config
+    held_out = {"subject": "people"}.get(config.get("held_out_by", ""), "concepts")
+    selected_on = (
+        "the validation trials of the data's split" if config.get("validation_is_marked") else held_out
+    )
+    return {"selected_on": selected_on, "targets": _targets_of(run), "folds": _folds_of(run)}
 
 
 def _targets_of(run: Finished) -> dict[str, str]:

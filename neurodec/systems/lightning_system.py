@@ -272,6 +272,7 @@ class LightningSystem(Inspected, System):
                 if objective.held_out_by == "concept"
                 else [],
                 "validation_is_marked": data.marked and selection_trials is None,
+                "held_out_by": objective.held_out_by,
                 "met_before": sorted(set(met_before)),
                 "companions": [
                     own.name for own in self._stages if own.companion and stage == self._stages[-1]

@@ -60,9 +60,8 @@ class EEGWindows(Dataset):
 
     Notes
     -----
-    Responses are microvolts / 100, the stimulus is the recording and the concept the subject, so that validation holds
-    whole people out. A recording that cannot be read, or is none of EEG in volts, is left out and listed, and the
-    others are read on. One part is one recording; memory is that of one.
+    Responses are microvolts / 100, and the stimulus is the recording. A recording that cannot be read, or is none of
+    EEG in volts, is left out and listed, and the others are read on. One part is one recording; memory is that of one.
     """
 
     files: str = "**/*.edf"
@@ -112,7 +111,7 @@ class EEGWindows(Dataset):
         windows = self._windows(values, raw, path, account)
         names = [plain_name(name) for name in self.ch_names or raw.ch_names]  # a montage keeps its names
         table = with_defaults(
-            pd.DataFrame({"stimulus": [part.name] * len(windows), "concept": part.subject}),
+            pd.DataFrame({"stimulus": [part.name] * len(windows)}),
             subject=part.subject,
             run=part.name,
             split="test" if part.subject in self._tested(root) else "train",
@@ -135,11 +134,7 @@ class EEGWindows(Dataset):
         """List the recordings."""
         tested = self._tested(root)
         rows = [
-            {
-                "stimulus": part.name,
-                "concept": part.subject,
-                "split": "test" if part.subject in tested else "train",
-            }
+            {"stimulus": part.name, "split": "test" if part.subject in tested else "train"}
             for part in self._listed(root)
         ]
         return pd.DataFrame(rows).assign(image="", caption="")

@@ -28,7 +28,8 @@ class HiddenPatchesObjective(Objective):
     Notes
     -----
     The encoder has a `patch_size`, takes `mask` (B, n_chans, n_patches; True is hidden), and gives the head `patches`
-    of the shape of the responses. Patches are hidden anew in every step, and always alike when validated.
+    of the shape of the responses. Patches are hidden anew in every step, and always alike when validated, on people who
+    are held out.
 
     References
     ----------
@@ -37,6 +38,7 @@ class HiddenPatchesObjective(Objective):
 
     head = "patches"
     needs = ()
+    held_out_by = "subject"
 
     def __init__(
         self, hidden_share: float = 0.5, target: Literal["corrected", "published"] = "corrected"
