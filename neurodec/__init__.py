@@ -32,6 +32,7 @@ _PUBLIC = {
     "NICE": "neurodec.encoders",
     "NeuroBridge": "neurodec.encoders",
     "Ridge": "neurodec.linear",
+    "EmbeddingDecoder": "neurodec.systems",
     "InContextSystem": "neurodec.systems",
     "LightningSystem": "neurodec.systems",
     "RidgeSystem": "neurodec.systems",

@@ -79,7 +79,9 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, rng):
 
 
 @pytest.mark.parametrize(
-    "module", ["validation", "data.study", "features.table", "systems.lightning_system"], ids=str
+    "module",
+    ["validation", "data.study", "features.table", "systems.lightning_system", "systems.embedding_decoder"],
+    ids=str,
 )
 def test_examples_of_docstrings_run(module):
     found = doctest.testmod(importlib.import_module(f"neurodec.{module}"))

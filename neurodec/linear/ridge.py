@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.model_selection import GroupKFold
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from neurodec.errors import NeurodecError
 from neurodec.linear.solvers import Factor, held_out_errors
@@ -52,7 +52,13 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
     ) -> None:
         self.alphas, self.n_folds, self.per_target = alphas, n_folds, per_target
 
-    def fit(self, features: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> Ridge:
+    def fit(
+        self,
+        features: np.ndarray,
+        y: np.ndarray,
+        groups: np.ndarray | None = None,
+        sample_weight: np.ndarray | None = None,
+    ) -> Ridge:
         """Tune and solve.
 
         Parameters
@@ -63,6 +69,9 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Targets.
         groups : ndarray, shape (n,), optional
             Rows of one group (concept, run) stay in one fold.
+        sample_weight : ndarray, shape (n,), optional
+            Of the squared errors, such as the number of repetitions that a row is the mean of. A row of weight 2 counts
+            as two rows of one group; rows of weight 0 are left out.
 
         Returns
         -------
@@ -73,16 +82,28 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         ------
         NeurodecError
             If there is only one group, or all rows are the same.
+        ValueError
+            If a weight is negative or not finite, or there is not one for every row.
         """
         accepted = {"allow_nd": True, "multi_output": True, "y_numeric": True, "ensure_min_samples": 2}
         features, targets = validate_data(self, features, y, dtype="numeric", **accepted)
         self._one = targets.ndim == 1
         targets = targets.reshape(len(targets), -1)
-        self._scaler = Standardised.of(features)
+        weight = None
+        if sample_weight is not None:
+            weight = _check_sample_weight(sample_weight, features, dtype=np.float64, ensure_non_negative=True)
+            kept = weight > 0
+            features, targets, weight = features[kept], targets[kept], weight[kept]
+            groups = None if groups is None else np.asarray(groups)[kept]
+        self._scaler = Standardised.of(features, weight)
         rows = self._scaler.rows(features)
-        mean = targets.mean(axis=0)
+        mean = np.average(targets, axis=0, weights=weight)
         centred = np.asarray(targets - mean, dtype=np.float64)
-        factor, penalties = Factor.of(rows), np.asarray(self.alphas, dtype=np.float64) * len(rows)
+        total = len(rows) if weight is None else weight.sum()
+        if weight is not None:
+            rows *= np.sqrt(weight).astype(np.float32)[:, None]
+            centred *= np.sqrt(weight)[:, None]
+        factor, penalties = Factor.of(rows), np.asarray(self.alphas, dtype=np.float64) * total
         errors = held_out_errors(factor, centred, penalties, grouped_folds(len(rows), groups, self.n_folds))
         chosen = (
             penalties[errors.argmin(axis=0)] if self.per_target else penalties[errors.sum(axis=1).argmin()]
@@ -112,10 +133,14 @@ class Standardised:
         self.centre, self.scale = centre, scale
 
     @classmethod
-    def of(cls, features: np.ndarray) -> Standardised:
-        """Measure features (n, ...)."""
+    def of(cls, features: np.ndarray, weight: np.ndarray | None = None) -> Standardised:
+        """Measure features (n, ...), whose rows may have weights (n,)."""
         flat = np.asarray(features).reshape(len(features), -1)
-        centre, scale = flat.mean(axis=0, dtype=np.float64), flat.std(axis=0, dtype=np.float64)
+        if weight is None:
+            centre, scale = flat.mean(axis=0, dtype=np.float64), flat.std(axis=0, dtype=np.float64)
+        else:
+            centre = np.average(flat, axis=0, weights=weight)
+            scale = np.sqrt(np.average(np.square(flat - centre), axis=0, weights=weight))
         return cls(centre, np.where(scale == 0, 1, scale))
 
     def rows(self, features: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Systems: what is fitted to trials and predicts targets."""
 
 from neurodec.systems.contrastive_classifier import ContrastiveClassifier
+from neurodec.systems.embedding_decoder import EmbeddingDecoder
 from neurodec.systems.in_context.in_context_classifier import InContextClassifier
 from neurodec.systems.in_context.in_context_system import InContextSystem
 from neurodec.systems.in_context.tasks import MetaStage
@@ -12,6 +13,7 @@ from neurodec.systems.system import System
 
 __all__ = [
     "ContrastiveClassifier",
+    "EmbeddingDecoder",
     "InContextClassifier",
     "InContextSystem",
     "LightningSystem",

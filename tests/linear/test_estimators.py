@@ -8,6 +8,7 @@ import pytest
 from mne.decoding import Scaler, Vectorizer
 from pyriemann.estimation import XdawnCovariances
 from pyriemann.tangentspace import TangentSpace
+from sklearn import linear_model
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -23,10 +24,35 @@ from neurodec.linear import (
     XdawnClassifier,
 )
 
+TUNED = "the penalty is tuned on folds of rows, which differ where a row stands twice"
+EXPECTED = {f"check_sample_weight_equivalence_on_{kind}_data": TUNED for kind in ("dense", "sparse")}
 
-@parametrize_with_checks([Ridge(), ArrayClassifier()])
+
+@parametrize_with_checks(
+    [Ridge(), ArrayClassifier()],
+    expected_failed_checks=lambda one: EXPECTED if isinstance(one, Ridge) else {},
+)
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
+
+
+def test_weights_are_those_of_scikit_learn(rng):
+    features, targets = rng.normal(size=(60, 7)), rng.normal(size=(60, 3))
+    weight, groups = rng.integers(0, 4, size=60).astype(float), np.arange(60) % 6
+    own = Ridge().fit(features, targets, groups, weight)
+    kept = weight > 0
+    mean = np.average(features, axis=0, weights=weight)
+    scale = np.sqrt(np.average(np.square(features - mean), axis=0, weights=weight))
+    other = linear_model.Ridge(alpha=own.alpha_).fit((features - mean) / scale, targets, weight)
+    np.testing.assert_allclose(own.predict(features), other.predict((features - mean) / scale), atol=1e-4)
+    rows = np.repeat(np.arange(60), weight.astype(int))
+    repeated = Ridge().fit(features[rows], targets[rows], groups[rows])
+    assert repeated.alpha_ == pytest.approx(own.alpha_)
+    np.testing.assert_allclose(own.coef_, repeated.coef_, atol=1e-4)
+    dropped = Ridge().fit(features[kept], targets[kept], groups[kept], weight[kept])
+    np.testing.assert_allclose(own.coef_, dropped.coef_, atol=1e-10)
+    with pytest.raises(ValueError, match=r"[Nn]egative"):
+        Ridge().fit(features, targets, groups, -weight)
 
 
 @pytest.mark.parametrize("module", ["ridge", "estimators"])
