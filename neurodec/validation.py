@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from sklearn.base import clone
 
 from neurodec.data import Study, check_leakage
+from neurodec.data.fold_whitening import whitened
 from neurodec.data.folding import drawn, labels_of, marked
 from neurodec.data.splits import TRAINING
 from neurodec.errors import NeurodecError
@@ -23,6 +24,7 @@ from neurodec.evaluation.presentation import Section, Table, percent, words
 from neurodec.evaluation.section import Evaluation, Fitted
 from neurodec.features import Features, as_targets
 from neurodec.files import track
+from neurodec.preprocessing.eeg import Whitening
 from neurodec.report.thumbnails import data_url
 from neurodec.systems import RidgeSystem, System
 
@@ -173,6 +175,7 @@ def cross_validate(
     groups: str | Sequence[Any] = "concept",
     n_folds: int = 5,
     seed: int = 0,
+    whiten: Whitening = "none",
     name: str | None = None,
 ) -> Results:
     """Score a system by cross-validation: in every fold a copy of it is fitted without the trials that are tested.
@@ -193,6 +196,8 @@ def cross_validate(
         Into which the groups are drawn.
     seed : int
         Of that draw.
+    whiten : {"none", "mvnn-epochs", "mvnn-time", "zscore", "robust"}
+        Fitted to the training trials of every fold, session by session.
     name : str, optional
 
     Returns
@@ -226,7 +231,7 @@ def cross_validate(
     folds, runs = [], []
     divided = list(drawn(labels_of(study, groups), n_folds, seed))
     for left_out in track(divided, "folds", total=len(divided)):
-        fold = marked(study, groups, left_out)
+        fold = whitened(marked(study, groups, left_out), whiten)
         fitted = clone(system).fit(fold.part("train"), named)
         runs.append(_run(fitted, fold, named, evaluation, name))
         folds.append({"left_out": sorted(left_out), "sections": evaluation.results([runs[-1]])})

@@ -13,6 +13,7 @@ from sklearn.model_selection import GroupKFold
 from neurodec.data.splits import groups_of
 from neurodec.data.study import Study
 from neurodec.errors import NeurodecError
+from neurodec.preprocessing.eeg import Whitening
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,14 @@ class CrossValidation:
         Into which these are drawn.
     seed : int
         Of that draw.
+    whiten : {"none", "mvnn-epochs", "mvnn-time", "zscore", "robust"}
+        Fitted to the training trials of every fold, session by session; the reader then leaves them as they are.
     """
 
     groups: str = "concept"
     n_folds: int = 5
     seed: int = 0
+    whiten: Whitening = "none"
 
 
 def labels_of(study: Study, groups: str | Sequence[Any]) -> pd.Series:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from neurodec.data import Study
+from neurodec.data.fold_whitening import whitened
 from neurodec.data.folding import CrossValidation, drawn, labels_of, marked
 from neurodec.data.splits import TRAINING, Level, check_leakage
 from neurodec.errors import NeurodecError
 from neurodec.files import file_names
+from neurodec.preprocessing.eeg import Whitening
 from neurodec.systems import System
 
 Protocol = Literal["within_subject", "leave_one_subject_out", "joint", "new_subject"]
@@ -32,7 +34,9 @@ class Fold:
     groups : str
         Column of the trials, in a cross-validation ...
     left_out : set of str
-        ... and its values that this fold tests.
+        ... its values that this fold tests, ...
+    whiten : str
+        ... and how the trials are whitened; see `CrossValidation`.
     """
 
     name: str
@@ -42,18 +46,25 @@ class Fold:
     new: tuple[str, ...] = ()
     groups: str = ""
     left_out: frozenset[str] = frozenset()
+    whiten: Whitening = "none"
 
     def training(self, study: Study) -> Study:
         """Return the trials that are learnt from."""
-        if self.left_out:
-            return marked(study, self.groups, self.left_out).part("train", self.train)
-        return study.part(TRAINING, self.train)
+        return self._divided(study).part(TRAINING, self.train)
 
     def testing(self, study: Study) -> Study:
         """Return the trials that are scored."""
-        if self.left_out:
-            study = marked(study, self.groups, self.left_out)
-        return study.part("test", self.test)
+        return self._divided(study).part("test", self.test)
+
+    def _divided(self, study: Study) -> Study:
+        if not self.left_out:
+            return study
+        known = vars(self).get("_known", (None, None))
+        if known[0] is not study:  # once per command: whitening is fitted
+            people = study.part(subjects={*self.train, *self.test})
+            known = study, whitened(marked(people, self.groups, self.left_out), self.whiten)
+            object.__setattr__(self, "_known", known)
+        return known[1]
 
 
 def require_trials(fold: Fold, study: Study, system: System) -> None:
@@ -117,7 +128,7 @@ def cross_validated(
         for level in levels:
             check_leakage(marked(study, by.groups, left_out).table, level, study.stimuli)
     return [
-        replace(fold, name=_numbered(fold, number), groups=by.groups, left_out=left_out)
+        replace(fold, name=_numbered(fold, number), groups=by.groups, left_out=left_out, whiten=by.whiten)
         for fold in folds
         for number, left_out in enumerate(parts, start=1)
     ]
