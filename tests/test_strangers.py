@@ -174,13 +174,22 @@ def test_no_flag_runs_code(study, capsys, flags):
         {"trainer": {"callbacks": {"class_path": f"{CALLBACKS}.Timer"}}},
         {"trainer": {"strategy": "auto", "profiler": "simple"}},
         {"trainer": {"logger": {"class_path": f"{LOGGERS}.CSVLogger", "init_args": {"save_dir": "logs"}}}},
-        {"encoder": "neurodec.encoders.ATM"},
+        {"encoder": {"class_path": "neurodec.encoders.ATM"}},
         {"name": "torch.load", "seed": 3},
     ],
 )
 def test_what_a_slot_takes_is_taken(study, changes):
-    changed(study, {name: value for name, value in changes.items() if isinstance(value, dict)})
-    load_recipe(study.parent / "recipe.yaml", [])
+    changed(study, changes)
+    parser, recipe = load_recipe(study.parent / "recipe.yaml", [])
+    kept = parser.dump(recipe)
+    for text in texts_of(changes):
+        assert text.rpartition(".")[2] in kept
+
+
+def texts_of(value):
+    """Every text in nested dicts and lists."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [value] if isinstance(value, str) else [text for own in inner for text in texts_of(own)]
 
 
 def test_file_names_are_no_classes(study, capsys):

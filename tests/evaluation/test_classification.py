@@ -251,7 +251,7 @@ def test_unbalanced_categories_are_told_and_scored_class_by_class(rng):
     assert result["unbalanced"]
     assert result["majority"] == pytest.approx(0.875)
     assert result["ci95_balanced_accuracy"][0] < 0.5 < result["ci95_balanced_accuracy"][1]
-    assert 0 < result["p_value_balanced_accuracy"] <= 1
+    assert result["p_value_balanced_accuracy"] > 0.05  # labels that nothing follows
     assert not Classification(RIDGE, n_shuffles=0).of_trials(trials_of(rng))["classification"]["unbalanced"]
 
 

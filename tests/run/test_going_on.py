@@ -187,8 +187,12 @@ def test_what_cannot_work_is_told_before_anything_is_computed(
 
 def test_the_section_data_may_be_left_out(home):
     sections = {name: section for name, section in LEARNT.items() if name != "data"}
-    write_recipe(home.parent / "recipe.yaml", **sections)
-    run(home, "out")
+    found = {}
+    for out, more in (("out", {}), ("given", {"data": {"batch_size": 64, "validation_fraction": 0.1}})):
+        write_recipe(home.parent / "recipe.yaml", **sections, **more)
+        run(home, out)
+        found[out] = json.loads((home.parent / out / "results.json").read_text())["retrieval"]
+    assert found["out"] == found["given"]  # the defaults
 
 
 def test_targets_that_were_deleted_are_made_again(home):
