@@ -61,7 +61,8 @@ class Scoring:
         folder = run.out.joinpath("evaluation", *further, fold.name)
         stamp = f"evaluate {name} {fold.name}"
         if run.stamps[stamp] != key or not folder.exists():
-            own = evaluation.run(run.predictions(fold), fold.testing(run.study), self.fitted(fold))
+            fitted = self.fitted(fold)  # first: a damaged model is told as such
+            own = evaluation.run(run.predictions(fold), fold.testing(run.study), fitted)
             with run.stamps.making(stamp, key):
                 evaluation.save(own, folder)
         return evaluation.load(folder)

@@ -103,7 +103,7 @@ def test_one_command_from_raw_files_to_a_table_of_pretrained_random_and_linear(h
         "Predicted classes",
         "Cohen&#39;s kappa",
         "Attention between regions",
-        "on people held out of",
+        "on the validation trials of the data&#39;s split held out of",
     ):
         assert text in page, text
     before = json.loads((home / "out/stages/before/results.json").read_text())

@@ -467,3 +467,8 @@ def test_candidate_sets_beside_any_retrieval(home, capsys, kind):
         everything = ["--data.validation_fraction", "0"]
         assert main([*arguments("run", home, "other"), *everything]) == 2
         assert "trained on all trials" in capsys.readouterr().err
+
+
+def test_systems_are_found_under_their_former_paths(home):
+    write_recipe(home.parent / "recipe.yaml", system={"class_path": "neurodec.training.RidgeSystem"})
+    assert run(home, "out", *BEN)["system"] == "RidgeSystem"

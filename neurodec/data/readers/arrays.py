@@ -24,7 +24,7 @@ from neurodec.preprocessing.channels import standard_positions
 from neurodec.preprocessing.epoching import resample
 from neurodec.preprocessing.whitening import standardise_groups
 
-_INNER = ("channel", "time", "voxel")
+_INNER = ("channel", "parcel", "time", "voxel")
 _OUTER = ("subject", "session", "run", "stimulus", "concept", "repetition", "trial")
 _SUBJECT = re.compile(r"(?:^|[^A-Za-z])(?:subject|subj|sub)[-_]?([0-9]+|[A-Za-z0-9]+)", re.IGNORECASE)
 _VOLUME = 3  # axes of an image
@@ -43,7 +43,8 @@ class ArrayFile(Dataset):
         fits.
     axes : list of str
         The array's axes in order: any of `subject`, `session`, `run`, `stimulus`, `concept`, `repetition` and `trial`,
-        and `channel` and `time`, or `voxel`. An array with two more axes has three for `voxel`: a volume.
+        and `channel` and `time`, `parcel` and `time` (of fMRI, at any rate), or `voxel`. An array with two more axes
+        has three for `voxel`: a volume.
     responses : str
         Key of the array in the file; entries of structs, groups and dicts have dotted keys (``results.betasmd``).
         What GLMsingle (``betasmd``) and NSD (``betas``) call it is found without.
@@ -262,7 +263,8 @@ class ArrayFile(Dataset):
             affine = np.eye(4) if content.affine is None else content.affine
             place = {"mask_shape": list(volume or (lengths["voxel"], 1, 1)), "affine": affine.tolist()}
             return info | place | {"voxel_indices": list(range(lengths["voxel"]))}
-        ch_names = self._names(content, "channel", lengths["channel"])
+        rows = "parcel" if "parcel" in lengths else "channel"
+        ch_names = self._names(content, rows, lengths[rows])
         sfreq, tmin = self.sfreq, self.tmin
         if self.times is not None:
             sfreq, tmin = _rate(content, self.times, lengths["time"])
@@ -270,6 +272,9 @@ class ArrayFile(Dataset):
             raise NeurodecError(
                 "The recipe gives neither `times` nor `sfreq`; name one for the array's time axis."
             )
+        if rows == "parcel":
+            info |= {"dims": ["trial", "parcel", "time"]}
+            return info | {"sfreq": float(sfreq), "tmin": float(tmin), "ch_names": ch_names, "ch_pos": None}
         require_rate(float(sfreq), str(content.path))
         positions = standard_positions(ch_names)
         return info | {"sfreq": float(sfreq), "tmin": float(tmin), "ch_names": ch_names, "ch_pos": positions}
@@ -278,10 +283,10 @@ class ArrayFile(Dataset):
 def _check_axes(axes: list[str]) -> None:
     inner = sorted(set(axes) & set(_INNER))
     known = set(axes) <= {*_OUTER, *_INNER} and len(set(axes)) == len(axes)
-    if not known or inner not in (["channel", "time"], ["voxel"]):
+    if not known or inner not in (["channel", "time"], ["parcel", "time"], ["voxel"]):
         raise NeurodecError(
             f"The recipe's axes ({', '.join(axes)}) must be, each at most once, some of {', '.join(_OUTER)}, with "
-            "channel and time, or with voxel."
+            "channel and time, with parcel and time, or with voxel."
         )
 
 

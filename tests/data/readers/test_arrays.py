@@ -196,3 +196,24 @@ def test_cut_short(tmp_path, content):
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(NeurodecError, match="cannot be read as a file of arrays"):
         load(tmp_path)
+
+
+def test_parcels_over_volumes_are_read_at_their_own_rate(tmp_path, rng):
+    values = rng.normal(size=(12, 20, 5)).astype(np.float32)
+    shown = np.array([f"p{number}" for number in range(12)])
+    np.savez(
+        tmp_path / "parcels.npz", betas=values, shown=shown, names=np.array([f"R{n}" for n in range(20)])
+    )
+    arguments = {"responses": "betas", "axes": ["trial", "parcel", "time"], "labels": {"parcel": "names"}}
+    arguments |= {"columns": {"stimulus": "shown"}, "sfreq": 0.5, "tmin": 4.0, "modality": "fmri"}
+    reader = ArrayFile("parcels.npz", **arguments)
+    prepare(reader, tmp_path, tmp_path / "prepared")
+    trials = Study.load(tmp_path / "prepared").trials
+    assert trials.dims == ("trial", "parcel", "time")
+    np.testing.assert_array_equal(trials.responses, values)
+    np.testing.assert_allclose(trials.times, [4, 6, 8, 10, 12])
+    assert trials.ch_names[:2] == ["R0", "R1"]
+    with pytest.raises(NeurodecError, match="too low for EEG or MEG"):
+        ArrayFile("parcels.npz", **{**arguments, "axes": ["trial", "channel", "time"], "labels": {}}).load(
+            reader.parts(tmp_path)[0], tmp_path
+        )
