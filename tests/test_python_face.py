@@ -433,3 +433,18 @@ def test_cross_validated_noise_is_told_as_noise():
     for level in (0.05, 0.2, 0.5):
         assert np.mean(np.array(p) <= level) <= level + 3 * np.sqrt(level * (1 - level) / 100)
     assert np.mean(np.array(p) <= 0.5) > 0.25
+
+
+def test_what_a_notebook_shows_is_short(study):
+    study, targets = study
+    assert re.match(r"<Study: \d+ trials of 1 subject\(s\), \d+ stimuli\n  all: <Trials: ", repr(study))
+    assert re.match(
+        r"<Features: \d+ stimuli, \d+ values, \w+>", repr(as_targets(targets, study.stimuli)["image"])
+    )
+    tokens = Features.given(np.zeros((2, 3, 4)), ["a", "b"], "x")
+    assert repr(tokens) == "<Features: 2 stimuli, 3 tokens x 4 values, x>"
+    assert tokens.dims == ("stimulus", "token", "value")
+    system = LightningSystem(Flat, max_epochs=3)
+    assert repr(system).startswith("LightningSystem(encoder=<class '")
+    assert "max_epochs=3" in repr(system)
+    assert len(repr(RidgeSystem())) < 600

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MARK = "study.json"  # written last: the folder is complete
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """Trials by space, and the table of their stimuli.
 
@@ -45,6 +45,10 @@ class Study:
 
     def __len__(self) -> int:
         return sum(len(trials) for trials in self.spaces.values())
+
+    def __repr__(self) -> str:
+        spaces = "".join(f"\n  {name}: {trials!r}" for name, trials in self.spaces.items())
+        return f"<Study: {len(self)} trials of {len(self.subjects)} subject(s), {len(self.stimuli)} stimuli{spaces}>"
 
     @cached_property
     def table(self) -> pd.DataFrame:

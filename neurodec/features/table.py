@@ -15,8 +15,14 @@ from neurodec.data.responses import View, blocks_of
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, key_of, read_json, write_json
 
+_DIMS = {
+    2: ("stimulus", "value"),
+    3: ("stimulus", "token", "value"),
+    4: ("stimulus", "channel", "row", "column"),
+}
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Features:
     """Frozen targets.
 
@@ -28,7 +34,8 @@ class Features:
         The stimulus of every row.
     info : dict
         `embedding_space`, `key`, and what the key was made from: model, weights hash, layer, transform, normalisation
-        and the content hash of every row.
+        and the content hash of every row. `dims` names the axes where they are not the usual ones, as of a sequence:
+        ``["stimulus", "value", "time"]``.
     """
 
     values: np.ndarray | View
@@ -83,6 +90,17 @@ class Features:
             raise NeurodecError("The targets hold NaN or infinity; leave these stimuli out.")
         values = values.reshape(len(values), -1) if values.ndim == 1 else values
         return cls(values.astype(np.float32), names, {"embedding_space": space, "key": key_of(names)})
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Names of the axes: vectors, tokens, latents (channels of a map), or what the extractor calls them."""
+        return tuple(self.info.get("dims") or _DIMS.get(self.values.ndim, ("stimulus",)))
+
+    def __repr__(self) -> str:
+        lengths = [
+            f"{length} {name}s" for length, name in zip(self.values.shape[1:], self.dims[1:], strict=False)
+        ]
+        return f"<Features: {len(self.stimuli)} stimuli, {' x '.join(lengths)}, {self.embedding_space}>"
 
     @property
     def embedding_space(self) -> str:

@@ -95,6 +95,14 @@ class System(ABC):
             If the trials do not fit the system, or `out` holds another fit of that name.
         """
 
+    def __repr__(self) -> str:
+        told = [
+            f"{name}={value!r}"
+            for name, value in self.get_params().items()
+            if value not in (None, (), {}, [])
+        ]
+        return f"{type(self).__name__}({', '.join(told)[:300]})"
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the arguments of the constructor, as scikit-learn's `clone` asks for them."""
         return dict(self._params)

@@ -61,7 +61,7 @@ class Bands(Extractor):
             )
             values[place] = np.log1p(power.mean(axis=2)).T
         values -= values.mean(axis=(0, 2), keepdims=True)
-        info = {"embedding_space": self.embedding_space, "key": "toy"}
+        info = {"embedding_space": self.embedding_space, "key": "toy", "dims": ["stimulus", "band", "frame"]}
         return Features(values, stimuli["stimulus"].tolist(), info)
 
 
