@@ -146,26 +146,10 @@ class DiffusionPrior(Prior):
         embedding_space: str,
         checkpoints: str | Path | None = None,
     ) -> DiffusionPrior:
-        """Train on pairs of brain and image embeddings.
+        """Train on pairs of brain and image embeddings; see `Prior.fit`.
 
-        Parameters
-        ----------
-        z : Tensor or ndarray, shape (n, D)
-            Brain embeddings of training trials.
-        targets : Tensor or ndarray, shape (n, D')
-            Embedding of the image seen in each.
-        groups : sequence, shape (n,), optional
-            Concept of each; the validation part consists of whole concepts.
-        embedding_space : str
-            Where `targets` live, such as ``open_clip/ViT-H-14/laion2b_s32b_b79k``; a decoder checks it.
-        checkpoints : str or Path, optional
-            Folder for the state after every epoch. A killed fit, called again with the same data, options and folder,
-            goes on from there and ends with the same weights.
-
-        Returns
-        -------
-        DiffusionPrior
-            Itself, on the CPU.
+        A killed fit, called again with the same data, options and `checkpoints`, goes on from there and ends with the
+        same weights. The prior is on the CPU afterwards.
 
         Raises
         ------
@@ -199,23 +183,17 @@ class DiffusionPrior(Prior):
         n_steps: int = 50,
         guidance: float = 5.0,
     ) -> Tensor:
-        """Draw one image embedding per brain embedding.
+        """Draw one image embedding per brain embedding; see `Prior.sample`.
 
         Parameters
         ----------
-        z : Tensor or ndarray, shape (B, D)
-        generator : torch.Generator or list of torch.Generator
-            One for the whole batch, or one per row: then a row's sample has the same bits in whatever batch it is.
+        z, generator
+            See `Prior.sample`.
         n_steps : int
             Steps of the scheduler, 1 to 1000.
         guidance : float
             Weight g of the condition, ``uncond + g (cond - uncond)``; 1 samples what was learned, more exaggerates
             what the brain tells (published: 5), 0 ignores it.
-
-        Returns
-        -------
-        Tensor, shape (B, D'), float32
-            In the embedding space of the training targets, on the device of `z`.
 
         Raises
         ------

@@ -56,25 +56,7 @@ class LinearPrior(Prior):
         embedding_space: str,
         checkpoints: str | Path | None = None,
     ) -> LinearPrior:
-        """Fit pairs of brain and image embeddings.
-
-        Parameters
-        ----------
-        z : Tensor or ndarray, shape (n, D)
-            Brain embeddings of training trials.
-        targets : Tensor or ndarray, shape (n, D')
-            Embedding of the image seen in each.
-        groups : sequence, shape (n,), optional
-            Concept of each; a concept is never in a fold's training and held-out part.
-        embedding_space : str
-            Where `targets` live; a decoder checks it.
-        checkpoints : str or Path, optional
-            Not used: there is nothing to resume.
-
-        Returns
-        -------
-        LinearPrior
-            Itself.
+        """Fit pairs of brain and image embeddings; see `Prior.fit`. There is nothing to resume from `checkpoints`.
 
         Raises
         ------
@@ -116,20 +98,7 @@ class LinearPrior(Prior):
         n_steps: int = 50,
         guidance: float = 5.0,
     ) -> Tensor:
-        """Draw one image embedding per brain embedding: the mean plus noise of the residual covariance.
-
-        Parameters
-        ----------
-        z : Tensor or ndarray, shape (B, D)
-        generator : torch.Generator or list of torch.Generator
-            One for the whole batch, or one per row: then a row's sample has the same bits in whatever batch it is.
-        n_steps, guidance
-            Without effect: a Gaussian is drawn in one step and there is nothing to guide. They are here so that either
-            prior can be called alike.
-
-        Returns
-        -------
-        Tensor, shape (B, D'), float32
+        """Draw the mean plus noise of the residual covariance; see `Prior.sample`. There is nothing to guide.
 
         Raises
         ------

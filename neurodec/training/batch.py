@@ -52,11 +52,17 @@ class Batch:
         """Return a target, or `stimulus`, `subject`, `space` or `row`."""
         return self.targets[name] if name in self.targets else getattr(self, name)
 
-    def rows_of(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield every space with the places of its rows, shape (B_space,)."""
-        numbers = dict.fromkeys(self.space.tolist())  # in the order of `responses`
-        for space, number in zip(self.responses, numbers, strict=True):
-            yield space, torch.nonzero(self.space == number).flatten()
+    def rows_of(self) -> Iterator[tuple[str, slice | Tensor]]:
+        """Yield every space with the places of its rows."""
+        if isinstance(self.responses, Gathered):  # those of one process after those of the other
+            numbers = dict.fromkeys(self.space.tolist())  # in the order of `responses`
+            for space, number in zip(self.responses, numbers, strict=True):
+                yield space, torch.nonzero(self.space == number).flatten()
+            return
+        first = 0
+        for space, own in self.responses.items():
+            yield space, slice(first, first + len(own))
+            first += len(own)
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Return a batch with every tensor changed."""
