@@ -14,7 +14,7 @@ from neurodec.data.study import MARK
 from neurodec.data.trials import has_time
 from neurodec.evaluation.figures import intervals
 from neurodec.evaluation.presentation import Chart, Section, words
-from neurodec.files import atomic_path, read_json
+from neurodec.files import atomic_path, file_name, read_json
 from neurodec.report.evoked_response import evoked_figure, evoked_of
 from neurodec.report.run_figures import slices, training
 from neurodec.report.thumbnails import data_url
@@ -25,7 +25,8 @@ _TRIALS_FOR_MAP = 200  # enough for the spread of every voxel, and quickly read 
 
 def saved(chart: Chart, folder: Path, evaluation: str = "") -> dict[str, Any]:
     """Write the PNG file of a figure, and return what the template needs; a further evaluation is named in both."""
-    file = folder / (f"{evaluation}-{chart.name}.png" if evaluation else f"{chart.name}.png")
+    name = f"{evaluation}-{chart.name}" if evaluation else chart.name
+    file = folder / f"{file_name(name)}.png"
     with atomic_path(file) as partial:
         chart.figure.savefig(partial)
     wide = " broad" if chart.figure.get_figwidth() > _BROAD else ""
