@@ -24,7 +24,7 @@ from neurodec.errors import NeurodecError
 from neurodec.features.cache import cached_rows, joined
 from neurodec.features.extractor import Extractor
 from neurodec.features.table import Features
-from neurodec.features.tokens import image_layers, image_tokens, text_tokens
+from neurodec.features.tokens import image_layers, image_patches, image_tokens, text_tokens
 from neurodec.features.views import VIEWS, degraded
 from neurodec.features.weights import EMBEDDED, activation, load_clip, load_tokenizer, weights_hash
 from neurodec.files import key_of, sha256_of
@@ -49,15 +49,17 @@ class OpenClip(Extractor):
         open_clip's tag of the weights or a weights file; empty for folders, which hold their own.
     of : {"image", "caption"}
         What is embedded: the picture, or its caption.
-    layer : "final", "tokens" or list of int
+    layer : "final", "tokens", "patches" or list of int
         The embedding in the space shared by pictures and captions; every token of the last layer, projected into that
-        space; or the token maps of these transformer blocks (counted from 0), averaged over the picture and
+        space; the patch tokens of the last layer as they are, without the class token (MindEye2); or the token maps of
+        these transformer blocks (counted from 0), averaged over the picture and
         concatenated.
     views : list of str
         Degraded views of the picture whose embeddings are averaged: "blur", "noise", "low_resolution", "mosaic". The
         clean picture by default.
     normalize : bool
-        Scale every embedding to unit length; all tokens of a stimulus by the length of its class (or end) token.
+        Scale every embedding to unit length; all tokens of a stimulus by the length of its class (or end) token, all
+        patches by that of all.
     half : bool
         Keep the targets in half precision.
     batch_size : int
@@ -69,7 +71,7 @@ class OpenClip(Extractor):
     model: str = "neurodec/tiny-clip"
     pretrained: str = ""
     of: Literal["image", "caption"] = "image"
-    layer: Literal["final", "tokens"] | list[int] = "final"
+    layer: Literal["final", "tokens", "patches"] | list[int] = "final"
     views: list[str] = field(default_factory=list)
     normalize: bool = True
     half: bool = False
@@ -80,7 +82,7 @@ class OpenClip(Extractor):
         unknown = sorted(set(self.views) - set(VIEWS))
         if unknown:
             raise NeurodecError(f"There is no view {unknown[0]}; choose among {', '.join(VIEWS)}.")
-        if self.of == "caption" and (self.views or isinstance(self.layer, list)):
+        if self.of == "caption" and (self.views or self.layer not in ("final", "tokens")):
             raise NeurodecError("Captions have neither views nor picture layers; leave both out.")
 
     @property
@@ -98,7 +100,7 @@ class OpenClip(Extractor):
         name += f"/{'-'.join(self.views)}" if self.views else ""
         if isinstance(self.layer, list):
             name += f"/layers-{'-'.join(map(str, self.layer))}"
-        name += "/tokens" if self.layer == "tokens" else ""
+        name += f"/{self.layer}" if self.layer in ("tokens", "patches") else ""
         return f"{name}/unit" if self.normalize else name
 
     def extract(self, stimuli: pd.DataFrame, root: str | Path) -> Features:
@@ -246,8 +248,9 @@ class OpenClip(Extractor):
             values = embed()
         values = values.float()
         if self.normalize:
-            lead = values if values.ndim == 2 else values[:, :1]
-            values = values / lead.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+            lead = values[:, :1] if self.layer == "tokens" else values
+            lengths = lead.flatten(1).norm(dim=-1).clamp(min=1e-12)
+            values = values / lengths.reshape(-1, *[1] * (values.ndim - 1))
         return values.cpu().numpy()
 
     def _image_embedding(self, pictures: Tensor) -> Tensor:
@@ -255,6 +258,8 @@ class OpenClip(Extractor):
             return self._network.encode_image(pictures)
         if self.layer == "tokens":
             return image_tokens(self._network, pictures)
+        if self.layer == "patches":
+            return image_patches(self._network, pictures)
         maps = image_layers(self._network, pictures, self.layer)
         return torch.cat([layer.mean(dim=(-2, -1)) for layer in maps], dim=-1)
 

@@ -44,6 +44,44 @@ def image_layers(network: nn.Module, pictures: Tensor, layers: Sequence[int]) ->
     return output["image_intermediates"]
 
 
+def image_patches(network: nn.Module, pictures: Tensor) -> Tensor:
+    """Return the patch tokens of the last layer, normalised and not projected: wider than the embedding.
+
+    MindEye2's target is such: 256 tokens of 1,664 values of ViT-bigG-14.
+
+    Parameters
+    ----------
+    network : nn.Module
+        An open_clip network with a vision transformer.
+    pictures : Tensor, shape (B, 3, size, size)
+
+    Returns
+    -------
+    Tensor, shape (B, n_places, width)
+
+    Raises
+    ------
+    NeurodecError
+        If the network is of another kind.
+    """
+    return _last_layer(network.visual, pictures)[1]
+
+
+def _last_layer(visual: nn.Module, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the class token (B, 1, width) and the patches (B, n_places, width) of a vision transformer, normalised."""
+    if getattr(visual, "proj", None) is None or not hasattr(visual, "forward_intermediates"):
+        raise NeurodecError("The tokens of this network are not known; take layer: final.")
+    found = visual.forward_intermediates(
+        pictures,
+        indices=1,
+        normalize_intermediates=True,
+        intermediates_only=True,
+        output_fmt="NLC",
+        output_extra_tokens=True,
+    )
+    return found["image_intermediates_prefix"][0], found["image_intermediates"][0]
+
+
 def image_tokens(network: nn.Module, pictures: Tensor) -> Tensor:
     """Return every token of the last layer in the space of the embedding, the class token first.
 
@@ -67,18 +105,7 @@ def image_tokens(network: nn.Module, pictures: Tensor) -> Tensor:
     visual = network.visual
     if hasattr(visual, "attnpool"):
         return _pooled_everywhere(visual, pictures)
-    if getattr(visual, "proj", None) is None or not hasattr(visual, "forward_intermediates"):
-        raise NeurodecError("The tokens of this network are not known; take layer: final.")
-    found = visual.forward_intermediates(
-        pictures,
-        indices=1,
-        normalize_intermediates=True,
-        intermediates_only=True,
-        output_fmt="NLC",
-        output_extra_tokens=True,
-    )
-    tokens = torch.cat([found["image_intermediates_prefix"][0], found["image_intermediates"][0]], dim=1)
-    return tokens @ visual.proj
+    return torch.cat(_last_layer(visual, pictures), dim=1) @ visual.proj
 
 
 def _pooled_everywhere(visual: nn.Module, pictures: Tensor) -> Tensor:

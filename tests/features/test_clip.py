@@ -78,6 +78,26 @@ def test_layers_are_averaged_maps(stimuli, tmp_path):
     torch.testing.assert_close(hooked["block"][:, 1:].transpose(1, 2).reshape(6, 128, 8, 8), maps[0])
 
 
+def test_patches_are_those_that_open_clip_hands_out(stimuli, tmp_path):
+    network, transform = load_clip("neurodec/scene-driver")
+    pictures = torch.stack([transform(Image.open(tmp_path / image)) for image in stimuli["image"]])
+    network.visual.output_tokens = True
+    with torch.no_grad():
+        _, expected = network.visual(pictures)
+    network.visual.output_tokens = False
+    settings = {"model": "neurodec/scene-driver", "layer": "patches", "device": "cpu"}
+    features = OpenClip(**settings, normalize=False).extract(stimuli, tmp_path)
+    np.testing.assert_allclose(features.values, expected, atol=1e-5)
+    assert features.embedding_space == "neurodec/scene-driver/patches"
+    assert features.values.shape[1:] == (64, 128)
+    scaled = OpenClip(**settings).extract(stimuli, tmp_path)
+    np.testing.assert_allclose(np.square(scaled.values).sum(axis=(1, 2)), 1, rtol=1e-4)
+    with pytest.raises(NeurodecError, match="tokens of this network are not known"):
+        OpenClip(layer="patches", device="cpu").extract(stimuli, tmp_path)  # a ResNet
+    with pytest.raises(NeurodecError, match="Captions have neither"):
+        OpenClip(of="caption", layer="patches")
+
+
 def test_missing_layer_is_refused(stimuli, tmp_path):
     with pytest.raises(NeurodecError, match=r"no layers \[9\]"):
         OpenClip(layer=[9], device="cpu").extract(stimuli, tmp_path)
