@@ -131,3 +131,56 @@ def test_mixed_voxels_tokens_and_a_prior_within_the_system(tmp_path, run):
     assert pictures["pixcorr"] <= 1
     kept = json.loads((tmp_path / "out/decoders/joint/prior/config.json").read_text())
     assert kept == {"class_path": "toy_mixing.TokenPrior", "embedding_space": "precomputed"}
+
+
+def test_validation_holds_out_what_the_evaluation_generalises_over(tmp_path, run):
+    write_speech(tmp_path / "data", n_sentences=20)
+    found = run("toy_speech", "--trainer.max_epochs", "1", "--data.batch_size", "32")
+    config = json.loads((tmp_path / "out/models/joint/config.json").read_text())
+    assert config["held_out_by"] == "sentence"
+    assert len(config["held_out"]) == 2  # a tenth of the 16 training sentences
+    assert all(name.startswith("sentence ") for name in config["held_out"])
+    assert found["selected_on"] == "sentences"
+    assert "on sentences held out of training" in (tmp_path / "out/report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence", "last"),
+    [
+        (("answers: word", "answers: verb"), "`answers` is verb, and the stimulus table has", "prepare"),
+        (("leakage: sentence", "leakage: verse"), "There is no column verse of trials or stimuli", "prepare"),
+        (
+            ('stimuli["stimulus"].tolist()', 'stimuli["stimulus"].tolist()[:-1]'),
+            "Bands gives no target sound of 1 of 100 stimuli, first s19-4",
+            "targets",
+        ),
+        (
+            ('heads["sound"]\n', 'heads["sound"][0] + 1, heads["sound"][1]\n'),
+            "gives the head sound of shape",
+            "fit",
+        ),
+        (('"units": "a.u.", "sfreq": SFREQ, ', '"units": "a.u.", '), "`info` lacks sfreq", "prepare"),
+        (
+            ("@dataclass(frozen=True)\nclass Listened", "class Listened"),
+            "ListenedWords is no dataclass",
+            "prepare",
+        ),
+    ],
+)
+def test_what_a_system_of_ones_own_forgets_is_told_where_it_shows(
+    tmp_path, monkeypatch, capsys, change, sentence, last
+):
+    write_speech(tmp_path / "data", n_sentences=20)
+    name = "toy_" + "".join(letter for letter in str(change) if letter.isalnum())[:40]
+    for suffix in ("py", "yaml"):
+        text = (TOYS / f"toy_speech.{suffix}").read_text().replace(*change).replace("toy_speech", name)
+        (tmp_path / f"{name}.{suffix}").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    more = ["--trainer.max_epochs", "1", "--data.batch_size", "32"]
+    command = ["run", str(tmp_path / f"{name}.yaml"), "--data-root", str(tmp_path / "data"), *more]
+    code = main([*command, "--out", str(tmp_path / "out"), "--allow", name])
+    told = capsys.readouterr()
+    stages = [line for line in told.out.splitlines() if line.endswith(" ...")]
+    assert stages[-1] == f"{last} ..."
+    assert code == 2
+    assert sentence in told.err

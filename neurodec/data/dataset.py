@@ -23,7 +23,8 @@ class Part:
     subject : str
         Whose it is.
     files : tuple of Path
-        The source files, hashed for provenance; a change of any of them means preparing the part again.
+        The source files, hashed for provenance, tables of events and stimuli among them; a change of any of them means
+        preparing the part again, and a change of any other file goes unseen.
     n_recordings : int
         How many of the first files are recordings, no two of which may be the same; the others are headers, tables
         and masks, which may.
@@ -61,7 +62,12 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, part: Part, root: Path) -> Trials:
-        """Read and preprocess one part; memory is bounded by the part."""
+        """Read and preprocess one part; memory is bounded by the part.
+
+        The table of the trials needs `stimulus`, and what `neurodec.data.with_defaults` completes; concept and split
+        come from the table of stimuli where that tells them. `info` needs `modality`, `units`, and of channels over
+        time `sfreq`, `tmin` and `ch_names`; see `Trials`.
+        """
 
     @abstractmethod
     def stimuli(self, root: Path) -> pd.DataFrame:

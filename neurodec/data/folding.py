@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupKFold
 
-from neurodec.data.splits import groups_of
+from neurodec.data.splits import column_of
 from neurodec.data.study import Study
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.eeg import Whitening
@@ -23,7 +23,8 @@ class CrossValidation:
     Parameters
     ----------
     groups : str
-        Column of the trials (`concept`, `stimulus`, `subject`, `session`, `run`, ...) whose values are left out whole.
+        Column of the trials (`concept`, `stimulus`, `subject`, `session`, `run`, ...) or of the stimuli (`sentence`,
+        ...) whose values are left out whole.
     n_folds : int
         Into which these are drawn.
     seed : int
@@ -54,9 +55,7 @@ def labels_of(study: Study, groups: str | Sequence[Any]) -> pd.Series:
     """
     table = study.table
     if isinstance(groups, str):
-        if groups not in table:
-            raise NeurodecError(f"The trials have no column {groups}; they have {', '.join(table)}.")
-        return groups_of(table, groups)
+        return column_of(table, groups, study.stimuli)
     if len(groups) != len(table):
         raise NeurodecError(f"`groups` has {len(groups)} values for {len(table)} trials; give one per trial.")
     return pd.Series([str(group) for group in groups], index=table.index)

@@ -41,6 +41,25 @@ def groups_of(table: pd.DataFrame, column: str) -> pd.Series:
     return table["subject"].str.cat([table[name] for name in columns], sep="/")
 
 
+def column_of(table: pd.DataFrame, column: str, stimuli: pd.DataFrame | None = None) -> pd.Series:
+    """Return a column of the trials, or of the stimuli that they show, as text; see `groups_of`.
+
+    Raises
+    ------
+    NeurodecError
+        If neither has it.
+    """
+    if column in table:
+        return groups_of(table, column)
+    if stimuli is None or column not in stimuli:
+        known = dict.fromkeys([*table, *([] if stimuli is None else stimuli)])
+        raise NeurodecError(
+            f"There is no column {column} of trials or stimuli; there are {', '.join(map(str, known))}."
+        )
+    told = stimuli.drop_duplicates("stimulus").set_index("stimulus")[column]
+    return table["stimulus"].map(told).astype(str)
+
+
 def check_leakage(table: pd.DataFrame, level: Level = "concept", stimuli: pd.DataFrame | None = None) -> None:
     """Refuse a table whose training and test trials share what an evaluation generalises over.
 
@@ -61,15 +80,12 @@ def check_leakage(table: pd.DataFrame, level: Level = "concept", stimuli: pd.Dat
         Naming what is shared and the first rows of it, or a column that there is not.
     """
     columns = shared_columns(level)
-    for column in columns:
-        if column not in table and stimuli is not None and column in stimuli:
-            told = stimuli.drop_duplicates("stimulus").set_index("stimulus")[column]
-            table = table.assign(**{column: table["stimulus"].map(told)})
-        if column not in table:
-            raise NeurodecError(
-                f"The evaluation's `leakage` is {level}, and neither trials nor stimuli have that column; name one of "
-                f"{', '.join(map(str, table))}, or recording or none."
-            )
+    try:
+        values = {column: column_of(table, column, stimuli) for column in columns}
+    except NeurodecError as error:
+        raise NeurodecError(
+            f"The evaluation's `leakage` is {level}. {error} Or set recording, or none."
+        ) from None
     train, test = (table[table["split"].isin(names)] for names in (TRAINING, ("test",)))
     if level == "recording":
         runs = groups_of(table.astype(dict.fromkeys(("subject", "session", "run"), str)), "run")
@@ -81,7 +97,7 @@ def check_leakage(table: pd.DataFrame, level: Level = "concept", stimuli: pd.Dat
             )
     for column in columns:
         plural = _PLURALS.get(column, f"{column}s")
-        groups = groups_of(table, column)
+        groups = values[column]
         shared = sorted(set(groups[train.index]) & set(groups[test.index]))
         if shared:
             shows = [part.index[groups[part.index] == shared[0]][:2] for part in (train, test)]

@@ -21,7 +21,7 @@ from neurodec.data.dataset import Dataset, Part
 from neurodec.data.harmonise import common_space, spaces_of, spell_alike
 from neurodec.data.noise import write_described
 from neurodec.data.splits import Level, check_leakage, n_overlapping
-from neurodec.data.stimuli import FILES, complete_stimuli, file_below
+from neurodec.data.stimuli import FILES, GALLERY, complete_stimuli, file_below
 from neurodec.data.study import MARK
 from neurodec.data.tables import is_missing
 from neurodec.data.trials import Trials, require_splits
@@ -125,7 +125,7 @@ def prepare(
     skipped: dict[str, str] = {}
     for part in track(parts, "preparing"):
         try:
-            _prepare_part(dataset, part, root, folder / PARTS / part.name)
+            _prepare_part(dataset, part, root, folder / PARTS / part.name, stimuli)
         except NeurodecError as error:
             if not dataset.skips_damaged:
                 raise
@@ -145,6 +145,11 @@ def prepare(
 
 def parameters_of(dataset: Dataset) -> dict[str, Any]:
     """Return a reader's class path and arguments as plain values."""
+    if not dataclasses.is_dataclass(dataset):
+        raise NeurodecError(
+            f"{type(dataset).__name__} is no dataclass, so its arguments cannot be kept; write @dataclass(frozen=True) "
+            "above it."
+        )
     arguments = dataclasses.asdict(dataset)  # type: ignore[call-overload]
     return {"class_path": path_of(type(dataset)), "init_args": arguments}
 
@@ -286,13 +291,15 @@ def _kind(dataset: Dataset) -> str:
     return f"{type(dataset).__name__} data"
 
 
-def _prepare_part(dataset: Dataset, part: Part, root: Path, target: Path) -> None:
+def _prepare_part(dataset: Dataset, part: Part, root: Path, target: Path, stimuli: pd.DataFrame) -> None:
     if target.exists():
         return
     with reading(part.files[0] if part.files else part.name, _kind(dataset)):
         trials = dataset.load(part, root)
     if not len(trials):
         raise NeurodecError(f"{part.name} holds no trial; check its events, or leave it out of the recipe.")
+    _require_info(trials, dataset)
+    trials = _labelled(trials, stimuli)
     bad = np.flatnonzero(~np.isfinite(trials.responses).all(axis=tuple(range(1, trials.responses.ndim))))
     if len(bad):
         raise NeurodecError(
@@ -304,6 +311,33 @@ def _prepare_part(dataset: Dataset, part: Part, root: Path, target: Path) -> Non
     with atomic_path(target) as partial:
         partial.mkdir()
         trials.save(partial)
+
+
+def _require_info(trials: Trials, dataset: Dataset) -> None:
+    """Refuse trials whose reader leaves out what everything after it needs."""
+    needed = ["modality", "units"]
+    needed += ["sfreq", "tmin", "ch_names"] if trials.responses.ndim == 3 else []
+    missing = [name for name in needed if trials.info.get(name) is None]
+    if missing:
+        raise NeurodecError(
+            f"{type(dataset).__name__} gives trials whose `info` lacks {', '.join(missing)}; add it where `load` makes "
+            "`Trials`."
+        )
+    if trials.responses.ndim == 2 and "dims" not in trials.info:
+        n_voxels = trials.responses.shape[1]
+        flat = {"mask_shape": [n_voxels, 1, 1], "voxel_indices": list(range(n_voxels)), "affine": None}
+        trials.info.update({name: value for name, value in flat.items() if name not in trials.info})
+
+
+def _labelled(trials: Trials, stimuli: pd.DataFrame) -> Trials:
+    """Let the table of stimuli tell concept and split where the trials hold no more than the defaults."""
+    table, known = trials.table, stimuli.set_index("stimulus")
+    for name, usual in (("concept", table["stimulus"]), ("split", "cv")):
+        if name in known:
+            told = table["stimulus"].map(known[name])
+            fits = (table[name] == usual) & told.notna() & ~is_missing(told) & (told != GALLERY)
+            table = table.assign(**{name: table[name].mask(fits, told)})
+    return dataclasses.replace(trials, table=table)
 
 
 def _join(

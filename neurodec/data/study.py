@@ -13,6 +13,7 @@ import pandas as pd
 
 from neurodec.data import at_hand
 from neurodec.data.at_hand import Column, Images
+from neurodec.data.splits import column_of
 from neurodec.data.stimuli import OWN, complete_stimuli
 from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError, reading
@@ -113,10 +114,11 @@ class Study:
         kept = {name: self.spaces[name].select(index) for name, index in rows.items() if len(index)}
         return replace(self, spaces=kept)
 
-    def parted(self, concepts: Collection[str]) -> tuple[Study, Study]:
-        """Return the trials without some concepts, and those of these."""
+    def parted(self, groups: Collection[str], column: str = "concept") -> tuple[Study, Study]:
+        """Return the trials without some concepts (or values of another column), and those of these."""
         rows = {
-            name: trials.table["concept"].isin(concepts).to_numpy() for name, trials in self.spaces.items()
+            name: column_of(trials.table, column, self.stimuli).isin(groups).to_numpy()
+            for name, trials in self.spaces.items()
         }
         kept = self.select({name: np.flatnonzero(~out) for name, out in rows.items()})
         return kept, self.select({name: np.flatnonzero(out) for name, out in rows.items()})

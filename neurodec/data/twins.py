@@ -77,12 +77,13 @@ def check_twins(
 
 
 def of_one_file(stimuli: pd.DataFrame, root: Path, column: str = "image") -> list[pd.DataFrame]:
-    """Return the stimuli, two or more, whose files have one content."""
+    """Return the stimuli, two or more, whose files, or rows of a file, have one content."""
     given = stimuli[stimuli[column] != ""]
     sizes = pd.Series([(root / file).stat().st_size for file in given[column]], index=given.index)
     alike = given[sizes.duplicated(keep=False) & (sizes > 0)]  # an empty file is refused when it is opened
     contents = {file: sha256_of(root / file) for file in alike[column].unique()}
-    groups = alike.groupby(alike[column].map(contents), sort=False).indices.values()
+    keys = [alike[column].map(contents), *([alike["row"]] if "row" in alike else [])]
+    groups = alike.groupby(keys, sort=False).indices.values()
     return [alike.iloc[rows] for rows in groups if len(rows) > 1]
 
 

@@ -88,6 +88,10 @@ class Evaluation(ABC):
         """What training and test trials must not share."""
         return "concept"
 
+    def check(self, study: Study) -> None:
+        """Refuse trials and stimuli that it cannot score, before anything is computed."""
+        return
+
     def inputs(self, test: Study) -> dict[str, Study]:
         """Return the trials to predict beforehand, single or averaged, by a name that tells which."""
         return {}

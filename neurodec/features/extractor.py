@@ -34,5 +34,9 @@ class Extractor(ABC):
         """
 
     def sources(self, root: str | Path) -> list[str]:
-        """Return the hashes of the files below the data root, besides pictures, that the targets follow from."""
+        """Return the hashes of the files below the data root that the targets follow from (see `files.sha256_of`).
+
+        A run computes targets again where these change. Override it where files are read that may change: nothing, as
+        here, says that there are none. (Pictures are not looked at again.)
+        """
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,24 +54,24 @@ class Features:
 
         Parameters
         ----------
-                values : ndarray, shape (n_stimuli, ...), DataFrame or Series
-                    A DataFrame or Series is indexed by stimulus.
-                stimuli : sequence of str, optional
-                    The stimulus of every row of an array.
-                space : str
-                    Name of the embedding space.
+        values : ndarray, shape (n_stimuli, ...), DataFrame or Series
+            A DataFrame or Series is indexed by stimulus.
+        stimuli : sequence of str, optional
+            The stimulus of every row of an array.
+        space : str
+            Name of the embedding space.
 
         Raises
         ------
-                NeurodecError
-                    If names and rows do not fit, a name occurs twice, or a value is not finite.
+        NeurodecError
+            If names and rows do not fit, a name occurs twice, or a value is not finite.
 
         Examples
         --------
-                >>> import numpy as np
-                >>> from neurodec import Features
-                >>> Features.given(np.eye(2), ["cat", "dog"]).of(["dog"]).tolist()
-                [[0.0, 1.0]]
+        >>> import numpy as np
+        >>> from neurodec import Features
+        >>> Features.given(np.eye(2), ["cat", "dog"]).of(["dog"]).tolist()
+        [[0.0, 1.0]]
         """
         if isinstance(values, (pd.DataFrame, pd.Series)):
             stimuli, values = values.index.tolist(), values.to_numpy()
@@ -89,7 +90,9 @@ class Features:
         if not np.isfinite(values).all():
             raise NeurodecError("The targets hold NaN or infinity; leave these stimuli out.")
         values = values.reshape(len(values), -1) if values.ndim == 1 else values
-        return cls(values.astype(np.float32), names, {"embedding_space": space, "key": key_of(names)})
+        values = np.ascontiguousarray(values, dtype=np.float32)
+        key = key_of([names, hashlib.sha256(values.data).hexdigest()])
+        return cls(values, names, {"embedding_space": space, "key": key})
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -129,6 +132,13 @@ class Features:
 
     def save(self, folder: str | Path) -> None:
         """Write `values.npy` and `features.json`, atomically, the latter last."""
+        lacking = [name for name in ("embedding_space", "key") if name not in self.info]
+        if lacking or len(self.values) != len(self.stimuli):
+            what = f"no {lacking[0]} in their info" if lacking else f"{len(self.values)} rows"
+            raise NeurodecError(
+                f"The features of {len(self.stimuli)} stimuli have {what}; let the extractor give `Features(values, "
+                "stimuli, info)` with one row per stimulus, an `embedding_space` and a `key`."
+            )
         header = {"descr": self.values.dtype.str, "fortran_order": False, "shape": tuple(self.values.shape)}
         with atomic_path(Path(folder) / "values.npy") as partial, partial.open("wb") as handle:
             np.lib.format.write_array_header_1_0(handle, header)

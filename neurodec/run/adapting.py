@@ -14,7 +14,7 @@ import yaml
 from neurodec.data import Study, prepare
 from neurodec.data.patterns import files_below
 from neurodec.data.predictions import Predictions
-from neurodec.data.store import parameters_of
+from neurodec.data.store import parameters_key, parameters_of
 from neurodec.data.study import MARK
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.capabilities import Adapts
@@ -61,7 +61,7 @@ class RecordingsFolder:
         objects, prepared = built_objects(recipe), out / "prepared"
         if (prepared / MARK).exists():  # of an attempt that read them otherwise
             before = read_json(prepared / MARK)["provenance"]["parameters"]
-            if key_of(before) != key_of(parameters_of(objects.dataset)):
+            if parameters_key(before) != parameters_key(parameters_of(objects.dataset)):
                 shutil.rmtree(prepared)
         prepare(objects.dataset, self.root, prepared, "none")
         study = Study.load(prepared)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from neurodec.data import Study
 from neurodec.data.splits import Level
+from neurodec.data.stimuli import OWN
 from neurodec.data.store import parameters_key, parameters_of
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.section import Evaluation
@@ -20,7 +21,7 @@ from neurodec.run.recipe.recipe_objects import built_objects, system_of
 from neurodec.run.recipe.recipe_parser import sections_of
 from neurodec.run.stamps import Stamps
 from neurodec.systems import System
-from neurodec.training import Stage
+from neurodec.training import Stage, TrainingData
 from neurodec.training.staging import of_recipes
 from neurodec.training.trainer import below_out
 
@@ -97,4 +98,12 @@ class Context:
         sections = sections_of(self.recipe)
         if "trainer" in sections:
             sections["trainer"] = below_out(sections["trainer"], self.out, allow_outside=self.allow_outside)
-        return system_of(sections, self.objects, fold.seed, self.allow)
+        objects = Namespace(**{**vars(self.objects), "data": self._held_out_by(self.objects.data)})
+        return system_of(sections, objects, fold.seed, self.allow)
+
+    def _held_out_by(self, data: TrainingData | None) -> TrainingData | None:
+        """Let validation hold out what an evaluation generalises over, where that is a column of the stimuli."""
+        free = sorted(level for level in self._levels if level in self.study.stimuli and level not in OWN)
+        if not free or (data is not None and data.held_out_by is not None):
+            return data
+        return replace(data or TrainingData(), held_out_by=free[0])

@@ -98,7 +98,8 @@ def shared_of(table: pd.DataFrame) -> dict[str, int]:
 
 def _of_training(run: Finished) -> dict[str, Any]:
     config = run.system(run.folds[0]).config
-    held_out = {"subject": "people"}.get(config.get("held_out_by", ""), "concepts")
+    by = config.get("held_out_by", "concept")
+    held_out = {"subject": "people"}.get(by, f"{by}s")
     selected_on = (
         "the validation trials of the data's split" if config.get("validation_is_marked") else held_out
     )

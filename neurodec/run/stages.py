@@ -168,6 +168,8 @@ class Run(Finished):
 
     def _check_trials(self) -> None:
         """Refuse trials that this recipe could train on and never score, or the reverse, before any training."""
+        for evaluation in self.evaluations.values():
+            evaluation.check(self.study)
         for fold in self.folds if self.trains else ():
             system = self.new_system(fold)
             require_trials(fold, self.study, system)
@@ -194,7 +196,14 @@ class Run(Finished):
             kept = self.out / "targets" / name
             if self.stamps[f"targets {name}"] != self.keys.targets[name] or not kept.is_dir():
                 with self.stamps.making(f"targets {name}", self.keys.targets[name]):
-                    extractor.extract(stimuli, self.root).save(kept)
+                    found = extractor.extract(stimuli, self.root)
+                    missing = sorted(set(stimuli["stimulus"]) - set(found.stimuli))
+                    if missing:
+                        raise NeurodecError(
+                            f"{type(extractor).__name__} gives no target {name} of {len(missing)} of {len(stimuli)} "
+                            f"stimuli, first {missing[0]}; give one of every stimulus of the table."
+                        )
+                    found.save(kept)
 
     def fit(self, processes: Processes) -> None:
         """Fit one system per fold and seed, and its linear baseline, into ``OUT/models`` and ``OUT/checkpoints``."""

@@ -18,6 +18,7 @@ from neurodec.class_paths import build, resolve_class, takes_argument
 from neurodec.data import Study
 from neurodec.data.noise import read_described
 from neurodec.data.predictions import Predictions
+from neurodec.data.splits import column_of
 from neurodec.errors import NeurodecError
 from neurodec.features import Features, as_targets
 from neurodec.files import claim, key_of, require_file_name
@@ -172,10 +173,10 @@ class LightningSystem(Inspected, System):
     def _try(self, study: Study, targets: dict[str, Features]) -> None:
         """Refuse what the untrained encoder cannot read."""
         objective = build(Objective, self._objective, "objective", self._allow)
-        sizes = sizes_of(
-            study, needed_of(targets, objective, self._objective), objective.head, study.subjects
-        )
-        require_readable(self._built(sizes)[0], study, objective.head)
+        needed = needed_of(targets, objective, self._objective)
+        sizes = sizes_of(study, needed, objective.head, study.subjects)
+        objective = build(Objective, sized(self._objective, needed, self._allow), "objective", self._allow)
+        require_readable(self._built(sizes)[0], study, objective, sizes["heads"])
 
     def _built(self, sizes: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
         """Return a new encoder, and what names it."""
@@ -221,14 +222,18 @@ class LightningSystem(Inspected, System):
         spaces_of_new = [
             space for space, trials in study.spaces.items() if set(trials.table["subject"]) <= set(new)
         ]
-        known_before: set[str] = set()  # concepts that an earlier stage learnt from these subjects
+        known_before: set[str] = (
+            set()
+        )  # of what is held out: that an earlier stage learnt from these subjects
         met_before: list[str] = []  # people whose recordings an earlier training saw
         if stage.start is not None:
             start = found_start(stage.start, folder.parent / f"{name}.{stage.start}", out)
             before = begin(module, stage, start, spaces_of_new, encoder_config, self._allow)
             met_before = [*before.get("subjects", []), *before.get("met_before", [])]
-            if set(before.get("subjects", [])) & set(subjects):
-                known_before = set(study_of_stage.table["concept"]) - set(before.get("held_out", []))
+            alike = before.get("held_out_by", "concept") == self._held_out_by(objective)
+            if set(before.get("subjects", [])) & set(subjects) and alike:
+                groups = column_of(study_of_stage.table, self._held_out_by(objective), study.stimuli)
+                known_before = set(groups) - set(before.get("held_out", []))
         freeze(module, filled_in(stage.trained, spaces_of_new), stage.name, adapted=bool(stage.adapters))
         adapt(module, stage.adapters, stage.name)
         module.train()
@@ -246,7 +251,7 @@ class LightningSystem(Inspected, System):
             self._seed,
             selection_trials,
             scales,
-            objective.held_out_by,
+            self._held_out_by(objective),
         )
         trainer_settings = dict(self._trainer)
         if stage.max_epochs is not None:
@@ -268,11 +273,9 @@ class LightningSystem(Inspected, System):
                 "key": key,
                 "max_epochs": trainer_settings.get("max_epochs"),
                 "selection": self._selection if chosen.name != "last.ckpt" else "last",
-                "held_out": sorted(data.held_out - known_before)
-                if objective.held_out_by == "concept"
-                else [],
+                "held_out": sorted(data.held_out - known_before),
                 "validation_is_marked": data.marked and selection_trials is None,
-                "held_out_by": objective.held_out_by,
+                "held_out_by": data.column if data.held_out else data.held_out_by,
                 "met_before": sorted(set(met_before)),
                 "companions": [
                     own.name for own in self._stages if own.companion and stage == self._stages[-1]
@@ -294,6 +297,9 @@ class LightningSystem(Inspected, System):
         content = [content_key(one, targets) for one in (study, selection_trials) if one is not None]
         options = [self._selection, self._seed, list(new)]
         return key_of([parts, self._data.parameters(), self._stages, starts, content, options])
+
+    def _held_out_by(self, objective: Objective) -> str:
+        return self._data.held_out_by or objective.held_out_by
 
     @property
     def extends(self) -> bool:
@@ -373,7 +379,8 @@ class LightningSystem(Inspected, System):
             }
             out = study.select(rows)
         else:
-            _, out = study.parted(self.config.get("held_out") or [])
+            by = self.config.get("held_out_by", "concept")
+            _, out = study.parted(self.config.get("held_out") or [], by)
         if not len(out):
             raise NeurodecError(
                 "The encoder was trained on all trials (selection: published_protocol, or validation_fraction: 0), so "

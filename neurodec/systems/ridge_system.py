@@ -15,6 +15,7 @@ from neurodec.data import Study, Trials
 from neurodec.data.descriptions import require_arrays
 from neurodec.data.noise import read_described, write_described
 from neurodec.data.predictions import Predictions
+from neurodec.data.splits import column_of
 from neurodec.errors import NeurodecError, reading
 from neurodec.features import Features, as_targets
 from neurodec.files import atomic_path, key_of, require_file_name
@@ -44,7 +45,7 @@ class RidgeSystem(RefitsApart, System):
     alpha : dict of float
         Fixed penalty of a target, as scikit-learn's; targets that are not named are tuned.
     n_folds : int
-        Folds of the tuning; a concept is in one fold.
+        Folds of the tuning; a concept (or value of `data.held_out_by`) is in one fold.
     per_value : bool
         Tune a penalty for every value of a target instead of one for all.
     average_repetitions : bool
@@ -104,7 +105,9 @@ class RidgeSystem(RefitsApart, System):
     def _parameters(self) -> dict[str, Any]:
         """Return what a fit follows from, as plain values."""
         own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "data"}
-        return {**own, "data": {name: getattr(self.data, name) for name in ("ch_names", "tmin", "tmax")}}
+        data = {name: getattr(self.data, name) for name in ("ch_names", "tmin", "tmax")}
+        by = {"held_out_by": self.data.held_out_by} if self.data.held_out_by else {}
+        return {**own, "data": {**data, **by}}
 
     def _chosen(self, targets: dict[str, Features]) -> dict[str, Features]:
         names = list(targets) if self.targets is None else self.targets
@@ -126,7 +129,8 @@ class RidgeSystem(RefitsApart, System):
                 (partial / space).mkdir(parents=True)
                 np.savez(partial / space / "scaler.npz", centre=scaler.centre, scale=scaler.scale)
                 factor = Factor.of(scaler.rows(features))
-                folds = grouped_folds(len(trials), trials.table["concept"].to_numpy(), self.n_folds)
+                groups = column_of(trials.table, self.data.held_out_by or "concept", study.stimuli)
+                folds = grouped_folds(len(trials), groups.to_numpy(), self.n_folds)
                 for name, own in targets.items():
                     rows = own.rows(trials.table["stimulus"])
                     alphas[f"{space}/{name}"] = self._solve(factor, own, rows, name, folds, partial / space)

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from neurodec.data import Study, Trials, validation_concepts
 from neurodec.data.responses import Selection, View
-from neurodec.data.splits import groups_of
+from neurodec.data.splits import column_of, groups_of
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
 from neurodec.training.augmentations import Augmentation
@@ -37,6 +37,9 @@ class TrainingData:
     validation_fraction : float
         Share of the training concepts held out, so that selection judges unseen concepts (of an objective of labels:
         of the people); 0 trains on all. Trials whose split is "validation" are held out in their place.
+    held_out_by : str, optional
+        Column of the trials or stimuli, such as `sentence`, whose values are held out in place of concepts, and kept
+        together where ridge tunes its penalty; in a recipe by default that of the evaluation's `leakage`.
     average_repetitions : bool
         Train on the mean over repetitions instead of single trials.
     ch_names : list of str, optional
@@ -52,6 +55,7 @@ class TrainingData:
 
     batch_size: int = 64
     validation_fraction: float = 0.1
+    held_out_by: str | None = None
     average_repetitions: bool = False
     ch_names: list[str] | None = None
     tmin: float | None = None
@@ -61,11 +65,12 @@ class TrainingData:
 
     def parameters(self) -> dict[str, Any]:
         """Return plain values that tell one setting from another."""
+        own = {name: value for name, value in vars(self).items() if name != "held_out_by" or value}
         told = [
             {"class": type(one).__qualname__, **{k: v for k, v in vars(one).items() if k[0] != "_"}}
             for one in self.augmentations
         ]
-        return {**vars(self), "augmentations": told}
+        return {**own, "augmentations": told}
 
     def cut(self, study: Study) -> Study:
         """Return a view of the channels and the window that are used."""
@@ -91,7 +96,7 @@ class TrialBatches(L.LightningDataModule):
     scales : dict of float, optional
         What the responses of a space are divided by; 1 by default.
     held_out_by : str
-        Column of the trial table whose values are held out: "concept", or "subject" (of a single one: runs).
+        Column of trials or stimuli whose values are held out: "concept", "subject" (of a single one: runs), ...
 
     Notes
     -----
@@ -131,7 +136,7 @@ class TrialBatches(L.LightningDataModule):
             if self.marked and self.selection_trials is None:
                 out = (trials.table["split"] == "validation").to_numpy()
             elif self.held_out:
-                out = groups_of(trials.table, self._column).isin(self.held_out).to_numpy()
+                out = column_of(trials.table, self.column, self.study.stimuli).isin(self.held_out).to_numpy()
             training[name], validation[name] = np.flatnonzero(~out), np.flatnonzero(out)
         average = self.settings.average_repetitions
         self.training = self._gathers(self.study.select(training), average)
@@ -149,10 +154,10 @@ class TrialBatches(L.LightningDataModule):
 
     @cached_property
     def held_out(self) -> set[str]:
-        """Concepts (or people) of the validation trials; none where trials are marked, or the test judges."""
+        """Concepts (or people, ...) of the validation trials; none where trials are marked, or the test judges."""
         if self.selection_trials is not None or self.marked or not self.settings.validation_fraction:
             return set()
-        groups = groups_of(self.study.table, self._column)
+        groups = column_of(self.study.table, self.column, self.study.stimuli)
         return validation_concepts(groups, self.settings.validation_fraction, self.seed)
 
     @cached_property
@@ -166,10 +171,10 @@ class TrialBatches(L.LightningDataModule):
         return self.selection_trials is not None or self.marked or self.settings.validation_fraction > 0
 
     @cached_property
-    def _column(self) -> str:
-        """What is held out: the asked for, or where that is of one value the next finer."""
-        if self.held_out_by == "concept":
-            return "concept"
+    def column(self) -> str:
+        """What is held out: the asked for, or where that is one person's the next finer."""
+        if self.held_out_by != "subject":
+            return self.held_out_by
         for column in ("subject", "session", "run"):
             if len(groups_of(self.study.table, column).unique()) > 1:
                 return column

@@ -18,6 +18,7 @@ from neurodec.data.responses import View
 from neurodec.encoders.checkpoints import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, track
+from neurodec.training.batch import Heads
 from neurodec.training.batches import as_tensor
 from neurodec.training.fit_keys import written_files
 from neurodec.training.module import heads_of
@@ -213,19 +214,29 @@ def embed(
 
 
 @torch.no_grad()
-def require_readable(encoder: nn.Module, study: Study, head: str) -> None:
+def require_readable(
+    encoder: nn.Module, study: Study, objective: Objective, shapes: dict[str, list[int]]
+) -> None:
     """Run two trials of every space through an encoder, to refuse before a training what stops it.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+    study : Study
+    objective : Objective
+    shapes : dict of list of int
+        Of the targets that it learns.
 
     Raises
     ------
     NeurodecError
-        Naming the space and the encoder.
+        Naming the space and the encoder, or a head of another size than its target.
     """
     encoder.eval()
     for space, trials in study.spaces.items():
         rows = as_tensor(np.array(trials.responses[:2], dtype=np.float32))
         try:
-            heads_of(encoder, rows, torch.zeros(len(rows), dtype=torch.long), space, head)
+            found = heads_of(encoder, rows, torch.zeros(len(rows), dtype=torch.long), space, objective.head)
         except Exception as error:  # every network fails in its own way
             lengths = " by ".join(str(length) for length in rows.shape[1:])
             way = "take another encoder, or other preprocessing"
@@ -235,3 +246,23 @@ def require_readable(encoder: nn.Module, study: Study, head: str) -> None:
                 f"{type(encoder).__name__} cannot read the trials of {space} ({lengths}; {type(error).__name__}: "
                 f"{' '.join(str(error).split())[:160]}); {way}."
             ) from error
+        _require_fitting(encoder, found, objective, shapes)
+
+
+def _require_fitting(
+    encoder: nn.Module, found: Heads, objective: Objective, shapes: dict[str, list[int]]
+) -> None:
+    """Refuse a head that is compared with its target and has another number of values."""
+    head = objective.head
+    if head not in found:
+        raise NeurodecError(
+            f"{type(encoder).__name__} gives the heads {', '.join(found)}, and {type(objective).__name__} compares "
+            f"{head}; name one of the heads so."
+        )
+    if head in shapes:
+        wanted = objective.project(head, torch.zeros(1, *shapes[head])).shape[1:]
+        if wanted.numel() != found[head].shape[1:].numel():
+            raise NeurodecError(
+                f"{type(encoder).__name__} gives the head {head} of shape {tuple(found[head].shape[1:])}, and the "
+                f"target is {tuple(wanted)}; let its constructor take `heads` (target to shape) or `n_outputs`."
+            )

@@ -58,7 +58,10 @@ def test_any_column_of_trials_or_stimuli_may_be_the_level():
         check_leakage(table, "sentence", stimuli)
     with pytest.raises(NeurodecError, match="share 1 subject, first 01"):
         check_leakage(table, "subject", stimuli)
-    with pytest.raises(NeurodecError, match="`leakage` is speaker, and neither trials nor stimuli have"):
+    with pytest.raises(
+        NeurodecError,
+        match=r"is speaker\. There is no column speaker .*sentence, word\. Or set",
+    ):
         check_leakage(table, "speaker", stimuli)
 
 
@@ -84,6 +87,9 @@ def test_stretches_of_one_sound_are_twins_where_they_overlap(tmp_path):
     notes = check_twins(table, same, tmp_path, ["none"])
     assert notes[0].startswith("the test audios u1 and u3 are one and the same")
     assert notes[1].startswith("2 test audio(s) were shown in training under another name, first u1 as t")
+    frames = pd.DataFrame({"stimulus": ["t", "u"], "array": "a.wav", "row": ["0", "1"], "offset": "0"})
+    shown = pd.DataFrame({"stimulus": ["t", "u"], "split": ["train", "test"]})
+    assert check_twins(shown, frames, tmp_path, ["stimulus"]) == []  # the same stretch of two rows
     everything = pd.DataFrame({"stimulus": ["t", "u"], "array": ["a.wav", "copy.wav"], "row": ["0", "1"]})
     shown = pd.DataFrame({"stimulus": ["t", "u"], "split": ["train", "test"]})
     assert check_twins(shown, everything, tmp_path, ["stimulus"]) == []

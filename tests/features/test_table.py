@@ -9,7 +9,8 @@ from neurodec.features import Features
 
 @pytest.fixture
 def features(rng):
-    return Features(rng.standard_normal((3, 4)).astype(np.float32), ["c", "a", "b"], {"embedding_space": "x"})
+    info = {"embedding_space": "x", "key": "k"}
+    return Features(rng.standard_normal((3, 4)).astype(np.float32), ["c", "a", "b"], info)
 
 
 def test_rows_follow_the_asked_order(features):
@@ -26,6 +27,15 @@ def test_round_trip(features, tmp_path):
     loaded = Features.load(tmp_path / "f")
     np.testing.assert_array_equal(loaded.values, features.values)
     assert (loaded.stimuli, loaded.info) == (features.stimuli, features.info)
+
+
+def test_features_without_what_names_them_are_not_kept(features, tmp_path):
+    with pytest.raises(NeurodecError, match="have no key in their info; let the extractor give"):
+        Features(features.values, features.stimuli, {"embedding_space": "x"}).save(tmp_path)
+    with pytest.raises(NeurodecError, match="of 2 stimuli have 3 rows"):
+        Features(features.values, features.stimuli[:2], features.info).save(tmp_path)
+    one, other = (Features.given(values, ["a", "b"]) for values in (np.eye(2), 2 * np.eye(2)))
+    assert one.info["key"] != other.info["key"]
 
 
 def test_damage_is_one_sentence(features, tmp_path):

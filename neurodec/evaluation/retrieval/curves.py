@@ -65,7 +65,7 @@ def predict_rows(predict: Predict, trials: Trials) -> np.ndarray:
 def as_trials(z: np.ndarray, table: pd.DataFrame) -> Trials:
     """Return embeddings of single trials as trials, so that they are averaged like those."""
     flat = np.asarray(z, dtype=np.float32).reshape(len(z), -1)
-    return Trials(flat, table, {"modality": "fmri"})  # no time, no channels
+    return Trials(flat, table, {"dims": ["trial", "value"]})
 
 
 def averages(

@@ -118,7 +118,7 @@ def _notes(
             f"{p_value(answers['p_value_top1'])}. Each is as similar as the best of its stimuli, and chance is that of "
             "exchanged responses."
         )
-    if "chance_top1_by_concept" in found:
+    if found.get("chance_top1_by_concept", 1.0) < 1.0:  # where concepts have several candidates
         yield Note(
             "Knowing the concept of the seen stimulus and nothing else gives "
             f"{percent(found['chance_top1_by_concept'])}; only what lies above that tells the stimuli of a concept "

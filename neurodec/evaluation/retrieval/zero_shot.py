@@ -202,6 +202,10 @@ class Retrieval(Evaluation):
         """What training and test trials must not share."""
         return self.leakage
 
+    def check(self, study: Study) -> None:
+        """Refuse an answer that no column of the stimuli gives."""
+        self._answers(study.stimuli)
+
     def inputs(self, test: Study) -> dict[str, Study]:
         """Return single trials, or averaged ones, as `averaging` says."""
         if self.averaging == "embedding":
