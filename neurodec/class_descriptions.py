@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import Any
 
+from neurodec.class_paths import ALLOWED
 from neurodec.errors import NeurodecError
+from neurodec.files import key_of
 
 
 def described(given: Any, what: str) -> dict[str, Any]:
@@ -48,6 +53,34 @@ def path_of(kind: type) -> str:
     while "." in (above := module.rpartition(".")[0]) and getattr(import_module(above), name, None) is kind:
         module = above
     return f"{module}.{name}"
+
+
+def own_code(section: Any) -> list[str]:
+    """Return keys of the text of all classes of one's own that a section names: where it changes, so does what they do.
+
+    Functions and constants beside a class are not looked at.
+    """
+    if isinstance(section, Mapping):
+        path = section.get("class_path")
+        found = [key for value in section.values() for key in own_code(value)]
+        return [*code_of(path), *found] if isinstance(path, str) else found
+    return [key for value in section for key in own_code(value)] if isinstance(section, list) else []
+
+
+def code_of(path: str) -> list[str]:
+    """Return a key of the text of a class, unless it is of an allowed package, whose versions count."""
+    module, _, name = path.rpartition(".")
+    kind = getattr(sys.modules.get(module), name, None)
+    if not isinstance(kind, type):
+        return []
+    own = [
+        one for one in kind.__mro__ if one.__module__.partition(".")[0] not in {*ALLOWED, "builtins", "abc"}
+    ]
+    texts = []
+    for one in own:
+        with suppress(OSError, TypeError):  # made in a console
+            texts.append(inspect.getsource(one))
+    return [key_of(texts)] if texts else []
 
 
 def packages_of(*given: Any) -> set[str]:

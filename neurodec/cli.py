@@ -26,9 +26,9 @@ STAGES = {
     "targets": "compute (or find in the cache) what the system learns of the stimuli",
     "fit": "fit the system; goes on from the last checkpoint",
     "predict": "predict the targets of the test trials",
-    "retrieve": "find the seen stimulus among the gallery for every test stimulus",
+    "retrieve": "rank the seen stimulus among the candidates for every test stimulus, with all curves",
     "reconstruct": "draw the seen pictures from the brain embeddings, with controls and ceilings",
-    "evaluate": "score with chance, intervals, controls and the ridge baseline",
+    "evaluate": "score all folds with chance, intervals, controls and the ridge baseline",
     "report": "write the HTML report",
 }
 

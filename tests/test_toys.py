@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +153,7 @@ def test_validation_holds_out_what_the_evaluation_generalises_over(tmp_path, run
         (("leakage: sentence", "leakage: verse"), "There is no column verse of trials or stimuli", "prepare"),
         (
             ('stimuli["stimulus"].tolist()', 'stimuli["stimulus"].tolist()[:-1]'),
-            "Bands gives no target sound of 1 of 100 stimuli, first s19-4",
+            "Bands gives no target sound of 1 of 100",
             "targets",
         ),
         (
@@ -184,3 +186,31 @@ def test_what_a_system_of_ones_own_forgets_is_told_where_it_shows(
     assert stages[-1] == f"{last} ..."
     assert code == 2
     assert sentence in told.err
+
+
+@pytest.mark.quality
+def test_code_that_was_edited_is_noticed(tmp_path):
+    """Targets are made again; for a reader, and an encoder, another folder is asked for."""
+    write_speech(tmp_path / "data", n_sentences=20)
+    text, recipe = ((TOYS / f"toy_speech.{suffix}").read_text() for suffix in ("py", "yaml"))
+    (tmp_path / "toy_edited.yaml").write_text(recipe.replace("toy_speech", "toy_edited"))
+    more = ["--trainer.max_epochs", "1", "--data.batch_size", "32", "--allow", "toy_edited"]
+    folders = ["--data-root", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+
+    def run_recipe(verb, *change):
+        (tmp_path / "toy_edited.py").write_text(text.replace(*change) if change else text)
+        command = [sys.executable, "-m", "neurodec", verb, str(tmp_path / "toy_edited.yaml"), *folders, *more]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
+
+    assert run_recipe("run")[0] == 0
+    before = np.load(tmp_path / "out/targets/sound/values.npy")
+    assert run_recipe("targets", "log1p", "sqrt")[0] == 0
+    assert not np.allclose(np.load(tmp_path / "out/targets/sound/values.npy"), before)
+    assert run_recipe("targets")[0] == 0
+    code, told = run_recipe("fit", "nn.GELU()", "nn.ReLU()")
+    assert code == 2
+    assert "holds a training with another configuration" in told
+    code, told = run_recipe("prepare", "windows.astype(np.float32)", "2 * windows.astype(np.float32)")
+    assert code == 2
+    assert "was prepared by other code of toy_edited.ListenedWords, whose text changed since" in told

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 import neurodec
-from neurodec.class_descriptions import path_of
+from neurodec.class_descriptions import code_of, path_of
 from neurodec.data.account import Account, add_note
 from neurodec.data.dataset import Dataset, Part
 from neurodec.data.harmonise import common_space, spaces_of, spell_alike
@@ -102,7 +102,12 @@ def prepare(
             f"No recording was found below {root}; check --data-root and the recipe's dataset section."
         )
     _require_distinct(parts, root)
-    stamp = {"parameters": parameters_of(dataset), "files": _stamps(parts, root)}
+    parameters = parameters_of(dataset)
+    stamp = {
+        "parameters": parameters,
+        "code": code_of(parameters["class_path"]),
+        "files": _stamps(parts, root),
+    }
     before: dict[str, Any] = {"spaces": {}}
     if (folder / MARK).exists():
         before = read_json(folder / MARK)
@@ -194,6 +199,7 @@ def _discard_changed(
 ) -> None:
     """Delete the parts of an unfinished preparation whose parameters or files are not the same any more."""
     same_parameters = parameters_key(before["parameters"]) == parameters_key(now["parameters"])
+    same_parameters &= before.get("code", []) == now["code"]
     for part in parts:
         names = [_relative(file, root) for file in part.files]
         same_files = all(before["files"].get(name) == now["files"][name] for name in names)
@@ -211,6 +217,11 @@ def _require_same(
     if parameters_key(found["parameters"]) != parameters_key(wanted["parameters"]):
         raise NeurodecError(
             f"{folder} was prepared with another configuration ({_first_difference(found, wanted)}); "
+            "choose another --out or delete it."
+        )
+    if found.get("code", []) != wanted["code"]:
+        raise NeurodecError(
+            f"{folder} was prepared by other code of {wanted['parameters']['class_path']}, whose text changed since; "
             "choose another --out or delete it."
         )
     changed = {name for name, _ in set(_items(found["files"])) ^ set(_items(wanted["files"]))} - again

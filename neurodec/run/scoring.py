@@ -1,4 +1,4 @@
-"""The stage ``evaluate`` of a run: each evaluation on each fold, beside a linear baseline that is fitted once."""
+"""Each evaluation on each fold, once (in ``retrieve`` or ``evaluate``), beside a linear baseline fitted with the system."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from neurodec.class_descriptions import own_code
 from neurodec.files import key_of, read_json
 from neurodec.run.context import Context
 from neurodec.run.folds import Fold
@@ -37,7 +38,14 @@ class StageKeys:
     def targets(self) -> dict[str, str]:
         """Of every target, by name."""
         return {
-            name: key_of([self.sections["targets"][name], self.prepared, extractor.sources(self.run.root)])
+            name: key_of(
+                [
+                    self.sections["targets"][name],
+                    self.prepared,
+                    extractor.sources(self.run.root),
+                    *own_code(self.sections["targets"][name]),
+                ]
+            )
             for name, extractor in self.run.extractors.items()
         }
 
@@ -50,7 +58,8 @@ class StageKeys:
         if isinstance(system, LightningSystem):
             epochs = None if system.extends else trainer.get("max_epochs")
             sections["trainer"] = telling({**trainer, "max_epochs": epochs})
-        return key_of([[sections.get(name) for name in _OF_TRAINING], self.targets, self.prepared])
+        own = [sections.get(name) for name in _OF_TRAINING]
+        return key_of([own, self.targets, self.prepared, *own_code(own)])
 
     @cached_property
     def fit(self) -> str:
@@ -68,13 +77,14 @@ class StageKeys:
     def drawing(self, fold: Fold) -> str:
         """Of what the pictures of a fold follow from, but for the number of epochs, which may be raised."""
         names = ("prior", "decoder", "reconstruction", "evaluation")
-        return key_of([[self.sections.get(name) for name in names], self.training, fold.name])
+        own = [self.sections.get(name) for name in names]
+        return key_of([own, self.training, fold.name, *own_code(own)])
 
     def evaluation(self, name: str) -> str:
         """Of one evaluation."""
         section = self.sections["evaluation"]
         own = section if "class_path" in section else section[name]
-        return key_of([own, self.fit if self.run.trains else None, self.prepared])
+        return key_of([own, self.fit if self.run.trains else None, self.prepared, *own_code(own)])
 
     @property
     def results(self) -> str:

@@ -216,8 +216,8 @@ class LightningSystem(Inspected, System):
             self._data.augmentations,
             self._data.hide_subject,
             list(study_of_stage.spaces),
-            self._seed,
             stage.rates,
+            self._seed,
         )
         spaces_of_new = [
             space for space, trials in study.spaces.items() if set(trials.table["subject"]) <= set(new)

@@ -59,8 +59,8 @@ class EncoderModule(L.LightningModule):
         augmentations: Sequence[Augmentation] = (),
         hide_subject: float = 0.0,
         spaces: Sequence[str] = ("all",),
-        seed: int = 42,
         rates: Mapping[str, float] | None = None,
+        seed: int = 42,
     ) -> None:
         super().__init__()
         self.encoder, self.objective, self.rates = encoder, objective, dict(rates or {})
