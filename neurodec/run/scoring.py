@@ -1,4 +1,4 @@
-"""Each evaluation on each fold, once (in ``retrieve`` or ``evaluate``), beside a linear baseline fitted with the system."""
+"""Each evaluation on each fold, once (in ``retrieve`` or ``evaluate``), beside a linear baseline that ``fit`` fitted."""
 
 from __future__ import annotations
 
