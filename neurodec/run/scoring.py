@@ -1,4 +1,4 @@
-"""Each evaluation on each fold, once (in ``retrieve`` or ``evaluate``), beside a linear baseline that ``fit`` fitted."""
+"""Each evaluation on each fold, once (in ``retrieve`` or ``evaluate``), beside the linear baseline of ``fit``."""
 
 from __future__ import annotations
 
