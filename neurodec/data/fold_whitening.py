@@ -13,7 +13,7 @@ from neurodec.data.study import Study
 from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.eeg import Whitening
-from neurodec.preprocessing.whitening import inverse_square_root, mvnn_covariance, standardise
+from neurodec.preprocessing.whitening import MvnnMode, inverse_square_root, mvnn_covariance, standardise
 
 
 class Whitened(View):
@@ -104,6 +104,6 @@ def _fitted(trials: Trials, rows: np.ndarray, trains: np.ndarray, how: Whitening
             f"Session {name} has no training trial in a fold to estimate the noise for MVNN; set `whiten: zscore`."
         )
     part = trials.select(own)
-    mode = "epochs" if how == "mvnn-epochs" else "time"
+    mode: MvnnMode = "epochs" if how == "mvnn-epochs" else "time"
     covariance = mvnn_covariance(part.responses, part.table["stimulus"].to_numpy(), mode)
     return np.column_stack([np.zeros(len(covariance)), covariance])

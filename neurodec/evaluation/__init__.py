@@ -5,6 +5,7 @@ from neurodec.evaluation.classification.categories import Classification
 from neurodec.evaluation.classification.predicted_labels import PredictedClasses, PredictedNumbers
 from neurodec.evaluation.encoding import VoxelEncoding
 from neurodec.evaluation.hidden_patches import HiddenPatches
+from neurodec.evaluation.presentation import Chart, Kept, Note, Panel, Picture, Row, Section, Table
 from neurodec.evaluation.reconstruction.picture_scores import ReconstructionScores, score_reconstructions
 from neurodec.evaluation.retrieval.candidate_sets import CandidateSets
 from neurodec.evaluation.retrieval.scored import RetrievalRun
@@ -14,14 +15,22 @@ from neurodec.evaluation.section import Evaluation
 __all__ = [
     "Adaptation",
     "CandidateSets",
+    "Chart",
     "Classification",
     "Evaluation",
     "HiddenPatches",
+    "Kept",
+    "Note",
+    "Panel",
+    "Picture",
     "PredictedClasses",
     "PredictedNumbers",
     "ReconstructionScores",
     "Retrieval",
     "RetrievalRun",
+    "Row",
+    "Section",
+    "Table",
     "VoxelEncoding",
     "score_reconstructions",
 ]

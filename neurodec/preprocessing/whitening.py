@@ -8,7 +8,7 @@ of epochs at once, with the same result.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -70,12 +70,12 @@ def ledoit_wolf_sum(samples: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return total
 
 
-def mvnn_covariance(responses: np.ndarray, conditions: np.ndarray, mode: MvnnMode = "epochs") -> np.ndarray:
+def mvnn_covariance(responses: Any, conditions: np.ndarray, mode: MvnnMode = "epochs") -> np.ndarray:
     """Return the noise covariance of trials: averaged within each condition, then over conditions.
 
     Parameters
     ----------
-    responses : ndarray, shape (n_trials, n_chans, n_times)
+    responses : ndarray or View, shape (n_trials, n_chans, n_times)
         The *training* trials of one session. May be memory-mapped.
     conditions : ndarray, shape (n_trials,)
         What was shown, any labels; conditions may have different numbers of trials.

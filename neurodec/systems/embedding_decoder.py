@@ -137,6 +137,4 @@ class EmbeddingDecoder(BaseEstimator):
         self, X: np.ndarray, names: str | list[str], subjects: np.ndarray | None, **columns: Any
     ) -> Study:
         who = "01" if subjects is None else [str(subject) for subject in subjects]
-        responses = np.asarray(X)
-        times = {} if responses.ndim == 2 else {"sfreq": self.sfreq, "tmin": self.tmin}
-        return Study.from_arrays(responses, names, subject=who, **times, **columns)
+        return Study.from_arrays(X, names, sfreq=self.sfreq, tmin=self.tmin, subject=who, **columns)

@@ -86,11 +86,11 @@ class Batch:
         def together(name: str) -> Tensor:
             return torch.cat([part[name].to(device) for part in parts])
 
-        rows = {name: together(name) for name in ("stimulus", "subject", "space")}
+        stimulus, subject, space = (together(name) for name in ("stimulus", "subject", "space"))
         targets = {name: together(name) for name in first.targets}
-        responses = {space: own for part in parts for space, own in part.responses.items()}
-        row = torch.arange(len(rows["space"]), device=device) + first.row[0].to(device)
-        return cls(responses, targets, **rows, row=row)
+        responses = {name: own for part in parts for name, own in part.responses.items()}
+        row = torch.arange(len(space), device=device) + first.row[0].to(device)
+        return cls(responses, targets, stimulus, subject, space, row)
 
 
 class Gathered(Mapping):
