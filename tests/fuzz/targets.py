@@ -249,7 +249,9 @@ def store(root):
     prepare(_array("x.npz"), root, root / "prepared")
     for name in ("x.npz", "t.csv"):
         (root / name).unlink()
-    Features(np.eye(3, dtype=np.float32), ["a", "b", "c"], {"embedding_space": "x"}).save(root / "features")
+    Features(np.eye(3, dtype=np.float32), ["a", "b", "c"], {"embedding_space": "x", "key": "k"}).save(
+        root / "features"
+    )
 
 
 def model(root):
