@@ -104,7 +104,7 @@ def test_seeds_of_a_trained_encoder_differ(home):
     assert {"joint-seed1", "joint-seed2"} <= models
 
 
-@pytest.mark.parametrize("protocol", ["joint", "new_subject"])
+@pytest.mark.parametrize("protocol", ["joint", pytest.param("new_subject", marks=pytest.mark.quality)])
 def test_mindbridge_trains_brains_of_unequal_sizes_in_one_step(tmp_path, protocol):
     root = write_study(tmp_path / "data", patterns=True, noise=0.5)
     stages = [
