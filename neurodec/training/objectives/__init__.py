@@ -9,7 +9,7 @@ from neurodec.training.objectives.contrastive import (
 )
 from neurodec.training.objectives.contrastive_losses import info_nce, reconstruction_loss, retrieval_loss
 from neurodec.training.objectives.hidden_patches_objective import HiddenPatchesObjective
-from neurodec.training.objectives.labels import LabelObjective, NumberObjective
+from neurodec.training.objectives.label_objectives import LabelObjective, NumberObjective
 from neurodec.training.objectives.objective import Objective, SquaredError, SumObjective
 from neurodec.training.objectives.shared_space import SharedSpaceObjective
 
