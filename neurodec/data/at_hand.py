@@ -75,7 +75,8 @@ def trials_of_array(
             f"{len(names)} channel names were given for responses of {responses.shape[1]} channels (shape "
             f"{responses.shape}); correct `ch_names` or the order of the axes."
         )
-    info = {"modality": modality or "eeg", "units": "a.u.", "sfreq": float(sfreq), "tmin": float(tmin)}
+    usual = "eeg" if dims is None or "channel" in dims else "fmri"
+    info = {"modality": modality or usual, "units": "a.u.", "sfreq": float(sfreq), "tmin": float(tmin)}
     info |= {"ch_names": names, "ch_pos": None, **({} if dims is None else {"dims": list(dims)})}
     return Trials(responses.astype(np.float32), table, info)
 

@@ -45,7 +45,7 @@ class CommonSpace:
     def blocks(self, part: Trials, columns: np.ndarray, turn: np.ndarray | None) -> Iterator[np.ndarray]:
         """Yield the responses of a part in the common space, a few trials at a time, float32."""
         whole = len(columns) == part.responses.shape[1] and (np.diff(columns) == 1).all()
-        ratio = self.info["sfreq"] / part.info["sfreq"] if "sfreq" in self.info else 1.0
+        ratio = 1.0 if self.info.get("sfreq") is None else self.info["sfreq"] / part.info["sfreq"]
         for start in range(0, len(part), BLOCK):
             block = np.asarray(part.responses[start : start + BLOCK], dtype=np.float32)
             if turn is not None:
@@ -231,7 +231,8 @@ def _common_voxels(parts: Sequence[Trials]) -> CommonSpace:
                 "the subjects one by one."
             )
         voxels = {"voxel_indices": first.info["voxel_indices"]}
-        resized = np.broadcast_to(np.float32(0), (len(part), *first.responses.shape[1:]))
+        shape = (len(part), first.responses.shape[1], *part.responses.shape[2:])
+        resized = np.broadcast_to(np.float32(0), shape)
         require_same_space(first, Trials(resized, part.table, {**part.info, **voxels}))
     shared = np.asarray(first.info["voxel_indices"])
     for part in parts[1:]:
@@ -249,7 +250,7 @@ def _common_voxels(parts: Sequence[Trials]) -> CommonSpace:
         info["roi"] = {
             name: [kept[index] for index in indices if index in kept] for name, indices in info["roi"].items()
         }
-    return CommonSpace(info, (len(shared),), columns, [None] * len(columns))
+    return CommonSpace(info, (len(shared), *first.responses.shape[2:]), columns, [None] * len(columns))
 
 
 def _note(part: Trials, sentence: str) -> None:

@@ -327,7 +327,8 @@ def _prepare_part(dataset: Dataset, part: Part, root: Path, target: Path, stimul
 def _require_info(trials: Trials, dataset: Dataset) -> None:
     """Refuse trials whose reader leaves out what everything after it needs."""
     needed = ["modality", "units"]
-    needed += ["sfreq", "tmin", "ch_names"] if trials.responses.ndim == 3 else []
+    needed += ["sfreq", "tmin"] if trials.dims[-1] == "time" else []
+    needed += ["ch_names"] if trials.responses.ndim == 3 and "voxel" not in trials.dims else []
     missing = [name for name in needed if trials.info.get(name) is None]
     if missing:
         raise NeurodecError(

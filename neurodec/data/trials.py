@@ -335,6 +335,11 @@ class Trials:
         """Return the voxel responses as a 4-D image, one volume per trial (fMRI only)."""
         import nibabel
 
+        if self.dims != ("trial", "voxel"):
+            raise NeurodecError(
+                f"An image holds one volume per trial, and these have the axes {', '.join(self.dims)}; average over "
+                "time first."
+            )
         shape = tuple(self.info["mask_shape"])
         volume = np.zeros((len(self), int(np.prod(shape))), dtype=np.float32)
         volume[:, self.info["voxel_indices"]] = self.responses

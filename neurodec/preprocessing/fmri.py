@@ -1,4 +1,4 @@
-"""From a BOLD series to one pattern per event: detrending, z-scores, block means and GLM betas."""
+"""From a BOLD series to one response per event: detrending, z-scores, block means, GLM betas and volumes over time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nilearn.signal import clean
 
 from neurodec.errors import NeurodecError
 
-Estimate = Literal["block_mean", "lsa", "lss"]
+Estimate = Literal["block_mean", "lsa", "lss", "volumes"]
 _RESPONSE = 32.0  # seconds until a haemodynamic response is over
 _MARGIN = 1e-6  # seconds: volumes and onsets lie on grids that are written with few decimals
 
@@ -136,6 +136,63 @@ def block_means(
             f"{len(series) * t_r:g} s; correct the onset or lower `hrf_shift`"
         )
     return (inside / counts[:, None]) @ series
+
+
+def first_volumes(t_r: float, onsets: np.ndarray, hrf_shift: float = 0.0) -> np.ndarray:
+    """Return the volume nearest to every event, moved by the delay of the haemodynamic response.
+
+    Parameters
+    ----------
+    t_r : float
+        Seconds between volumes.
+    onsets : ndarray, shape (n_events,)
+        Seconds from the first volume.
+    hrf_shift : float
+        Seconds between an event and the first volume of its response.
+
+    Returns
+    -------
+    ndarray of int, shape (n_events,)
+        May lie outside the scan.
+    """
+    return np.floor((np.asarray(onsets, dtype=float) + hrf_shift) / t_r + 0.5 + _MARGIN).astype(int)
+
+
+def volumes_after(
+    series: np.ndarray, t_r: float, onsets: np.ndarray, n_volumes: int, hrf_shift: float = 0.0
+) -> np.ndarray:
+    """Cut the volumes that follow every event.
+
+    Parameters
+    ----------
+    series : ndarray, shape (n_scanned, n_voxels)
+        Volume ``i`` was taken at ``i * t_r``.
+    t_r : float
+        Seconds between volumes.
+    onsets : ndarray, shape (n_events,)
+        Seconds from the first volume.
+    n_volumes : int
+        Length of a window.
+    hrf_shift : float
+        Seconds between an event and its window, which begins at the nearest volume: nothing is interpolated.
+
+    Returns
+    -------
+    ndarray, shape (n_events, n_voxels, n_volumes)
+
+    Raises
+    ------
+    NeurodecError
+        If a window does not lie in the scan.
+    """
+    first = first_volumes(t_r, onsets, hrf_shift)
+    outside = (first < 0) | (first + n_volumes > len(series))
+    if outside.any():
+        raise NeurodecError(
+            f"the {n_volumes} volumes of the event at {np.asarray(onsets)[outside][0]:g} s do not lie in the scan of "
+            f"{len(series) * t_r:g} s; correct the onset, or lower `n_volumes`"
+        )
+    return series[first[:, None] + np.arange(n_volumes)].swapaxes(1, 2)
 
 
 def glm_betas(

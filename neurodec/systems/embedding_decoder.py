@@ -30,7 +30,7 @@ class EmbeddingDecoder(BaseEstimator):
         Rate (Hz) and first time (s) of the responses.
     max_epochs : int
     batch_size : int, optional
-        By default 64, or half of the trials if there are fewer than 128.
+        By default 64, or half of the training trials where these are fewer than 128.
     validation_fraction : float
         Share of the groups, held out of training, that chooses the epoch; 0 takes the last one.
     lr : float
@@ -105,12 +105,11 @@ class EmbeddingDecoder(BaseEstimator):
         targets = Features.given(
             embeddings.reshape(-1, *y.shape[1:]), [f"stimulus-{number}" for number in range(len(embeddings))]
         )
-        batch = self.batch_size or min(64, max(len(X) // 2, 1))
         self.system_ = LightningSystem(
             self.encoder,
             self.objective,
             {"class_path": "torch.optim.AdamW", "init_args": {"lr": self.lr}},
-            data=TrainingData(batch_size=batch, validation_fraction=self.validation_fraction),
+            data=TrainingData(batch_size=self.batch_size, validation_fraction=self.validation_fraction),
             selection="validation" if self.validation_fraction else "last",
             seed=self.seed,
             max_epochs=self.max_epochs,

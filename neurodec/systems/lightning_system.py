@@ -51,7 +51,6 @@ from neurodec.training.staging import (
 )
 from neurodec.training.trainer import telling
 
-_BATCH = TrainingData().batch_size
 _EPOCHS = 1000  # Lightning's own number, where none is given
 
 
@@ -76,7 +75,7 @@ class LightningSystem(Inspected, System):
     lr_scheduler : type, str or dict, optional
         Stepped after every batch.
     data : TrainingData, optional
-        By default batches of 64 trials, or of half of the trials if there are fewer than 128.
+        Which trials a step of training sees.
     trainer : dict, optional
         Arguments of `lightning.Trainer`.
     stages : sequence of Stage
@@ -137,9 +136,6 @@ class LightningSystem(Inspected, System):
         """Train stage after stage; see `System.fit`. Finished stages are kept, a broken one goes on."""
         targets = as_targets(targets, study.stimuli)
         out, self._home = home_of(out)
-        if self._params["data"] is None:  # batches that a small study fills too
-            rows = len(study.spaces) * min((len(trials) for trials in study.spaces.values()), default=0)
-            self._data = TrainingData(batch_size=min(_BATCH, max(rows // 2, 1)))
         whole = self._data.cut(study)
         if selection_trials is not None:
             selection_trials = self._data.cut(selection_trials)

@@ -24,6 +24,8 @@ from neurodec.features import Features
 from neurodec.training.augmentations import Augmentation
 from neurodec.training.batch import Batch
 
+_MOST = 64  # trials of a batch, unless a number is given
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -31,9 +33,10 @@ class TrainingData:
 
     Parameters
     ----------
-    batch_size : int
+    batch_size : int, optional
         Trials per step, over all processes and spaces: with several processes each takes its share, and a contrastive
-        loss still sees all of them. `trainer.accumulate_grad_batches` adds up the gradients of several such batches.
+        loss still sees all of them. By default 64, or half of the training trials where these are fewer than 128.
+        `trainer.accumulate_grad_batches` adds up the gradients of several such batches.
     validation_fraction : float
         Share of the training concepts held out, so that selection judges unseen concepts (of an objective of labels:
         of the people); 0 trains on all. Trials whose split is "validation" are held out in their place.
@@ -53,7 +56,7 @@ class TrainingData:
         What is done to the responses of a batch, in training only.
     """
 
-    batch_size: int = 64
+    batch_size: int | None = None
     validation_fraction: float = 0.1
     held_out_by: str | None = None
     average_repetitions: bool = False
@@ -145,6 +148,9 @@ class TrialBatches(L.LightningDataModule):
         else:
             self.validation = self._gathers(self.study.select(validation), average)
         missing = [name for name in self.spaces if name not in self.training]
+        smallest = min(map(len, self.training.values()), default=0)
+        half = smallest // 2 * len(self.spaces)
+        self.batch_size = self.settings.batch_size or max(min(_MOST, half), len(self.spaces))
         small = [name for name, gather in self.training.items() if len(gather) < self.share]
         if missing or small:
             n_trials = 0 if missing else len(self.training[small[0]])
@@ -186,7 +192,7 @@ class TrialBatches(L.LightningDataModule):
     @property
     def share(self) -> int:
         """Trials of one space in a step, over all processes."""
-        return max(1, self.settings.batch_size // len(self.spaces))
+        return max(1, self.batch_size // len(self.spaces))
 
     def _gathers(self, study: Study, average: bool) -> dict[str, Gather]:
         study = study.average().in_memory() if average else study
@@ -241,7 +247,7 @@ class TrialBatches(L.LightningDataModule):
         """Return the held-out concepts in order, all of them in every process, or nothing."""
         if not self.validation:
             return []
-        return DataLoader(InOrder(self.validation, self.settings.batch_size), batch_size=None)
+        return DataLoader(InOrder(self.validation, self.batch_size), batch_size=None)
 
 
 class Steps(IterableDataset):

@@ -24,7 +24,7 @@ from neurodec.preprocessing.channels import standard_positions
 from neurodec.preprocessing.epoching import resample
 from neurodec.preprocessing.whitening import standardise_groups
 
-_INNER = ("channel", "parcel", "time", "voxel")
+_INNER = ("channel", "parcel", "voxel", "time")
 _OUTER = ("subject", "session", "run", "stimulus", "concept", "repetition", "trial")
 _SUBJECT = re.compile(r"(?:^|[^A-Za-z])(?:subject|subj|sub)[-_]?([0-9]+|[A-Za-z0-9]+)", re.IGNORECASE)
 _VOLUME = 3  # axes of an image
@@ -43,8 +43,8 @@ class ArrayFile(Dataset):
         fits.
     axes : list of str
         The array's axes in order: any of `subject`, `session`, `run`, `stimulus`, `concept`, `repetition` and `trial`,
-        and `channel` and `time`, `parcel` and `time` (of fMRI, at any rate), or `voxel`. An array with two more axes
-        has three for `voxel`: a volume.
+        and `channel` and `time`, `parcel` and `time` or `voxel` and `time` (of fMRI, at any rate), or `voxel`. An
+        array with two more axes has three for `voxel`: a volume.
     responses : str
         Key of the array in the file; entries of structs, groups and dicts have dotted keys (``results.betasmd``).
         What GLMsingle (``betasmd``) and NSD (``betas``) call it is found without.
@@ -261,32 +261,39 @@ class ArrayFile(Dataset):
         info: dict[str, Any] = {"modality": self.modality, "units": "a.u.", "provenance": {}}
         if "voxel" in lengths:
             affine = np.eye(4) if content.affine is None else content.affine
-            place = {"mask_shape": list(volume or (lengths["voxel"], 1, 1)), "affine": affine.tolist()}
-            return info | place | {"voxel_indices": list(range(lengths["voxel"]))}
+            info |= {"mask_shape": list(volume or (lengths["voxel"], 1, 1)), "affine": affine.tolist()}
+            info |= {"voxel_indices": list(range(lengths["voxel"]))}
+            if "time" not in lengths:
+                return info
+            sfreq, tmin = self._rate(content, lengths["time"])
+            return info | {"dims": ["trial", "voxel", "time"], "sfreq": sfreq, "tmin": tmin}
         rows = "parcel" if "parcel" in lengths else "channel"
         ch_names = self._names(content, rows, lengths[rows])
-        sfreq, tmin = self.sfreq, self.tmin
+        sfreq, tmin = self._rate(content, lengths["time"])
+        info |= {"sfreq": sfreq, "tmin": tmin, "ch_names": ch_names}
+        if rows == "parcel":
+            return info | {"dims": ["trial", "parcel", "time"], "ch_pos": None}
+        require_rate(sfreq, str(content.path))
+        return info | {"ch_pos": standard_positions(ch_names)}
+
+    def _rate(self, content: ArrayContent, n_times: int) -> tuple[float, float]:
+        """Return the sampling rate (Hz) and the first time (s)."""
         if self.times is not None:
-            sfreq, tmin = _rate(content, self.times, lengths["time"])
-        if sfreq is None:
+            return _rate(content, self.times, n_times)
+        if self.sfreq is None:
             raise NeurodecError(
                 "The recipe gives neither `times` nor `sfreq`; name one for the array's time axis."
             )
-        if rows == "parcel":
-            info |= {"dims": ["trial", "parcel", "time"]}
-            return info | {"sfreq": float(sfreq), "tmin": float(tmin), "ch_names": ch_names, "ch_pos": None}
-        require_rate(float(sfreq), str(content.path))
-        positions = standard_positions(ch_names)
-        return info | {"sfreq": float(sfreq), "tmin": float(tmin), "ch_names": ch_names, "ch_pos": positions}
+        return float(self.sfreq), float(self.tmin)
 
 
 def _check_axes(axes: list[str]) -> None:
     inner = sorted(set(axes) & set(_INNER))
     known = set(axes) <= {*_OUTER, *_INNER} and len(set(axes)) == len(axes)
-    if not known or inner not in (["channel", "time"], ["parcel", "time"], ["voxel"]):
+    if not known or inner not in (["channel", "time"], ["parcel", "time"], ["time", "voxel"], ["voxel"]):
         raise NeurodecError(
             f"The recipe's axes ({', '.join(axes)}) must be, each at most once, some of {', '.join(_OUTER)}, with "
-            "channel and time, with parcel and time, or with voxel."
+            "channel and time, with parcel and time, or with voxel (and time)."
         )
 
 
@@ -304,7 +311,7 @@ def _rate(content: ArrayContent, key: str, n_times: int) -> tuple[float, float]:
 
 def _finite_voxels(responses: np.ndarray, info: dict[str, Any], account: Account, path: Path) -> np.ndarray:
     """Leave out the voxels that some trial has no number for: outside the brain, as GLMsingle and NSD mark it."""
-    finite = np.isfinite(responses).all(axis=0)
+    finite = np.isfinite(responses).all(axis=(0, *range(2, responses.ndim)))
     if not finite.any():
         raise NeurodecError(
             f"{path}: no voxel is finite in every trial; repair the array, or leave trials out."

@@ -1,4 +1,4 @@
-"""BIDS-like fMRI folders: BOLD runs, events and a brain mask become one pattern per event."""
+"""BIDS-like fMRI folders: BOLD runs, events and a brain mask become one response per event."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ from neurodec.preprocessing.fmri import (
     Estimate,
     block_means,
     clean_series,
+    first_volumes,
     glm_betas,
     has_response,
+    volumes_after,
     zscore_rows,
 )
 
@@ -63,18 +65,21 @@ class BidsFMRI(Dataset):
         series, named by a table beside it (``.tsv`` in place of ``.nii.gz``, columns `index` and `name`).
     confounds : list of str, optional
         Columns of fMRIPrep's ``desc-confounds_timeseries.tsv`` to regress out.
-    estimate : "block_mean", "lsa" or "lss"
-        Mean of an event's volumes, or a GLM with all events at once, or one per event (for events that overlap).
+    estimate : "block_mean", "lsa", "lss" or "volumes"
+        Mean of an event's volumes, or a GLM with all events at once, or one per event (for events that overlap), or
+        the volumes themselves: responses (n_trials, n_voxels, n_volumes) over time, every voxel z-scored over its run.
     hrf_shift : float
-        Seconds that the window of a block mean lies after its event.
+        Seconds that the window of "block_mean" and "volumes" lies after its event.
+    n_volumes : int
+        Length of the window of "volumes".
     hrf_model : str
         Of the GLM; any that nilearn knows.
     detrend : bool
-        Remove a straight line from every voxel and run (block means).
+        Remove a straight line from every voxel and run (block means and volumes).
     high_pass : float, optional
         Remove drifts slower than this (Hz); 0.01 for a GLM when not given.
     standardise : "none" or "run"
-        Z-score every voxel over the patterns of its run; no labels are used.
+        Z-score every voxel over the patterns of its run; no labels are used. Volumes are z-scored in any case.
     stimulus, concept : str
         Columns of the events. Where a file has no `stimulus` column, or nothing in it, `concept` names the stimulus as
         well.
@@ -102,6 +107,7 @@ class BidsFMRI(Dataset):
     confounds: list[str] | None = None
     estimate: Estimate = "lsa"
     hrf_shift: float = 5.0
+    n_volumes: int = 5
     hrf_model: str = "spm"
     detrend: bool = True
     high_pass: float | None = None
@@ -117,6 +123,8 @@ class BidsFMRI(Dataset):
             raise NeurodecError(
                 f"`high_pass` is {self.high_pass:g} Hz; give a number above 0, or leave it out."
             )
+        if self.n_volumes < 1:
+            raise NeurodecError(f"`n_volumes` is {self.n_volumes}; give the number of volumes of a trial.")
         parts = []
         for path in self._runs(root):
             name = re.sub(r"_bold\.nii(\.gz)?$", "", path.name)
@@ -156,7 +164,7 @@ class BidsFMRI(Dataset):
             session=named.get("ses", "01"),
             run="_".join(named[key] for key in ("task", "acq", "ce", "dir", "run") if key in named) or "01",
         )
-        if self.standardise == "run":
+        if self.standardise == "run" and self.estimate != "volumes":
             measured = table["split"].isin(TRAINING).to_numpy()
             if not measured.any() and (table["split"] == "test").any():
                 account.note(
@@ -172,6 +180,9 @@ class BidsFMRI(Dataset):
             "provenance": {},
             "account": [account.entry(part.name, len(events), int(mask.sum()))],
         }
+        if self.estimate == "volumes":
+            shift = float(first_volumes(t_r, np.zeros(1), self.hrf_shift)[0] * t_r)
+            info |= {"dims": ["trial", "voxel", "time"], "sfreq": 1 / t_r, "tmin": shift}
         if self.regions is not None:
             info["roi"] = read_regions(*self._region_files(path, root), image, mask)
         return Trials(patterns.astype(np.float32), table, info)
@@ -323,14 +334,12 @@ class BidsFMRI(Dataset):
                 f"{file}: events last {np.median(durations):g} s in a scan of {n_seconds:g} s; durations are seconds, "
                 "and these look like milliseconds."
             )
-        held = has_response(
-            onsets,
-            durations,
-            n_volumes,
-            t_r,
-            None if self.estimate == "block_mean" else self.hrf_model,
-            self.hrf_shift,
-        )
+        if self.estimate == "volumes":
+            first = first_volumes(t_r, onsets, self.hrf_shift)
+            held = (first >= 0) & (first + self.n_volumes <= n_volumes)
+        else:
+            model = None if self.estimate == "block_mean" else self.hrf_model
+            held = has_response(onsets, durations, n_volumes, t_r, model, self.hrf_shift)
         kept = held & ~outside
         for name, onset in zip(events["stimulus"][~kept], onsets[~kept], strict=True):
             account.note(
@@ -347,11 +356,13 @@ class BidsFMRI(Dataset):
     def _patterns(
         self, series: np.ndarray, t_r: float, events: pd.DataFrame, confounds: np.ndarray | None
     ) -> np.ndarray:
-        if self.estimate == "block_mean":
+        if self.estimate in ("block_mean", "volumes"):
             cleaned = clean_series(
                 series, t_r, detrend=self.detrend, high_pass=self.high_pass, confounds=confounds
             )
             onsets, durations = events["onset"].to_numpy(), events["duration"].to_numpy()
+            if self.estimate == "volumes":
+                return volumes_after(cleaned, t_r, onsets, self.n_volumes, self.hrf_shift)
             return block_means(cleaned, t_r, onsets, durations, self.hrf_shift)
         cleaned = clean_series(series, t_r, detrend=False)
         return glm_betas(

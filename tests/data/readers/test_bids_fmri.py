@@ -5,8 +5,9 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+from nilearn.maskers import NiftiMasker
 
-from neurodec.data import BidsFMRI, Trials, prepare
+from neurodec.data import BidsFMRI, Study, Trials, prepare
 from neurodec.errors import NeurodecError
 
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
@@ -234,3 +235,54 @@ def test_regions_are_named_voxels_of_the_mask(root):
 def test_missing_subject_is_named(root):
     with pytest.raises(NeurodecError, match="No sub-05_"):
         reader(subjects=["05"]).parts(root)
+
+
+def test_volumes_after_every_event_are_those_of_nilearn(root):
+    """Compared with nilearn's masker, unaltered; the event whose window the scan does not hold is left out and told."""
+    (root / "sub-01_task-view_run-02_events.tsv").write_text(
+        "onset\tduration\ttrial_type\n8\t10\tface\n44\t10\thouse\n112\t4\tcat\n"
+    )
+    dataset = reader(estimate="volumes", n_volumes=4, hrf_shift=4.6)
+    study = Study.load(prepare(dataset, root, root / "prepared"))
+    trials = study.trials
+    assert trials.dims == ("trial", "voxel", "time")
+    assert trials.responses.shape == (5, 22, 4)
+    assert trials.info["sfreq"] == 0.5
+    assert trials.times.tolist() == [4.0, 6.0, 8.0, 10.0]
+    assert "cat at 112 s is left out" in " ".join(study.account[1]["notes"])
+    masker = NiftiMasker(
+        root / "sub-01_desc-brain_mask.nii.gz", standardize="zscore_sample", detrend=True, t_r=2
+    )
+    for run, onsets in (("01", [8, 44, 80]), ("02", [8, 44])):
+        series = masker.fit_transform(root / f"sub-01_task-view_run-{run}_bold.nii.gz")
+        own = trials.responses[np.flatnonzero(trials.table["run"] == f"view_{run}")]
+        for found, onset in zip(own, onsets, strict=True):
+            first = (onset + 4) // 2  # 4.6 s is nearest to two volumes
+            np.testing.assert_allclose(found.T, series[first : first + 4], atol=1e-5)
+
+
+def test_volumes_keep_the_voxels_that_all_runs_have(root):
+    mask = np.ones((4, 3, 2), np.uint8)
+    mask[1] = 0
+    nibabel.save(nibabel.Nifti1Image(mask, AFFINE), root / "sub-01_task-view_run-02_desc-brain_mask.nii.gz")
+    found = Study.load(prepare(reader(estimate="volumes", n_volumes=3), root, root / "prepared")).trials
+    assert found.responses.shape == (6, 16, 3)
+    alone = reader(estimate="volumes", n_volumes=3)
+    second = alone.load(alone.parts(root)[1], root)
+    kept = np.isin(second.info["voxel_indices"], found.info["voxel_indices"])
+    np.testing.assert_array_equal(found.responses[3:], second.responses[:, kept])
+    with pytest.raises(NeurodecError, match="one volume per trial"):
+        found.to_nifti()
+
+
+def test_windows_of_other_repetition_times_are_refused(root):
+    slow = root / "sub-01_task-view_run-02_bold.nii.gz"
+    image = nibabel.load(slow)
+    image = nibabel.Nifti1Image(image.get_fdata(), AFFINE)
+    image.header.set_zooms((3, 3, 3, 2.5))
+    image.header.set_xyzt_units("mm", "sec")
+    nibabel.save(image, slow)
+    with pytest.raises(NeurodecError, match="differs from the first recording in `sfreq`"):
+        prepare(reader(estimate="volumes", n_volumes=3), root, root / "prepared")
+    with pytest.raises(NeurodecError, match="`n_volumes` is 0"):
+        reader(estimate="volumes", n_volumes=0).parts(root)
