@@ -12,6 +12,7 @@ from neurodec.data import Trials
 from neurodec.errors import NeurodecError
 from neurodec.systems.system import scales_of
 from neurodec.training.module import heads_of, takes
+from neurodec.training.saved_encoder import positions_of
 
 
 class Inspected:
@@ -37,9 +38,8 @@ class Inspected:
             )
         responses, scale = self._scaled(trials, space)
         subject, mask = torch.full((len(trials),), -1), torch.from_numpy(hidden)
-        found = heads_of(
-            self.encoder, responses, subject.to(responses.device), space, self.head, mask.to(responses.device)
-        )
+        told = {"mask": mask.to(responses.device), "positions": self._positions(trials, space)}
+        found = heads_of(self.encoder, responses, subject.to(responses.device), space, self.head, **told)
         return found[self.head].float().cpu().numpy() * scale
 
     @torch.no_grad()
@@ -49,6 +49,11 @@ class Inspected:
             return {}
         values, names = self.encoder.region_attention(self._scaled(trials, space)[0], space)
         return {"regions": names, "values": values.cpu().tolist()}
+
+    def _positions(self, trials: Trials, space: str) -> torch.Tensor | None:
+        """Return the places of the sensors: the trials' own, else those of the training."""
+        own = positions_of(trials.info)
+        return positions_of(self.config.get("spaces", {}).get(space, self.config)) if own is None else own
 
     def _scaled(self, trials: Trials, space: str) -> tuple[torch.Tensor, float]:
         """Return responses as the encoder reads them, which is made ready, and what they were divided by."""

@@ -36,6 +36,7 @@ from neurodec.training.saved_encoder import (
     embed,
     load_objective,
     load_pretrained,
+    positions_of,
     require_readable,
     save_pretrained,
 )
@@ -202,6 +203,7 @@ class LightningSystem(Inspected, System):
         objective = build(Objective, objective_config, "objective", self._allow)
         sizes = sizes_of(study_of_stage, needed, objective.head, subjects)
         encoder, encoder_config = self._built(sizes)
+        places = {space: positions_of(trials.info) for space, trials in study_of_stage.spaces.items()}
         module = EncoderModule(
             encoder,
             objective,
@@ -213,6 +215,7 @@ class LightningSystem(Inspected, System):
             self._data.hide_subject,
             list(study_of_stage.spaces),
             stage.rates,
+            {space: own for space, own in places.items() if own is not None},
             self._seed,
         )
         spaces_of_new = [
@@ -359,8 +362,15 @@ class LightningSystem(Inspected, System):
         parts, scales = [], scales_of(self.config)
         for space, trials in as_trained(study, self.config).spaces.items():
             ids = np.array([places.get(name, -1) for name in trials.table["subject"]])
-            scale = scales.get(space, 1.0)
-            heads = embed(self.encoder, trials.responses, ids, space=space, head=self.head, scale=scale)
+            heads = embed(
+                self.encoder,
+                trials.responses,
+                ids,
+                space=space,
+                head=self.head,
+                scale=scales.get(space, 1.0),
+                positions=self._positions(trials, space),
+            )
             parts.append(Predictions(heads, trials.table.assign(space=space)))
         return Predictions.concatenate(parts)
 

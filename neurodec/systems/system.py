@@ -25,6 +25,7 @@ FACTS = (
     "tmin",
     "ch_names",
     "ch_types",
+    "ch_pos",
     "mask_shape",
     "voxel_indices",
     "affine",

@@ -31,8 +31,8 @@ class EncoderModule(L.LightningModule):
     Parameters
     ----------
     encoder : nn.Module
-        ``forward(response, subject, *, space, mask)``, of which it takes what it needs; returns a Tensor (the
-        objective's head) or a dict of heads.
+        ``forward(response, subject, *, space, positions, mask)``, of which it takes what it needs; returns a Tensor
+        (the objective's head) or a dict of heads.
     objective : Objective
     optimizer : callable
         From parameters to an optimiser.
@@ -46,6 +46,8 @@ class EncoderModule(L.LightningModule):
         Names of the spaces, in the order of their numbers in batches.
     rates : dict of float
         Patterns of parameters (``encoder.head.*``) to the factor on their learning rate; the first that fits counts.
+    positions : dict of Tensor, shape (n_chans, 3)
+        Space to the places of its sensors (m, head frame), NaN where unknown; see `positions_of`.
     seed : int
         Chance in a step follows from (seed, step, process), so a run resumed at an epoch's end equals an unbroken one.
     """
@@ -60,6 +62,7 @@ class EncoderModule(L.LightningModule):
         hide_subject: float = 0.0,
         spaces: Sequence[str] = ("all",),
         rates: Mapping[str, float] | None = None,
+        positions: Mapping[str, Tensor] | None = None,
         seed: int = 42,
     ) -> None:
         super().__init__()
@@ -69,6 +72,7 @@ class EncoderModule(L.LightningModule):
         self.hide_subject, self.spaces, self.seed = hide_subject, list(spaces), seed
         # Frozen, and so never in training mode; see `neurodec.training.staging`.
         self.held: list[nn.Module] = []
+        self._positions = dict(positions or {})
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def train(self, mode: bool = True) -> EncoderModule:
@@ -82,8 +86,9 @@ class EncoderModule(L.LightningModule):
         """Return the heads of a batch, space after space."""
         head, found = self.objective.head, {}
         for space, rows in batch.rows_of():
-            response, mask = batch.responses[space], batch.mask.get(space)
-            found[space] = heads_of(self.encoder, response, batch.subject[rows], space, head, mask)
+            given = {"mask": batch.mask.get(space), "positions": self._positions.get(space)}
+            subject = batch.subject[rows]
+            found[space] = heads_of(self.encoder, batch.responses[space], subject, space, head, **given)
         return _joined(found)
 
     def losses(self, found: Heads, batch: Batch, *, alone: bool = False) -> dict[str, Tensor]:
@@ -223,11 +228,25 @@ def scheduled(build: LRSchedulerCallable, optimizer: Optimizer, total_steps: int
 
 
 def heads_of(
-    encoder: nn.Module, response: Tensor, subject: Tensor, space: str, head: str, mask: Tensor | None = None
+    encoder: nn.Module,
+    response: Tensor,
+    subject: Tensor,
+    space: str,
+    head: str,
+    *,
+    positions: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> Heads:
-    """Run an encoder with what of the subject, the space and the mask it takes; one Tensor is named `head`."""
+    """Run an encoder with what of the subject, space, positions and mask it takes; one Tensor is named `head`."""
     arguments = (response, subject) if takes_subject(encoder) else (response,)
-    options = {"space": space} if takes(encoder.forward, "space") else {}
+    options: dict[str, Any] = {"space": space} if takes(encoder.forward, "space") else {}
+    if takes(encoder.forward, "positions"):
+        if positions is None:
+            raise NeurodecError(
+                f"{type(encoder).__name__} reads the positions of sensors, and nothing tells those of {space}; set a "
+                "montage (raw.set_montage), or name channels by the 10-05 system."
+            )
+        options["positions"] = positions.to(response)
     if mask is not None:
         if not takes(encoder.forward, "mask"):
             raise NeurodecError(

@@ -87,6 +87,22 @@ def channels_of(info: dict[str, Any]) -> dict[str, Any]:
     return {"ch_names": list(names), "chs_info": chs_info}
 
 
+def positions_of(info: dict[str, Any]) -> Tensor | None:
+    """Return the places of the sensors, shape (n_chans, 3), float32 (m, head frame); NaN where one is unknown.
+
+    Parameters
+    ----------
+    info : dict
+        `Trials.info`; None is returned where no position is known.
+    """
+    positions = info.get("ch_pos")
+    if positions is None or all(one is None for one in positions):
+        return None
+    return torch.tensor(
+        [[np.nan] * 3 if one is None else list(one) for one in positions], dtype=torch.float32
+    )
+
+
 def save_pretrained(
     folder: str | Path,
     encoder: nn.Module,
@@ -174,6 +190,7 @@ def embed(
     space: str = "all",
     head: str = "image",
     scale: float = 1.0,
+    positions: Tensor | None = None,
 ) -> dict[str, np.ndarray]:
     """Predict the targets of responses of one space, in batches.
 
@@ -194,6 +211,8 @@ def embed(
         Name of the prediction of an encoder that makes one only.
     scale : float
         What the responses are divided by first.
+    positions : Tensor, shape (n_chans, 3), optional
+        Places of the sensors; see `positions_of`.
 
     Returns
     -------
@@ -208,7 +227,7 @@ def embed(
         batch = as_tensor(np.ascontiguousarray(responses[start : start + batch_size])).to(device)
         batch = batch if scale == 1.0 else batch / scale
         ids = torch.as_tensor(subject[start : start + batch_size], device=device)
-        heads = heads_of(encoder, batch, ids, space, head)
+        heads = heads_of(encoder, batch, ids, space, head, positions=positions)
         found.append({name: values.float().cpu() for name, values in heads.items() if name[0] != "_"})
     return {name: torch.cat([part[name] for part in found]).numpy() for name in found[0]}
 
@@ -235,8 +254,11 @@ def require_readable(
     encoder.eval()
     for space, trials in study.spaces.items():
         rows = as_tensor(np.array(trials.responses[:2], dtype=np.float32))
+        nobody, places = torch.zeros(len(rows), dtype=torch.long), positions_of(trials.info)
         try:
-            found = heads_of(encoder, rows, torch.zeros(len(rows), dtype=torch.long), space, objective.head)
+            found = heads_of(encoder, rows, nobody, space, objective.head, positions=places)
+        except NeurodecError:
+            raise
         except Exception as error:  # every network fails in its own way
             lengths = " by ".join(str(length) for length in rows.shape[1:])
             way = "take another encoder, or other preprocessing"
