@@ -24,6 +24,7 @@ _PUBLIC = {
     "Study": "neurodec.data",
     "Trials": "neurodec.data",
     "prepare": "neurodec.data",
+    "preprocess": "neurodec.data",
     "Features": "neurodec.features",
     "OpenClip": "neurodec.features",
     "ATM": "neurodec.encoders",

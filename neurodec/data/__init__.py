@@ -2,6 +2,7 @@
 
 from neurodec.data.account import Account, summary
 from neurodec.data.dataset import Dataset, Part
+from neurodec.data.preprocessed import preprocess
 from neurodec.data.readers.arrays import ArrayFile
 from neurodec.data.readers.bids_fmri import BidsFMRI
 from neurodec.data.readers.bids_meeg import BidsEEG
@@ -76,6 +77,7 @@ __all__ = [
     "check_leakage",
     "load_stimuli",
     "prepare",
+    "preprocess",
     "stimuli_of_trials",
     "summary",
     "validation_concepts",

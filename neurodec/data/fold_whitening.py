@@ -26,12 +26,20 @@ class Whitened(View):
         Session of every trial.
     noise : list of ndarray, shape (n_chans, 1 + n_chans)
         Of every session: centre and covariance; see `whiten_by`.
+    clamp : float, optional
+        Limit to plus or minus this.
     """
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, source: np.ndarray | View, codes: np.ndarray, noise: list[np.ndarray]) -> None:
-        self.source, self.codes, self.shape = source, codes, source.shape
+    def __init__(
+        self,
+        source: np.ndarray | View,
+        codes: np.ndarray,
+        noise: list[np.ndarray],
+        clamp: float | None = None,
+    ) -> None:
+        self.source, self.codes, self.shape, self.clamp = source, codes, source.shape, clamp
         self.centres = [own[:, :1].astype(np.float32) for own in noise]
         self.matrices = [inverse_square_root(own[:, 1:]).astype(np.float32) for own in noise]
 
@@ -42,10 +50,10 @@ class Whitened(View):
         for code in np.unique(self.codes[rows]):
             own = self.codes[rows] == code
             found[own] = self.matrices[code] @ (block[own] - self.centres[code])
-        return found
+        return found if self.clamp is None else found.clip(-self.clamp, self.clamp)
 
 
-def whitened(study: Study, how: Whitening) -> Study:
+def whitened(study: Study, how: Whitening, clamp: float | None = None) -> Study:
     """Return a study whose trials are whitened, with statistics of its training trials, session by session.
 
     Parameters
@@ -54,6 +62,8 @@ def whitened(study: Study, how: Whitening) -> Study:
         With splits, of responses (n_trials, n_chans, n_times).
     how : {"none", "mvnn-epochs", "mvnn-time", "zscore", "robust"}
         As `neurodec.preprocessing.EEGPreprocessing` has it.
+    clamp : float, optional
+        Limit whitened values to plus or minus this.
 
     Raises
     ------
@@ -62,12 +72,11 @@ def whitened(study: Study, how: Whitening) -> Study:
     """
     if how == "none":
         return study
-    return replace(
-        study, spaces={name: _whitened(trials, how, name) for name, trials in study.spaces.items()}
-    )
+    spaces = {name: _whitened(trials, how, name, clamp) for name, trials in study.spaces.items()}
+    return replace(study, spaces=spaces)
 
 
-def _whitened(trials: Trials, how: Whitening, space: str) -> Trials:
+def _whitened(trials: Trials, how: Whitening, space: str, clamp: float | None) -> Trials:
     if trials.dims != ("trial", "channel", "time"):
         raise NeurodecError(
             f"The trials of {space} have no channels over time to whiten; leave out `whiten`."
@@ -87,10 +96,10 @@ def _whitened(trials: Trials, how: Whitening, space: str) -> Trials:
     people = trials.table["subject"].to_numpy()
     every = np.arange(trials.responses.shape[1])
     parts = [({people[codes == code][0]: own}, every) for code, own in enumerate(noise)]
-    settings = {**(trials.info.get("preprocessing") or {}), "whiten": how}
+    settings = {**(trials.info.get("preprocessing") or {}), "whiten": how, "clamp": clamp}
     info = {**trials.info, "units": "a.u.", "noise": mean_noise(parts)}
     info |= {"preprocessing": settings} if trials.info.get("preprocessing") else {}
-    return replace(trials, responses=Whitened(trials.responses, codes, noise), info=info)
+    return replace(trials, responses=Whitened(trials.responses, codes, noise, clamp), info=info)
 
 
 def _fitted(trials: Trials, rows: np.ndarray, trains: np.ndarray, how: Whitening, name: str) -> np.ndarray:

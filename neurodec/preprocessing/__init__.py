@@ -3,6 +3,7 @@
 from neurodec.preprocessing.channels import check_channels
 from neurodec.preprocessing.eeg import EEGPreprocessing, clean_raw, whiten
 from neurodec.preprocessing.epoching import cut_epochs
+from neurodec.preprocessing.settings import Preprocessing, VoxelPreprocessing
 from neurodec.preprocessing.whitening import (
     apply_whitener,
     inverse_square_root,
@@ -13,6 +14,8 @@ from neurodec.preprocessing.whitening import (
 
 __all__ = [
     "EEGPreprocessing",
+    "Preprocessing",
+    "VoxelPreprocessing",
     "apply_whitener",
     "check_channels",
     "clean_raw",

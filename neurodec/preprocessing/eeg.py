@@ -10,6 +10,7 @@ import numpy as np
 
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.channels import Kind, Picked, check_channels, pick_channels
+from neurodec.preprocessing.settings import Preprocessing
 from neurodec.preprocessing.whitening import mvnn_covariance, standardise, whiten_by
 
 Whitening = Literal["none", "mvnn-epochs", "mvnn-time", "zscore", "robust"]
@@ -23,7 +24,7 @@ _WHITENED = {
 
 
 @dataclass(frozen=True)
-class EEGPreprocessing:
+class EEGPreprocessing(Preprocessing):
     """What happens between a recording and its trials, in this order. Times in seconds, frequencies in hertz.
 
     Parameters

@@ -54,9 +54,11 @@ def info_of(out: Path) -> dict[str, Any]:
     study = read_json(file)
     spaces = [read_json(out / "prepared" / name / "info.json") for name in study["spaces"]]
     account = [entry for space in spaces for entry in space.get("account", [])]
+    further = read_json(out / "preprocessing.json") if (out / "preprocessing.json").exists() else {}
     return {
         **spaces[0],
         "account": account,
+        **further,
         "provenance": study["provenance"],
         "spaces": list(study["spaces"]),
     }

@@ -25,4 +25,4 @@ def preparation(info: dict[str, Any]) -> list[str]:
     arguments = (info.get("provenance") or {}).get("parameters", {}).get("init_args", {})
     return [
         f"{words(name)}: {value}" for name, value in arguments.items() if value not in (None, [], {}, False)
-    ]
+    ] + info.get("further_steps", [])

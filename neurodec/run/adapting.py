@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from neurodec.data import Study, prepare
+from neurodec.data import Study, prepare, preprocess
 from neurodec.data.patterns import files_below
 from neurodec.data.predictions import Predictions
 from neurodec.data.store import parameters_key, parameters_of
@@ -65,6 +65,7 @@ class RecordingsFolder:
                 shutil.rmtree(prepared)
         prepare(objects.dataset, self.root, prepared, "none")
         study = Study.load(prepared)
+        study = study if objects.preprocessing is None else preprocess(study, objects.preprocessing)
         tell_account(study.account, prepared)
         return study, objects.targets
 
@@ -76,6 +77,8 @@ class RecordingsFolder:
         if not known:
             return "in_context/bids-fmri"
         content = {"name": "reader", "dataset": {name: known[name] for name in ("class_path", "init_args")}}
+        if system.config.get("preprocessed_by"):
+            content["preprocessing"] = system.config["preprocessed_by"]
         with atomic_path(out / "reader.yaml") as partial:
             partial.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
         return out / "reader.yaml"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from neurodec.data import Study
+from neurodec.data import Study, preprocess
 from neurodec.data.splits import Level
 from neurodec.data.stimuli import OWN
 from neurodec.data.store import parameters_key, parameters_of
@@ -72,7 +72,7 @@ class Context:
 
     @cached_property
     def study(self) -> Study:
-        """All trials and stimuli."""
+        """All trials and stimuli, preprocessed as the recipe says."""
         study = Study.load(self.out / "prepared")
         about = read_json(self.out / "prepared" / "study.json")["provenance"]
         if parameters_key(about["parameters"]) != parameters_key(parameters_of(self.objects.dataset)):
@@ -80,7 +80,8 @@ class Context:
                 f"{self.out / 'prepared'} was prepared with another section `dataset`; choose another --out or delete "
                 "it."
             )
-        return study
+        further = self.objects.preprocessing
+        return study if further is None else preprocess(study, further)
 
     @cached_property
     def folds(self) -> list[Fold]:

@@ -31,8 +31,10 @@ class StageKeys:
 
     @cached_property
     def prepared(self) -> str:
-        """Of the dataset and its source files."""
-        return key_of(read_json(self.run.out / "prepared" / "study.json")["provenance"])
+        """Of the dataset, its source files and what is done to its trials."""
+        told = read_json(self.run.out / "prepared" / "study.json")["provenance"]
+        further = self.sections.get("preprocessing")
+        return key_of(told if further is None else [told, further])
 
     @cached_property
     def targets(self) -> dict[str, str]:

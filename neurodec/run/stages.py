@@ -164,6 +164,13 @@ class Run(Finished):
         folder = self.out / "prepared"
         prepare(self.objects.dataset, self.root, folder, self._levels, whole_hashes=self.whole_hashes)
         tell_account(self.study.account, folder)
+        kept, further = self.out / "preprocessing.json", self.objects.preprocessing
+        if further is None:
+            kept.unlink(missing_ok=True)
+        else:
+            done = self.study.info.get("preprocessing")
+            told = {"further_steps": further.in_words()} if done is None else {"preprocessing": done}
+            write_json(kept, {**told, "account": self.study.account})
         self._check_trials()
 
     def _check_trials(self) -> None:

@@ -212,7 +212,12 @@ def facts_of(study: Study) -> dict[str, Any]:
         who: own for trials in study.spaces.values() for who, own in trials.info.get("noise", {}).items()
     }
     read = next(iter(study.spaces.values())).info.get("provenance", {}).get("parameters")
-    told = {"noise": noise, "dataset": read}  # how the recordings were read, for those of another day
+    further = next(iter(study.spaces.values())).info.get("preprocessed_by")
+    told = {
+        "noise": noise,
+        "dataset": read,
+        "preprocessed_by": further,
+    }  # how the recordings were read, for those of another day
     return {**first, **named, **{name: value for name, value in told.items() if value}}
 
 
@@ -232,7 +237,10 @@ def facts_joined(known: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]
     first = next(iter(spaces.values()))
     named = {"spaces": spaces} if len(spaces) > 1 else {"space": next(iter(spaces))}
     noise = {**known.get("noise", {}), **facts.get("noise", {})}
-    told = {"noise": noise, "dataset": facts.get("dataset") or known.get("dataset")}
+    told = {
+        "noise": noise,
+        **{name: facts.get(name) or known.get(name) for name in ("dataset", "preprocessed_by")},
+    }
     return {**first, **named, **{name: value for name, value in told.items() if value}}
 
 

@@ -163,6 +163,10 @@ def _cut(epochs: mne.BaseEpochs, settings: EEGPreprocessing, account: Account, w
             epochs.apply_baseline((begin, end), verbose="error")
         else:
             account.note(f"no baseline is subtracted: the epochs begin at {epochs.tmin:g} s")
+    if tmin > epochs.tmin or tmax < epochs.tmax:
+        account.note(
+            f"epochs of {epochs.tmin:g} to {epochs.tmax:g} s are cut to {tmin:g} to {tmax:g} s (`tmin`, `tmax`)"
+        )
     with mne.utils.use_log_level("error"):
         epochs.crop(tmin, tmax)
         if settings.sfreq is not None:

@@ -22,6 +22,7 @@ from neurodec.decoders import Decoder
 from neurodec.errors import NeurodecError, reading
 from neurodec.evaluation.section import Evaluation
 from neurodec.features import Extractor
+from neurodec.preprocessing import Preprocessing
 from neurodec.priors import Prior
 from neurodec.run.recipe.recipe_objects import check_together
 from neurodec.run.recipe.recipe_parser import SECTIONS, recipe_parser, sections_of
@@ -152,7 +153,14 @@ def check_sections(content: dict[str, Any], folder: Path, allow: set[str]) -> No
     NeurodecError
         Naming the key.
     """
-    slots = {"dataset": Dataset, "prior": Prior, "decoder": Decoder, "encoder": nn.Module, "system": System}
+    slots = {
+        "dataset": Dataset,
+        "preprocessing": Preprocessing,
+        "prior": Prior,
+        "decoder": Decoder,
+        "encoder": nn.Module,
+        "system": System,
+    }
     slots |= {"objective": Objective, "optimizer": OptimizerCallable, "lr_scheduler": LRSchedulerCallable}
     slots |= {"stages": list[Stage]}
     arguments = {"data": TrainingData, "trainer": Trainer, "reconstruction": Reconstruction}

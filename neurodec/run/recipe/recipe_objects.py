@@ -16,7 +16,7 @@ from neurodec.run.recipe.recipe_parser import SECTIONS, recipe_parser, sections_
 from neurodec.systems import LightningSystem, System
 from neurodec.training import Objective, Stage
 
-_BUILT = ("dataset", "targets", "data", "evaluation", "reconstruction", "cross_validation")
+_BUILT = ("dataset", "preprocessing", "targets", "data", "evaluation", "reconstruction", "cross_validation")
 
 
 def built_objects(recipe: Namespace) -> Namespace:
@@ -25,7 +25,8 @@ def built_objects(recipe: Namespace) -> Namespace:
     Returns
     -------
     Namespace
-        `dataset`, `targets` and `evaluation` (by name), and `data`, `reconstruction`, `cross_validation` (or None).
+        `dataset`, `targets` and `evaluation` (by name), and `preprocessing`, `data`, `reconstruction`,
+        `cross_validation` (or None).
     """
     kept = recipe.clone()
     for name in SECTIONS:
@@ -37,6 +38,7 @@ def built_objects(recipe: Namespace) -> Namespace:
     several = isinstance(evaluation, Namespace)
     return Namespace(
         dataset=found.dataset,
+        preprocessing=found.get("preprocessing"),
         targets=dict(vars(found.get("targets") or Namespace())),
         data=found.get("data"),
         evaluation={} if evaluation is None else dict(vars(evaluation)) if several else {"main": evaluation},

@@ -15,6 +15,7 @@ from neurodec.data.folding import CrossValidation
 from neurodec.decoders import Decoder
 from neurodec.evaluation.section import Evaluation
 from neurodec.features import Extractor
+from neurodec.preprocessing.settings import Preprocessing
 from neurodec.priors import Prior
 from neurodec.run.folds import Protocol
 from neurodec.run.reconstruct import Reconstruction
@@ -25,6 +26,7 @@ from neurodec.training.module import LRSchedulerCallable, OptimizerCallable
 
 SECTIONS = (
     "dataset",
+    "preprocessing",
     "targets",
     "data",
     "encoder",
@@ -78,6 +80,8 @@ def recipe_parser(content: Mapping[str, Any]) -> ArgumentParser:
         help="which epoch is scored: lowest validation loss, the last, or as published (best on the test data)",
     )
     parser.add_subclass_arguments(Dataset, "dataset", required=True)
+    if "preprocessing" in content:
+        parser.add_subclass_arguments(Preprocessing, "preprocessing")
     for name in content.get("targets") or {}:
         parser.add_subclass_arguments(Extractor, f"targets.{name}")
     if "system" in content:
