@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import shlex
 import sys
 import textwrap
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from neurodec import __version__
 from neurodec.errors import NeurodecError
-from neurodec.shipped import shipped
+from neurodec.shipped import recipe_path, shipped
 
 STAGES = {
     "prepare": "read the raw recording into the prepared store",
@@ -102,6 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.debug:
             traceback.print_exc()
         return _fail(str(error))
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         if error.errno not in OBSTACLES:
             raise
@@ -154,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(verbs)
     _add_simulate(verbs)
     _add_compare(verbs)
+    _add_recipe(verbs)
     _add_adapt(verbs)
     _add_decode(verbs)
     return parser
@@ -231,6 +236,24 @@ def _add_compare(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("comparison"), help="folder to write, ./comparison by default"
     )
+
+
+def _add_recipe(verbs: argparse._SubParsersAction) -> None:
+    summary = "print a recipe, or all keys that it may have"
+    example = "examples:\n  neurodec recipe atm/things-eeg2 > my_recipe.yaml\n  neurodec recipe atm/things-eeg2 --keys"
+    parser = _verb(verbs, "recipe", summary, _recipe, example)
+    parser.add_argument("name", help="a YAML file, or a name such as n170/linear")
+    parser.add_argument("--keys", action="store_true", help="every key with its type, default and meaning")
+    _add_allow(parser)
+
+
+def _recipe(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    from neurodec.run.recipe.recipe_keys import keys_text
+
+    if arguments.keys:
+        print(keys_text(arguments.name, set(arguments.allow)))
+    else:
+        print(recipe_path(arguments.name).read_text(encoding="utf-8"), end="")
 
 
 def _add_adapt(verbs: argparse._SubParsersAction) -> None:

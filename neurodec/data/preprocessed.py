@@ -59,11 +59,7 @@ def preprocess(study: Study, settings: Preprocessing) -> Study:
             raise NeurodecError(
                 f"{type(settings).__name__} is for continuous recordings; take EEGPreprocessing or VoxelPreprocessing."
             )
-        done = {
-            "class_path": type(settings).__module__ + "." + type(settings).__qualname__,
-            "init_args": asdict(settings),
-        }
-        spaces[name].info["preprocessed_by"] = done
+        spaces[name].info["preprocessed_by"] = asdict(settings)
     found = replace(study, spaces=spaces)
     return (
         whitened(found, settings.whiten, settings.clamp) if isinstance(settings, EEGPreprocessing) else found

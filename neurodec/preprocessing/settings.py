@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,16 +10,17 @@ from neurodec.errors import NeurodecError
 _GROUPS = ("none", "run", "session", "subject")
 
 
-class Preprocessing(ABC):
-    """Settings of one modality, which `neurodec.Study.preprocess` and the section `preprocessing` of a recipe apply."""
+@dataclass(frozen=True)
+class Preprocessing:
+    """Settings of one modality, which `neurodec.preprocess` and the section `preprocessing` of a recipe apply."""
 
-    @abstractmethod
     def check(self) -> None:
         """Refuse settings that no recording can satisfy, before any work."""
+        raise NotImplementedError
 
-    @abstractmethod
     def in_words(self) -> list[str]:
         """Tell what is done, step by step, for a report."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -151,12 +151,9 @@ def test_regions_are_kept(rng):
 def test_a_recipe_changes_it_without_preparing_again(tmp_path):
     write_study(tmp_path / "data", {"ben": 9}, noise=2.0)
     ridge = {"system": {"class_path": "neurodec.systems.RidgeSystem"}}
-    path = "neurodec.preprocessing.EEGPreprocessing"
 
     def run(**settings):
-        write_recipe(
-            tmp_path / "recipe.yaml", preprocessing={"class_path": path, "init_args": settings}, **ridge
-        )
+        write_recipe(tmp_path / "recipe.yaml", preprocessing=settings, **ridge)
         assert main(arguments("run", tmp_path / "data")) == 0
         return json.loads((tmp_path / "out/results.json").read_text())["retrieval"]["top1"]
 
@@ -176,10 +173,7 @@ def test_a_recipe_changes_it_without_preparing_again(tmp_path):
 
 def test_a_recipe_with_other_settings_is_refused_in_one_sentence(tmp_path, capsys):
     write_study(tmp_path / "data", {"ben": 9})
-    settings = {
-        "class_path": "neurodec.preprocessing.VoxelPreprocessing",
-        "init_args": {"standardise": "run"},
-    }
+    settings = {"standardise": "run"}
     ridge = {"class_path": "neurodec.systems.RidgeSystem"}
     write_recipe(tmp_path / "recipe.yaml", preprocessing=settings, system=ridge)
     assert "VoxelPreprocessing is for voxels" in refused(capsys, arguments("run", tmp_path / "data"))

@@ -22,10 +22,9 @@ from neurodec.decoders import Decoder
 from neurodec.errors import NeurodecError, reading
 from neurodec.evaluation.section import Evaluation
 from neurodec.features import Extractor
-from neurodec.preprocessing import Preprocessing
 from neurodec.priors import Prior
 from neurodec.run.recipe.recipe_objects import check_together
-from neurodec.run.recipe.recipe_parser import SECTIONS, recipe_parser, sections_of
+from neurodec.run.recipe.recipe_parser import SECTIONS, preprocessing_of, recipe_parser, sections_of
 from neurodec.run.reconstruct import Reconstruction
 from neurodec.shipped import recipe_path, shipped
 from neurodec.systems import System
@@ -155,7 +154,6 @@ def check_sections(content: dict[str, Any], folder: Path, allow: set[str]) -> No
     """
     slots = {
         "dataset": Dataset,
-        "preprocessing": Preprocessing,
         "prior": Prior,
         "decoder": Decoder,
         "encoder": nn.Module,
@@ -165,6 +163,7 @@ def check_sections(content: dict[str, Any], folder: Path, allow: set[str]) -> No
     slots |= {"stages": list[Stage]}
     arguments = {"data": TrainingData, "trainer": Trainer, "reconstruction": Reconstruction}
     arguments |= {"cross_validation": CrossValidation}
+    arguments |= {"preprocessing": preprocessing_of(content.get("preprocessing"))}
     members = {"targets": Extractor, "evaluation": Evaluation}
     for name in SECTIONS:
         section = content.get(name)

@@ -15,7 +15,7 @@ from neurodec.data.folding import CrossValidation
 from neurodec.decoders import Decoder
 from neurodec.evaluation.section import Evaluation
 from neurodec.features import Extractor
-from neurodec.preprocessing.settings import Preprocessing
+from neurodec.preprocessing import EEGPreprocessing, Preprocessing, VoxelPreprocessing
 from neurodec.priors import Prior
 from neurodec.run.folds import Protocol
 from neurodec.run.reconstruct import Reconstruction
@@ -81,7 +81,7 @@ def recipe_parser(content: Mapping[str, Any]) -> ArgumentParser:
     )
     parser.add_subclass_arguments(Dataset, "dataset", required=True)
     if "preprocessing" in content:
-        parser.add_subclass_arguments(Preprocessing, "preprocessing")
+        parser.add_class_arguments(preprocessing_of(content["preprocessing"]), "preprocessing")
     for name in content.get("targets") or {}:
         parser.add_subclass_arguments(Extractor, f"targets.{name}")
     if "system" in content:
@@ -109,6 +109,12 @@ def recipe_parser(content: Mapping[str, Any]) -> ArgumentParser:
     else:
         parser.add_subclass_arguments(Evaluation, "evaluation", required=False)
     return parser
+
+
+def preprocessing_of(section: Any) -> type[Preprocessing]:
+    """Return the settings that the section `preprocessing` has: of voxels if it names any of theirs."""
+    of_voxels = isinstance(section, Mapping) and {"standardise", "regions"} & set(section)
+    return VoxelPreprocessing if of_voxels else EEGPreprocessing
 
 
 def sections_of(recipe: Any) -> Any:

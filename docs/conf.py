@@ -1,0 +1,66 @@
+"""Sphinx configuration; `make docs` builds the site into docs/_build/html."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import neurodec
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+project, author = "neurodec", "The neurodec developers"
+copyright = "The neurodec developers"
+release = version = neurodec.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.viewcode",
+    "numpydoc",
+    "sphinx_design",
+]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"  # the tests run the notebooks; their outputs are kept in them
+exclude_patterns = ["_build"]
+
+autosummary_generate = True
+autodoc_typehints = "none"  # numpydoc shows them
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+suppress_warnings = ["mystnb.unknown_mime_type", "myst.header"]
+
+html_theme = "pydata_sphinx_theme"
+html_title = "neurodec"
+html_static_path = ["_static"]
+html_css_files = ["neurodec.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": ["theme-version"],
+}
+intersphinx_mapping = {}  # the build needs no network
+linkcheck_ignore = [r"https?://(?!localhost).*"]  # links outside are listed by tests/test_docs.py
+
+
+def _copied() -> None:
+    """Copy what stands elsewhere in the repository: notebooks and the changelog."""
+    tutorials = HERE / "tutorials" / "notebooks"
+    shutil.rmtree(tutorials, ignore_errors=True)
+    tutorials.mkdir(parents=True)
+    for notebook in sorted((HERE.parent / "notebooks").glob("*.ipynb")):
+        shutil.copy(notebook, tutorials / notebook.name)
+    (HERE / "changelog.md").write_text((HERE.parent / "CHANGELOG.md").read_text())
+
+
+def setup(app) -> None:  # noqa: ANN001, D103
+    from neurodec.run.recipe.recipe_keys import keys_page
+
+    _copied()
+    (HERE / "reference" / "recipe_keys.md").write_text(keys_page())
