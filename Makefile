@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lowest lint bench gpu fuzz clean
+.PHONY: demo test test-slow lowest lint docs bench gpu fuzz clean
 
 # The stamp is older than pyproject.toml whenever the dependencies may have changed.
 .venv/installed: pyproject.toml
@@ -41,6 +41,11 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/python docs/check_docstrings.py
+
+# The site, in docs/_build/html; a warning is an error.
+docs: .venv/installed
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
 bench: .venv/installed
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done

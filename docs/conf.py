@@ -31,8 +31,9 @@ autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc shows them
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
-suppress_warnings = ["mystnb.unknown_mime_type", "myst.header"]
+suppress_warnings = ["ref.python"]  # attributes of one name in several classes
 
+templates_path = ["_templates"]
 html_theme = "pydata_sphinx_theme"
 html_title = "neurodec"
 html_static_path = ["_static"]
@@ -59,8 +60,14 @@ def _copied() -> None:
     (HERE / "changelog.md").write_text((HERE.parent / "CHANGELOG.md").read_text())
 
 
+def _is_routing(app, what, name, member, skip, options) -> bool | None:  # noqa: ANN001  Sphinx's signature
+    """Leave out scikit-learn's ``set_<method>_request``."""
+    return True if name.startswith("set_") and name.endswith("_request") else None
+
+
 def setup(app) -> None:  # noqa: ANN001, D103
     from neurodec.run.recipe.recipe_keys import keys_page
 
     _copied()
     (HERE / "reference" / "recipe_keys.md").write_text(keys_page())
+    app.connect("autodoc-skip-member", _is_routing)

@@ -156,6 +156,10 @@ class NeuralDecoder:
         """Write ``system/``, ``prior/``, ``pipeline.json`` and a model card, the folder appearing at once.
 
         The decoder's own weights, often gigabytes, stay where they are: ``pipeline.json`` names them.
+
+        Parameters
+        ----------
+        folder : str or Path
         """
         own = {name: self.config[name] for name in ("decoder", "sampling", "conditions")}
         with atomic_path(folder) as partial:
@@ -207,7 +211,18 @@ class NeuralDecoder:
         events: np.ndarray | None = None,
         preprocessed: bool = False,
     ) -> Predictions:
-        """Return every head's prediction of every response; see `embed`. Trials keep their table."""
+        """Return every head's prediction of every response; see `embed`. Trials keep their table.
+
+        Parameters
+        ----------
+        recording : Recording
+            `mne.io.Raw`, `mne.Epochs`, Trials, an array or a NIfTI image.
+        subject : str, optional
+            Zero-based ids, shape (B,); -1 is unknown.
+        events : ndarray, optional
+            As `mne.find_events` gives them.
+        preprocessed : bool
+        """
         return predictions_of(self.system, recording, subject, events=events, preprocessed=preprocessed)
 
     def adapt(
@@ -275,7 +290,15 @@ class NeuralDecoder:
         return NeuralDecoder(adapted, self.prior, self.decoder, own)
 
     def image_embeddings(self, z: np.ndarray, seeds: Sequence[int]) -> Tensor:
-        """Sample embeddings (n, ...) for what the system predicts (n, ...), each row from its own seed."""
+        """Sample embeddings (n, ...) for what the system predicts (n, ...), each row from its own seed.
+
+        Parameters
+        ----------
+        z : ndarray
+            Predicted embeddings, shape (n, n_dims).
+        seeds : sequence of int
+            One per picture.
+        """
         sampling = self.config["sampling"]
         return self.prior.sample(
             torch.tensor(np.asarray(z, dtype=np.float32)),
@@ -287,7 +310,17 @@ class NeuralDecoder:
     def pictures(
         self, image_embeds: Tensor, seeds: Sequence[int], others: dict[str, Any] | None = None
     ) -> list[Image.Image]:
-        """Draw one picture per image embedding, each from its own seed; `others` are further conditions."""
+        """Draw one picture per image embedding, each from its own seed; `others` are further conditions.
+
+        Parameters
+        ----------
+        image_embeds : Tensor
+            Shape (n, n_dims).
+        seeds : sequence of int
+            One per picture.
+        others : dict of Any, optional
+            Further conditions of the decoder, by name.
+        """
         sampling = self.config["sampling"]
         return self.decoder.decode(
             {next(iter(self.decoder.reads)): image_embeds, **(others or {})},
@@ -298,7 +331,12 @@ class NeuralDecoder:
         )
 
     def others(self, predictions: Predictions) -> dict[str, Tensor]:
-        """Return the decoder's further conditions from what the system predicts."""
+        """Return the decoder's further conditions from what the system predicts.
+
+        Parameters
+        ----------
+        predictions : Predictions
+        """
         heads = self.config["conditions"]
         return {name: torch.as_tensor(np.array(predictions.of(head))) for name, head in heads.items()}
 

@@ -1,6 +1,5 @@
 """Every recipe of `configs/` can be read, and says what it is."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -36,15 +35,6 @@ def test_shipped_recipes_are_found_by_name_from_anywhere(tmp_path, monkeypatch):
     assert recipe_path("demo/eeg.yaml") == Path("demo/eeg.yaml")
     with pytest.raises(NeurodecError, match="one that comes along: atm/simulated-eeg"):
         load_recipe("demo/no")
-
-
-def test_the_recipe_of_the_readme_is_valid(tmp_path):
-    readme = Path(__file__).parents[1] / "README.md"
-    (text,) = re.findall(r"```yaml\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
-    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
-    _, recipe = load_recipe(tmp_path / "mine.yaml")
-    assert recipe.dataset.init_args.preprocessing.whiten == "mvnn-epochs"
-    assert recipe.encoder.class_path == "neurodec.encoders.ATM"
 
 
 def test_former_names_are_read_as_those_of_today(tmp_path):

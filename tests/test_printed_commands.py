@@ -1,4 +1,4 @@
-"""Every command that the package prints, in README, help, recipes and hints, is run here as printed.
+"""Every command that the package prints, in README, site, help, recipes and hints, is run here as printed.
 
 Recipes and simulations of real size stop where the work would begin: everything that can be refused beforehand is past.
 """
@@ -17,7 +17,8 @@ from neurodec.simulate import simulation
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-VERBS = ("run", "prepare", "fit", "demo", "simulate", "compare", "adapt", "decode")
+SITE = sorted(page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts)
+VERBS = ("run", "prepare", "fit", "demo", "simulate", "compare", "adapt", "decode", "recipe")
 SMALL = ["--n_subjects", "1", "--n_train_concepts", "40", "--n_test_concepts", "12"]
 SMALL += ["--images_per_concept", "1", "--test_repetitions", "2"]
 SHORT = ["--evaluation.adaptation.init_args.n_pictures", "[20]", "--reconstruction.n_images", "2"]
@@ -29,6 +30,7 @@ DATA = (
     "TUEG",
     "THINGS-EEG2",
     "recordings",
+    "bids",
     "sim-eeg",
     "sim-meg",
     "sim-fmri",
@@ -49,21 +51,27 @@ def of_recipes():
     return [re.split(r" {3,}", line[4:])[0] for line in lines if line.startswith("#   neurodec ")]
 
 
-def of_readme():
+def of_pages():
+    """Return the commands of the README, and those of the site on data that we do not hold."""
     blocks = [block for kind, block in re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL) if not kind]
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
-    lines = [line.removeprefix(".venv/bin/") for line in lines]
-    inline = re.findall(r"`(neurodec [^`]+)`", README)
-    return [line for line in [*lines, *inline] if line.startswith("neurodec ") and line != "neurodec --help"]
+    for page in SITE:
+        for block in re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            lines += [line.removeprefix("$ ") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("neurodec ")]
 
 
 def printed():
-    every = dict.fromkeys([*of_help(), *of_recipes(), *of_readme()])
+    every = dict.fromkeys([*of_help(), *of_recipes(), *of_pages()])
     return [line for line in every if line.split()[1] in VERBS or line.split()[1] in ("targets", "report")]
 
 
 PRINTED = printed()
-RUNS = [line for line in PRINTED if line.split()[1] not in ("simulate", "compare", "adapt", "decode", "demo")]
+RUNS = [
+    line
+    for line in PRINTED
+    if line.split()[1] not in ("simulate", "compare", "adapt", "decode", "demo", "recipe")
+]
 
 
 @pytest.fixture
@@ -72,8 +80,10 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in DATA:
         (tmp_path / name).mkdir()
-    (recipe,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    (tmp_path / "my_recording.yaml").write_text(recipe, encoding="utf-8")
+    page = (ROOT / "docs/tutorials/own_recording.md").read_text(encoding="utf-8")
+    for name, recipe in re.findall(r"```yaml\n# (\S+)\n(.*?)```", page, re.DOTALL):
+        (tmp_path / name).write_text(recipe, encoding="utf-8")
+    shutil.copy(tmp_path / "my_eeg.yaml", tmp_path / "my_recording.yaml")
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     return tmp_path
 
@@ -89,7 +99,14 @@ def begun(monkeypatch):
 def test_commands_are_found_everywhere():
     assert len(of_help()) > 15
     assert len(of_recipes()) > 50
-    assert {line.split()[1] for line in of_readme()} >= {"run", "adapt", "decode", "simulate", "compare"}
+    assert {line.split()[1] for line in of_pages()} >= {
+        "run",
+        "adapt",
+        "decode",
+        "simulate",
+        "compare",
+        "recipe",
+    }
     assert {line.split()[1] for line in PRINTED} >= set(VERBS)
 
 
@@ -138,6 +155,15 @@ def test_what_simulations_print_runs(here, begun, monkeypatch, capsys):
     assert asked
 
 
+def test_recipes_as_printed(tmp_path, monkeypatch, capsys):
+    lines = [line for line in PRINTED if line.split()[1] == "recipe"]
+    assert any("--keys" in line for line in lines)
+    for line in lines:
+        capsys.readouterr()
+        assert main(shlex.split(line.split(">")[0])[1:]) == 0
+        assert "class_path" in capsys.readouterr().out or "--keys" in line
+
+
 @pytest.fixture(scope="module")
 def adaptable(tmp_path_factory):
     """Return a folder with DIR, a small simulation, and OUT, a run of the in-context system that comes along."""
@@ -148,6 +174,7 @@ def adaptable(tmp_path_factory):
         line = "run in_context/simulated-fmri-shipped --data-root DIR --out OUT"
         assert main([*line.split(), *SHORT]) == 0
         shutil.copytree("DIR", "BIDS")
+        Path("sim-fmri").symlink_to("DIR")
         for events in Path("BIDS").rglob("*_events.tsv"):
             table = pd.read_csv(events, sep="\t")
             table.assign(stim_file=table["stim_file"] + ".png").to_csv(events, sep="\t", index=False)
@@ -164,7 +191,7 @@ def test_adapt_and_decode_as_printed(adaptable, monkeypatch, capsys):
     assert len(adapt) >= 2
     (adaptable / "my_pictures").symlink_to(adaptable / "DIR/image_set")
     for number, line in enumerate(adapt):
-        if "neurodec/in-context" in line:  # reads BIDS with its pictures below stimuli/
+        if "neurodec/in-context" in line and "DIR" in line:  # reads BIDS with its pictures below stimuli/
             line = line.replace("DIR", "BIDS")
         assert main(shlex.split(line)[1:]) == 0, line
         if "OUT/decoders" in line:
@@ -180,12 +207,11 @@ def test_adapt_and_decode_as_printed(adaptable, monkeypatch, capsys):
 @pytest.mark.slow
 def test_compare_as_printed(adaptable, monkeypatch, capsys):
     monkeypatch.chdir(adaptable)
-    for name in ("sim-eeg-atm", "sim-eeg-nice", "RUN"):
+    for name in ("sim-eeg-atm", "sim-eeg-nice", "OTHER"):
         (adaptable / name).symlink_to(adaptable / "OUT")
     for line in PRINTED:
         if line.split()[1] == "compare":
-            words = shlex.split(line.replace("RUN RUN ... --out DIR", "RUN OUT --out compared"))
-            assert main(words[1:]) == 0, line
+            assert main(shlex.split(line)[1:]) == 0, line
 
 
 @pytest.mark.slow

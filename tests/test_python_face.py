@@ -61,26 +61,18 @@ def study():
     return Study.from_arrays(responses, NAMES, sfreq=100.0, split=split), targets
 
 
-@pytest.mark.slow
-def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, rng):
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"## In Python\n\n```python\n(.*?)```", readme, re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "pictures").mkdir()
-    for name, scene in zip(NAMES, list(all_scenes(False))[::40], strict=False):
-        render(scene).save(tmp_path / f"pictures/{name}.png")
-    info = mne.create_info([f"E{number}" for number in range(8)], 100.0, "eeg")
-    metadata = pd.DataFrame({"stimulus": NAMES})
-    epochs = mne.EpochsArray(rng.normal(size=(60, 8, 100)), info, metadata=metadata, verbose="error")
-    scope = {"epochs": epochs}
-    exec(block.replace("max_epochs=40", "max_epochs=1"), scope)
-    assert set(scope["found"].to_frame()["kind"]) == {"decoder", "baseline", "control"}
-    assert len(scope["found"].folds) == 5
-
-
 @pytest.mark.parametrize(
     "module",
-    ["validation", "data.study", "features.table", "systems.lightning_system", "systems.embedding_decoder"],
+    [
+        "validation",
+        "data.study",
+        "data.preprocessed",
+        "features.table",
+        "preprocessing.settings",
+        "run.recipe.recipe_keys",
+        "systems.lightning_system",
+        "systems.embedding_decoder",
+    ],
     ids=str,
 )
 def test_examples_of_docstrings_run(module):

@@ -54,6 +54,11 @@ class Dataset(ABC):
     def parts(self, root: Path) -> list[Part]:
         """List the parts below `root` without reading them.
 
+        Parameters
+        ----------
+        root : Path
+            Folder of the raw data.
+
         Raises
         ------
         NeurodecError
@@ -67,6 +72,13 @@ class Dataset(ABC):
         The table of the trials needs `stimulus`, and what `neurodec.data.with_defaults` completes; concept and split
         come from the table of stimuli where that tells them. `info` needs `modality`, `units`, and of channels over
         time `sfreq`, `tmin` and `ch_names`; see `Trials`.
+
+        Parameters
+        ----------
+        part : Part
+            One of `parts`.
+        root : Path
+            Folder of the raw data.
         """
 
     @abstractmethod
@@ -77,4 +89,9 @@ class Dataset(ABC):
         `duration`; s), a text (`caption`, `word`, `sentence`, ...). All but the first may be left out: what the table
         does not say, the trials do. Rows with ``split="gallery"`` are further images of test concepts that nobody was
         shown; they make the concept-centre gallery.
+
+        Parameters
+        ----------
+        root : Path
+            Folder of the raw data.
         """

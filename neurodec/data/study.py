@@ -96,7 +96,15 @@ class Study:
                 yield str(subject), trials.select(rows)
 
     def part(self, split: str | Sequence[str] | None = None, subjects: Iterable[str] | None = None) -> Study:
-        """Return a view of the trials of some splits and subjects; spaces without any are left out."""
+        """Return a view of the trials of some splits and subjects; spaces without any are left out.
+
+        Parameters
+        ----------
+        split : str or sequence of str, optional
+            Splits to keep; all by default.
+        subjects : iterable of str, optional
+            Labels of subjects; all by default.
+        """
         splits = (split,) if isinstance(split, str) else split
         wanted = None if subjects is None else set(subjects)
         rows = {}
@@ -110,12 +118,25 @@ class Study:
         return self.select(rows)
 
     def select(self, rows: dict[str, np.ndarray]) -> Study:
-        """Return a view of some rows of every space; spaces without any are left out."""
+        """Return a view of some rows of every space; spaces without any are left out.
+
+        Parameters
+        ----------
+        rows : dict of ndarray
+        """
         kept = {name: self.spaces[name].select(index) for name, index in rows.items() if len(index)}
         return replace(self, spaces=kept)
 
     def parted(self, groups: Collection[str], column: str = "concept") -> tuple[Study, Study]:
-        """Return the trials without some concepts (or values of another column), and those of these."""
+        """Return the trials without some concepts (or values of another column), and those of these.
+
+        Parameters
+        ----------
+        groups : collection of str
+            Values that are taken out.
+        column : str
+            Of the trials or stimuli.
+        """
         rows = {
             name: column_of(trials.table, column, self.stimuli).isin(groups).to_numpy()
             for name, trials in self.spaces.items()
@@ -124,7 +145,15 @@ class Study:
         return kept, self.select({name: np.flatnonzero(out) for name, out in rows.items()})
 
     def average(self, n_repetitions: int | None = None, seed: int = 0) -> Study:
-        """Average repetitions in every space; see `Trials.average`."""
+        """Average repetitions in every space; see `Trials.average`.
+
+        Parameters
+        ----------
+        n_repetitions : int, optional
+            Average this many, drawn; all by default.
+        seed : int
+            Of the draw.
+        """
         return replace(
             self, spaces={name: trials.average(n_repetitions, seed) for name, trials in self.spaces.items()}
         )
@@ -132,7 +161,17 @@ class Study:
     def cut(
         self, ch_names: Sequence[str] | None = None, tmin: float | None = None, tmax: float | None = None
     ) -> Study:
-        """Return a view of some channels and of a window (s); see `Trials.pick` and `Trials.crop`."""
+        """Return a view of some channels and of a window (s); see `Trials.pick` and `Trials.crop`.
+
+        Parameters
+        ----------
+        ch_names : sequence of str, optional
+            Channels to keep, in this order; all by default.
+        tmin : float, optional
+            First time (s); that of the trials by default.
+        tmax : float, optional
+            End of the window (s), not included; that of the trials by default.
+        """
         spaces = {}
         for name, trials in self.spaces.items():
             trials = trials if ch_names is None else trials.pick(ch_names)
@@ -145,7 +184,15 @@ class Study:
 
     @classmethod
     def of(cls, trials: Trials, stimuli: pd.DataFrame | None = None, space: str = "all") -> Study:
-        """Make a study of trials in one space; without a table of stimuli, of their labels alone."""
+        """Make a study of trials in one space; without a table of stimuli, of their labels alone.
+
+        Parameters
+        ----------
+        trials : Trials
+        stimuli : DataFrame, optional
+        space : str
+            Name of the space.
+        """
         if stimuli is None:
             names = trials.table[["stimulus"]].drop_duplicates().reset_index(drop=True)
             stimuli = complete_stimuli(names, trials.table)
@@ -270,6 +317,10 @@ class Study:
     @classmethod
     def load(cls, folder: str | Path) -> Study:
         """Read a folder written by `neurodec.data.prepare`; responses stay on the disk until they are asked for.
+
+        Parameters
+        ----------
+        folder : str or Path
 
         Raises
         ------

@@ -105,7 +105,12 @@ class Trials:
         return self.info["tmin"] + np.arange(self.responses.shape[-1]) / self.info["sfreq"]
 
     def select(self, rows: np.ndarray | Sequence[int] | slice) -> Trials:
-        """Return a view of the trials at `rows` (indices, boolean mask or slice)."""
+        """Return a view of the trials at `rows` (indices, boolean mask or slice).
+
+        Parameters
+        ----------
+        rows : ndarray or sequence of int or slice
+        """
         if isinstance(rows, pd.Series):
             rows = rows.to_numpy()
         return replace(self, responses=select(self.responses, rows), table=self.table.iloc[rows])
@@ -119,11 +124,21 @@ class Trials:
         )
 
     def split(self, name: str) -> Trials:
-        """Return the trials whose `split` is `name`."""
+        """Return the trials whose `split` is `name`.
+
+        Parameters
+        ----------
+        name : str
+        """
         return self.select(np.flatnonzero(self.table["split"] == name))
 
     def pick(self, ch_names: Sequence[str]) -> Trials:
         """Return a view of the named channels, in the named order.
+
+        Parameters
+        ----------
+        ch_names : sequence of str
+            Channels to keep, in this order; all by default.
 
         Raises
         ------
@@ -146,7 +161,13 @@ class Trials:
         return replace(self, responses=select(self.responses, chans=np.array(order)), info=info)
 
     def take(self, voxels: np.ndarray) -> Trials:
-        """Return a view of some voxels, by column; regions keep what is left of them."""
+        """Return a view of some voxels, by column; regions keep what is left of them.
+
+        Parameters
+        ----------
+        voxels : ndarray
+            Columns to keep.
+        """
         voxels, info = np.asarray(voxels), dict(self.info)
         if info.get("voxel_indices") is not None:
             info["voxel_indices"] = np.asarray(info["voxel_indices"])[voxels].tolist()
@@ -160,6 +181,13 @@ class Trials:
 
     def crop(self, tmin: float | None = None, tmax: float | None = None) -> Trials:
         """Return a view of the samples with ``tmin <= time < tmax`` (seconds from stimulus onset).
+
+        Parameters
+        ----------
+        tmin : float, optional
+            First time (s); that of the trials by default.
+        tmax : float, optional
+            End of the window (s), not included; that of the trials by default.
 
         Raises
         ------
@@ -219,7 +247,12 @@ class Trials:
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write `responses.npy`, `trials.csv` and `info.json`, each atomically, `info.json` last."""
+        """Write `responses.npy`, `trials.csv` and `info.json`, each atomically, `info.json` last.
+
+        Parameters
+        ----------
+        folder : str or Path
+        """
         folder = Path(folder)
         with atomic_path(folder / "responses.npy") as partial, partial.open("wb") as handle:
             np.save(handle, np.asarray(self.responses, dtype=np.float32))
@@ -254,6 +287,11 @@ class Trials:
     @classmethod
     def concatenate(cls, parts: Sequence[Trials]) -> Trials:
         """Join trials recorded with the same channels (or voxels) and times.
+
+        Parameters
+        ----------
+        parts : sequence of Trials
+            Measured alike.
 
         Raises
         ------

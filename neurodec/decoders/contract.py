@@ -31,7 +31,13 @@ class Decoder(ABC):
 
     @classmethod
     def spaces(cls, arguments: dict[str, Any]) -> dict[str, str] | None:
-        """Return `reads` for constructor arguments, without loading anything; None where only an object knows."""
+        """Return `reads` for constructor arguments, without loading anything; None where only an object knows.
+
+        Parameters
+        ----------
+        arguments : dict of Any
+            Of the constructor.
+        """
         return None
 
     @property
@@ -66,7 +72,12 @@ class Decoder(ABC):
         """
 
     def autoencode(self, pictures: Sequence[Image.Image]) -> list[Image.Image]:
-        """Encode and decode pictures: the best that any embedding could give."""
+        """Encode and decode pictures: the best that any embedding could give.
+
+        Parameters
+        ----------
+        pictures : Sequence[Image.Image]
+        """
         return list(pictures)
 
 

@@ -150,13 +150,15 @@ class Kandinsky(Decoder):
             As the image network gives them, not brought to unit length.
         captions : None
             The network reads no text.
-        init_images, strength, generator, embedding_space
+        init_images, strength, generator
             As for `GuidedDiffusion.draw`.
         n_steps : int
             Diffusion steps; the published default is 100, 25 to 50 do.
         guidance : float
             Classifier-free guidance away from the empty picture; the published default is 4, up to 1 there is no second
             pass.
+        embedding_space : str, optional
+            As for `GuidedDiffusion.draw`.
 
         Returns
         -------
@@ -198,7 +200,13 @@ class Kandinsky(Decoder):
         return in_batches(len(rows), self.batch_size, draw, "decoding pictures")
 
     def latents_to_images(self, latents: Tensor) -> list[Image.Image]:
-        """Decode latents (B, 4, h, w) of Kandinsky's own autoencoder, not those of Stable Diffusion."""
+        """Decode latents (B, 4, h, w) of Kandinsky's own autoencoder, not those of Stable Diffusion.
+
+        Parameters
+        ----------
+        latents : Tensor
+            Shape (n, ...).
+        """
         return latents_to_images(self._pipeline.movq, latents, self.device, self.batch_size)
 
     def autoencode(self, pictures: Sequence[Image.Image]) -> list[Image.Image]:

@@ -114,7 +114,15 @@ class ATM(nn.Module):
         return self.projector(self.conv(self.attend(self.embed(response, subject))))
 
     def embed(self, response: Tensor, subject: Tensor) -> Tensor:
-        """Return the tokens (B, 1 + n_chans, d_model): the subject's, then one per channel."""
+        """Return the tokens (B, 1 + n_chans, d_model): the subject's, then one per channel.
+
+        Parameters
+        ----------
+        response : Tensor
+            Shape (B, n_chans, n_times).
+        subject : Tensor
+            Zero-based ids, shape (B,); -1 is unknown.
+        """
         tokens = self.value(response, subject.where(subject < self.n_subjects, -1))  # (B, C, d)
         if self.revision != "2024":
             tokens = tokens + self.positions
@@ -123,7 +131,13 @@ class ATM(nn.Module):
         return self.dropout(torch.cat([token[:, None], tokens], dim=1))
 
     def attend(self, tokens: Tensor) -> Tensor:
-        """Run the transformer and keep n_chans tokens: (B, n_chans, d_model)."""
+        """Run the transformer and keep n_chans tokens: (B, n_chans, d_model).
+
+        Parameters
+        ----------
+        tokens : Tensor
+            Shape (B, n_tokens, width).
+        """
         for layer in self.layers:
             tokens = layer(tokens)
         tokens = self.norm(tokens)
@@ -156,7 +170,21 @@ class ATM(nn.Module):
         n_heads: int = 4,
         activation: Literal["gelu", "relu"] = "gelu",
     ) -> ATM:
-        """Build the model from the authors' state dict; see `load_published`."""
+        """Build the model from the authors' state dict; see `load_published`.
+
+        Parameters
+        ----------
+        state : dict of Tensor
+            Tensors by their published names.
+        revision : str
+            Which of the published versions.
+        source : str
+            Names the file in messages.
+        n_heads : int
+            Of the attention layer.
+        activation : Literal[gelu, relu]
+            Of the attention layer.
+        """
         ours = translate(state)
         try:
             n_values, d_model, n_times = ours["value.weight"].shape

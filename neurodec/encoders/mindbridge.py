@@ -100,16 +100,41 @@ class MindBridge(nn.Module):
         return found | ({"_reconstruction": self.builder[space](embedding)} if self.builder else {})
 
     def synthesise(self, response: Tensor, source: str, target: str) -> Tensor:
-        """Return what voxels (B, n_voxels) of one person, pooled, would have been in another: (B, in_dim)."""
+        """Return what voxels (B, n_voxels) of one person, pooled, would have been in another: (B, in_dim).
+
+        Parameters
+        ----------
+        response : Tensor
+            Responses, shape (B, n_chans, n_times), or (B, n_voxels) of voxels.
+        source : str
+            Names the file in messages.
+        target : str
+            Subject whose responses are made.
+        """
         return self.builder[target](self.embedder[source](pool_voxels(response, self.in_dim, self.pooling)))
 
     def cycle(self, embedding: Tensor, target: str) -> Tensor:
-        """Return embeddings (B, h) after a way through another person's voxels."""
+        """Return embeddings (B, h) after a way through another person's voxels.
+
+        Parameters
+        ----------
+        embedding : Tensor
+            Shape (B, n_dims).
+        target : str
+            Subject whose responses are made.
+        """
         return self.embedder[target](self.builder[target](embedding))
 
     @classmethod
     def load_published(cls, path: str | Path, pooling: Pooling = "max") -> MindBridge:
         """Read the authors' checkpoint; sizes and subjects follow from the tensors.
+
+        Parameters
+        ----------
+        path : str or Path
+            File of the authors.
+        pooling : Pooling
+            How voxels were brought to one length.
 
         Raises
         ------
@@ -120,7 +145,17 @@ class MindBridge(nn.Module):
 
     @classmethod
     def from_published(cls, state: dict[str, Tensor], source: str, pooling: Pooling = "max") -> MindBridge:
-        """Build the model from the authors' state dict, with the heads ``image`` and ``text``, flat."""
+        """Build the model from the authors' state dict, with the heads ``image`` and ``text``, flat.
+
+        Parameters
+        ----------
+        state : dict of Tensor
+            Tensors by their published names.
+        source : str
+            Names the file in messages.
+        pooling : Pooling
+            How voxels were brought to one length.
+        """
         names = list(dict.fromkeys(name.split(".")[1] for name in state if name.startswith("embedder.")))
         try:
             h, in_dim = state[f"embedder.{names[0]}.1.weight"].shape

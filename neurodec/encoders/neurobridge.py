@@ -61,7 +61,13 @@ class NeuroBridge(nn.Module):
         self.projector = shared_projector(projector, n_outputs, projector_dim, projector_hidden)
 
     def forward(self, response: Tensor) -> Tensor:
-        """Return responses (B, n_chans, n_times) in the shared space (B, projector_dim), not normalised."""
+        """Return responses (B, n_chans, n_times) in the shared space (B, projector_dim), not normalised.
+
+        Parameters
+        ----------
+        response : Tensor
+            Shape (B, n_chans, n_times).
+        """
         return self.projector(self.backbone(response))
 
     @classmethod

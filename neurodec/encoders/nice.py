@@ -48,12 +48,23 @@ class NICE(nn.Module):
                 nn.init.normal_(module.weight, 0.0, _STD)
 
     def forward(self, response: Tensor) -> Tensor:
-        """Embed responses (B, n_chans, n_times) to (B, n_outputs), not normalised."""
+        """Embed responses (B, n_chans, n_times) to (B, n_outputs), not normalised.
+
+        Parameters
+        ----------
+        response : Tensor
+            Shape (B, n_chans, n_times).
+        """
         return self.projector(self.conv(response))
 
     @classmethod
     def load_published(cls, encoder: str | Path, projector: str | Path) -> NICE:
         """Read the authors' ``Enc_eeg_cls.pth`` and ``Proj_eeg_cls.pth``; every size follows from the tensors.
+
+        Parameters
+        ----------
+        encoder : str or Path
+        projector : str or Path
 
         Raises
         ------
@@ -64,7 +75,15 @@ class NICE(nn.Module):
 
     @classmethod
     def from_published(cls, encoder: dict[str, Tensor], projector: dict[str, Tensor], source: str) -> NICE:
-        """Build the model from the authors' state dicts; see `load_published`."""
+        """Build the model from the authors' state dicts; see `load_published`.
+
+        Parameters
+        ----------
+        encoder : dict of Tensor
+        projector : dict of Tensor
+        source : str
+            Names the file in messages.
+        """
         ours = {f"conv.{_renamed(name)}": value for name, value in encoder.items()}
         ours |= {f"projector.{_renamed(name)}": value for name, value in projector.items()}
         ours = dense(ours)

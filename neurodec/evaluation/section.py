@@ -89,15 +89,32 @@ class Evaluation(ABC):
         return "concept"
 
     def check(self, study: Study) -> None:
-        """Refuse trials and stimuli that it cannot score, before anything is computed."""
+        """Refuse trials and stimuli that it cannot score, before anything is computed.
+
+        Parameters
+        ----------
+        study : Study
+        """
         return
 
     def inputs(self, test: Study) -> dict[str, Study]:
-        """Return the trials to predict beforehand, single or averaged, by a name that tells which."""
+        """Return the trials to predict beforehand, single or averaged, by a name that tells which.
+
+        Parameters
+        ----------
+        test : Study
+            Test trials.
+        """
         return {}
 
     def compared_heads(self, head: str) -> list[str]:
-        """Return the heads for which a linear baseline is wanted, given the one that the system compares."""
+        """Return the heads for which a linear baseline is wanted, given the one that the system compares.
+
+        Parameters
+        ----------
+        head : str
+            Name of the prediction.
+        """
         return []
 
     @abstractmethod
@@ -116,7 +133,13 @@ class Evaluation(ABC):
 
     @abstractmethod
     def results(self, runs: Sequence[Any]) -> dict[str, Any]:
-        """Return the sections of `results.json` from the runs of all folds."""
+        """Return the sections of `results.json` from the runs of all folds.
+
+        Parameters
+        ----------
+        runs : sequence
+            What `run` returned for every fold.
+        """
 
     headlines: ClassVar[tuple[str, ...]] = ()
     """Scores of the results, such as ``retrieval.top1``, of which several seeds give mean and deviation."""
@@ -139,8 +162,20 @@ class Evaluation(ABC):
 
     @abstractmethod
     def save(self, run: Any, folder: Path) -> None:
-        """Write what `run` returned."""
+        """Write what `run` returned.
+
+        Parameters
+        ----------
+        run : Any
+            What `run` returned.
+        folder : Path
+        """
 
     @abstractmethod
     def load(self, folder: Path) -> Any:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        folder : Path
+        """

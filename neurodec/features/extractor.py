@@ -38,5 +38,10 @@ class Extractor(ABC):
 
         A run computes targets again where these change. Override it where files are read that may change: nothing, as
         here, says that there are none. (Pictures are not looked at again.)
+
+        Parameters
+        ----------
+        root : str or Path
+            Folder of the raw data.
         """
         return []

@@ -111,11 +111,20 @@ class Features:
         return self.info["embedding_space"]
 
     def of(self, stimuli: Sequence[str]) -> np.ndarray:
-        """Return the targets of named stimuli, shape (len(stimuli), ..., D); see `rows`."""
+        """Return the targets of named stimuli, shape (len(stimuli), ..., D); see `rows`.
+
+        Parameters
+        ----------
+        stimuli : sequence of str
+        """
         return np.asarray(self.values[self.rows(stimuli)])
 
     def rows(self, stimuli: Sequence[str]) -> np.ndarray:
         """Return the row number of every named stimulus, shape (len(stimuli),).
+
+        Parameters
+        ----------
+        stimuli : sequence of str
 
         Raises
         ------
@@ -131,7 +140,12 @@ class Features:
             ) from error
 
     def save(self, folder: str | Path) -> None:
-        """Write `values.npy` and `features.json`, atomically, the latter last."""
+        """Write `values.npy` and `features.json`, atomically, the latter last.
+
+        Parameters
+        ----------
+        folder : str or Path
+        """
         lacking = [name for name in ("embedding_space", "key") if name not in self.info]
         if lacking or len(self.values) != len(self.stimuli):
             what = f"no {lacking[0]} in their info" if lacking else f"{len(self.values)} rows"
@@ -149,6 +163,10 @@ class Features:
     @classmethod
     def load(cls, folder: str | Path) -> Features:
         """Read a folder written by `save`.
+
+        Parameters
+        ----------
+        folder : str or Path
 
         Raises
         ------

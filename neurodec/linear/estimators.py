@@ -77,7 +77,15 @@ class ArrayClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def decision_function(self, X: np.ndarray, subjects: np.ndarray | None = None) -> np.ndarray:
-        """Return one score per class, shape (n_trials, n_classes); of two classes that of the second less the first."""
+        """Return one score per class, shape (n_trials, n_classes); of two classes that of the second less the first.
+
+        Parameters
+        ----------
+        X : ndarray
+            Shape (n_trials, n_chans, n_times) or (n_trials, n_features).
+        subjects : ndarray, optional
+            Labels of subjects; all by default.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, dtype="numeric", allow_nd=True, reset=False)
         who = np.full(len(X), 0 if len(self._people) == 1 else -1)
@@ -88,7 +96,15 @@ class ArrayClassifier(ClassifierMixin, BaseEstimator):
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict(self, X: np.ndarray, subjects: np.ndarray | None = None) -> np.ndarray:
-        """Return the label of the largest score, shape (n_trials,)."""
+        """Return the label of the largest score, shape (n_trials,).
+
+        Parameters
+        ----------
+        X : ndarray
+            Shape (n_trials, n_chans, n_times) or (n_trials, n_features).
+        subjects : ndarray, optional
+            Labels of subjects; all by default.
+        """
         scores = self.decision_function(X, subjects)
         return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)]
 

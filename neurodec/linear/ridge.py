@@ -114,7 +114,12 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """Return predicted targets (m, t) of `features` (m, ...); (m,) if they were fitted as such."""
+        """Return predicted targets (m, t) of `features` (m, ...); (m,) if they were fitted as such.
+
+        Parameters
+        ----------
+        features : ndarray
+        """
         check_is_fitted(self)
         features = validate_data(self, features, dtype="numeric", allow_nd=True, reset=False)
         found = features.reshape(len(features), -1) @ self.coef_ + self.intercept_

@@ -139,6 +139,13 @@ class EEGPreprocessing(Preprocessing):
     def check_rate(self, sfreq: float, where: str) -> None:
         """Refuse cut-offs that a recording of this sampling rate cannot hold.
 
+        Parameters
+        ----------
+        sfreq : float
+            Hertz.
+        where : str
+            Names the recording in messages.
+
         Raises
         ------
         NeurodecError

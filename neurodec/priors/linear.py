@@ -81,6 +81,11 @@ class LinearPrior(Prior):
     def mean(self, z: Tensor | np.ndarray) -> Tensor:
         """Return the expected image embedding (B, D') of brain embeddings (B, D), on the device of `z`.
 
+        Parameters
+        ----------
+        z : Tensor or ndarray
+            Predicted embeddings, shape (n, n_dims).
+
         Raises
         ------
         NeurodecError

@@ -71,9 +71,19 @@ class Prior(nn.Module, ABC):
 
     @abstractmethod
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write `config.json`, with the `class_path`, and `model.safetensors`."""
+        """Write `config.json`, with the `class_path`, and `model.safetensors`.
+
+        Parameters
+        ----------
+        folder : str or Path
+        """
 
     @classmethod
     @abstractmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
-        """Read a folder written by `save_pretrained`."""
+        """Read a folder written by `save_pretrained`.
+
+        Parameters
+        ----------
+        folder : str or Path
+        """

@@ -117,7 +117,15 @@ class EmbeddingDecoder(BaseEstimator):
         return self
 
     def predict(self, X: np.ndarray, subjects: np.ndarray | None = None) -> np.ndarray:
-        """Return predicted embeddings, shape (n_trials, ...)."""
+        """Return predicted embeddings, shape (n_trials, ...).
+
+        Parameters
+        ----------
+        X : ndarray
+            Shape (n_trials, n_chans, n_times) or (n_trials, n_features).
+        subjects : ndarray, optional
+            Labels of subjects; all by default.
+        """
         check_is_fitted(self)
         found = self.system_.predict(self._study(X, "unknown", subjects))
         return found.of(self.system_.head)
@@ -126,6 +134,15 @@ class EmbeddingDecoder(BaseEstimator):
         """Return how often the right one of the embeddings in `y` has the largest cosine; chance is 1 / their number.
 
         For intervals, p values and controls see `neurodec.evaluate`.
+
+        Parameters
+        ----------
+        X : ndarray
+            Shape (n_trials, n_chans, n_times) or (n_trials, n_features).
+        y : ndarray
+            Shape (n_trials, n_dims), or labels.
+        subjects : ndarray, optional
+            Labels of subjects; all by default.
         """
         y, found = np.asarray(y), self.predict(X, subjects)
         gallery, true = np.unique(y.reshape(len(y), -1), axis=0, return_inverse=True)

@@ -377,7 +377,18 @@ class LightningSystem(Inspected, System):
     def calibration_split(
         self, study: Study, targets: dict[str, Features], share: float, seed: int
     ) -> tuple[LightningSystem, Study]:
-        """Return the system itself and its validation trials, which no weight follows from; see `Calibrates`."""
+        """Return the system itself and its validation trials, which no weight follows from; see `Calibrates`.
+
+        Parameters
+        ----------
+        study : Study
+        targets : dict of Features
+            By name.
+        share : float
+            Of the trials that is held out.
+        seed : int
+            Of the draw.
+        """
         if self.config.get("validation_is_marked"):
             rows = {
                 space: np.flatnonzero(trials.table["split"] == "validation")
@@ -396,7 +407,16 @@ class LightningSystem(Inspected, System):
         return self, out
 
     def unseen(self, study: Study, targets: dict[str, Features], seed: int) -> Predictions:
-        """Return the predictions of the validation trials; see `Calibrates`."""
+        """Return the predictions of the validation trials; see `Calibrates`.
+
+        Parameters
+        ----------
+        study : Study
+        targets : dict of Features
+            By name.
+        seed : int
+            Of the draw.
+        """
         return self.predict(self.calibration_split(study, targets, 0.0, seed)[1])
 
     @property

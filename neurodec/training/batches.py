@@ -76,7 +76,12 @@ class TrainingData:
         return {**own, "augmentations": told}
 
     def cut(self, study: Study) -> Study:
-        """Return a view of the channels and the window that are used."""
+        """Return a view of the channels and the window that are used.
+
+        Parameters
+        ----------
+        study : Study
+        """
         return study.cut(self.ch_names, self.tmin, self.tmax)
 
 

@@ -161,11 +161,23 @@ class CSBrain(nn.Module):
         self.head = kinds[head](*sizes, n_outputs // sequence, dropout=head_dropout, **options)
 
     def forward(self, response: Tensor) -> Tensor:
-        """Return (B, n_outputs), or of sequences (B, sequence, n_outputs / sequence), from (B, n_chans, n_times)."""
+        """Return (B, n_outputs), or of sequences (B, sequence, n_outputs / sequence), from (B, n_chans, n_times).
+
+        Parameters
+        ----------
+        response : Tensor
+            Shape (B, n_chans, n_times).
+        """
         return self.head(self.tokens(response))
 
     def tokens(self, response: Tensor) -> Tensor:
-        """Return tokens ([B, sequence or] B, n_chans, n_patches, patch_size), channels in the user's order."""
+        """Return tokens ([B, sequence or] B, n_chans, n_patches, patch_size), channels in the user's order.
+
+        Parameters
+        ----------
+        response : Tensor
+            Shape (B, n_chans, n_times).
+        """
         x = self.patches(response)
         if self.sequence == 1:
             return self.backbone(x)
@@ -173,18 +185,37 @@ class CSBrain(nn.Module):
         return self.backbone(epochs.flatten(0, 1)).unflatten(0, (-1, self.sequence))
 
     def patches(self, response: Tensor) -> Tensor:
-        """Return the responses at 200 Hz, scaled and cut to patches (B, n_chans, n_patches, patch_size)."""
+        """Return the responses at 200 Hz, scaled and cut to patches (B, n_chans, n_patches, patch_size).
+
+        Parameters
+        ----------
+        response : Tensor
+            Shape (B, n_chans, n_times).
+        """
         if self.interpolation is not None:
             response = self.interpolation.to(response.dtype) @ response
         x = self.scale * resampled(response, self.n_samples)
         return F.pad(x, (0, -x.shape[-1] % self.patch_size)).unflatten(-1, (-1, self.patch_size))
 
     def region_attention(self, response: Tensor, space: str) -> tuple[Tensor, list[str]]:
-        """Return which regions attend which; see `neurodec.encoders.csbrain.region_attention.region_attention`."""
+        """Return which regions attend which; see `neurodec.encoders.csbrain.region_attention.region_attention`.
+
+        Parameters
+        ----------
+        response : Tensor
+            Shape (B, n_chans, n_times).
+        space : str
+            Name of the space.
+        """
         return region_attention(self.backbone, self.patches(response))
 
     def start_from(self, start: str) -> None:
         """Take the backbone of a published checkpoint, or of a folder that `save_pretrained` or a fit wrote.
+
+        Parameters
+        ----------
+        start : str
+            File or folder of weights.
 
         Raises
         ------
@@ -256,12 +287,23 @@ class CSBrain(nn.Module):
         return model.eval()
 
     def reset_head(self, n_outputs: int) -> None:
-        """Put a new head of the same kind, for another number of outputs, on the backbone."""
+        """Put a new head of the same kind, for another number of outputs, on the backbone.
+
+        Parameters
+        ----------
+        n_outputs : int
+            Width of the new head.
+        """
         fresh = type(self)(**{**self.config, "n_outputs": n_outputs})
         self.head, self.config = fresh.head.to(next(self.parameters()).device), fresh.config
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.json`` (with the table of regions) and ``model.safetensors``."""
+        """Write ``config.json`` (with the table of regions) and ``model.safetensors``.
+
+        Parameters
+        ----------
+        folder : str or Path
+        """
         with atomic_path(folder) as partial:
             partial.mkdir()
             state = {name: values.detach().cpu().contiguous() for name, values in self.state_dict().items()}

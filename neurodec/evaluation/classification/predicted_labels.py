@@ -202,7 +202,7 @@ class LabelEvaluation(Evaluation):
 class PredictedClasses(LabelEvaluation):
     """Score predicted classes: balanced accuracy, Cohen's kappa, weighted F1, AUROC, of two classes AUC-PR.
 
-    Beside the system stand the stages of its recipe that are `companion`s, such as the same training from random
+    Beside the system stand the stages of its recipe that are marked `companion`, such as the same training from random
     weights, and linear decoders: band power and tangent space unless the recipe says otherwise.
 
     Parameters

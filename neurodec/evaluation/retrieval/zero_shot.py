@@ -221,7 +221,14 @@ class Retrieval(Evaluation):
         return f"averaged-{self.n_repetitions or 'all'}-{self.seed}"
 
     def rows(self, predictions: dict[str, Predictions], head: str) -> tuple[np.ndarray, pd.DataFrame]:
-        """Return what a head predicts of every test stimulus, averaged as asked for, and the table of the rows."""
+        """Return what a head predicts of every test stimulus, averaged as asked for, and the table of the rows.
+
+        Parameters
+        ----------
+        predictions : dict of Predictions
+        head : str
+            Name of the prediction.
+        """
         name = "single" if self.averaging == "embedding" else self._averaged
         if name not in predictions:
             raise NeurodecError(f"There are no predictions of {name} trials; run the stage predict first.")
@@ -369,11 +376,23 @@ class Retrieval(Evaluation):
         return retrieval_section(sections, name, kept or Kept())
 
     def summary(self, scored: Scored | ScoredFolds) -> dict[str, Any]:
-        """Return the metrics of one decoder, as `results.json` names them."""
+        """Return the metrics of one decoder, as `results.json` names them.
+
+        Parameters
+        ----------
+        scored : Scored or ScoredFolds
+        """
         return summary_of(scored, self)
 
     def candidates(self, shown_in: pd.DataFrame, stimuli: pd.DataFrame, features: Features) -> Gallery:
-        """Return the gallery: every stimulus of the test split, or, when folds are made later, every one shown."""
+        """Return the gallery: every stimulus of the test split, or, when folds are made later, every one shown.
+
+        Parameters
+        ----------
+        shown_in : DataFrame
+        stimuli : DataFrame
+        features : Features
+        """
         shown = stimuli[stimuli["split"] == "test"]
         if shown.empty:
             shown = stimuli[stimuli["stimulus"].isin(set(shown_in["stimulus"]))]

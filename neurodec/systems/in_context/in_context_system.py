@@ -330,11 +330,22 @@ class InContextSystem(RefitsApart, System):
         return Predictions.concatenate(parts)
 
     def known_stimuli(self, subject: str) -> set[str]:
-        """Return the pictures of a person's context; see `Adapts`."""
+        """Return the pictures of a person's context; see `Adapts`.
+
+        Parameters
+        ----------
+        subject : str
+            Zero-based ids, shape (B,); -1 is unknown.
+        """
         return set(next(iter(self._known(subject).encoders.values())).about["stimuli"])
 
     def encoded(self, study: Study) -> list[EncodedTrials]:
-        """Return everybody's responses on the scale of their encoders; see `Encodes`."""
+        """Return everybody's responses on the scale of their encoders; see `Encodes`.
+
+        Parameters
+        ----------
+        study : Study
+        """
         found = []
         for trials in as_trained(study, self.config).spaces.values():
             for subject, rows in trials.table.groupby("subject", sort=False).indices.items():

@@ -50,7 +50,17 @@ class BridgeObjective(Objective):
         self.reconstruction_weight, self.cycle_weight = reconstruction_weight, cycle_weight
 
     def forward(self, found: Heads, batch: Batch, progress: float, encoder: nn.Module) -> Heads:
-        """Return `<target>_contrast` and `<target>_mse` of every target, `reconstruction` and `cycle`."""
+        """Return `<target>_contrast` and `<target>_mse` of every target, `reconstruction` and `cycle`.
+
+        Parameters
+        ----------
+        found : Heads
+            Head to prediction, shape (B, ...).
+        batch : Batch
+        progress : float
+            Of the training, from 0 to 1.
+        encoder : nn.Module
+        """
         terms = {}
         for name in self.needs:
             predicted, target = unit(found[name]), unit(batch[name])

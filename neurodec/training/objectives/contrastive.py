@@ -75,7 +75,16 @@ class RetrievalObjective(Objective):
         self.scale = LogitScale(scale)
 
     def forward(self, found: Heads, batch: Batch, progress: float) -> Heads:
-        """Return the term `loss`."""
+        """Return the term `loss`.
+
+        Parameters
+        ----------
+        found : Heads
+            Head to prediction, shape (B, ...).
+        batch : Batch
+        progress : float
+            Of the training, from 0 to 1.
+        """
         groups = batch["stimulus"] if self.multi_positive else None
         brain = F.normalize(found[self.head], dim=-1) if self.normalize else found[self.head]
         image = F.normalize(batch[self.head], dim=-1)
@@ -122,7 +131,16 @@ class ReconstructionObjective(Objective):
         self.scale = LogitScale(scale)
 
     def forward(self, found: Heads, batch: Batch, progress: float) -> Heads:
-        """Return the term `loss`."""
+        """Return the term `loss`.
+
+        Parameters
+        ----------
+        found : Heads
+            Head to prediction, shape (B, ...).
+        batch : Batch
+        progress : float
+            Of the training, from 0 to 1.
+        """
         groups = batch["stimulus"] if self.multi_positive else None
         brain, image = found[self.head], batch[self.head]
         return {"loss": reconstruction_loss(brain, image, self.scale(), self.weight, self.factor, groups)}

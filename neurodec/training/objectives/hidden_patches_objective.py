@@ -60,7 +60,17 @@ class HiddenPatchesObjective(Objective):
         return replace(batch, mask=mask)
 
     def forward(self, found: Heads, batch: Batch, progress: float, encoder: nn.Module) -> Heads:
-        """Return the term `loss`."""
+        """Return the term `loss`.
+
+        Parameters
+        ----------
+        found : Heads
+            Head to prediction, shape (B, ...).
+        batch : Batch
+        progress : float
+            Of the training, from 0 to 1.
+        encoder : nn.Module
+        """
         squared, n_samples = [], []
         patches, several = found[self.head], isinstance(found[self.head], dict)
         for space, rows in batch.rows_of():

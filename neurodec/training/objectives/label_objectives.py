@@ -34,7 +34,16 @@ class LabelObjective(Objective):
         self.head, self.needs, self.label_smoothing = target, (target,), label_smoothing
 
     def forward(self, found: Heads, batch: Batch, progress: float) -> Heads:
-        """Return the term `loss`."""
+        """Return the term `loss`.
+
+        Parameters
+        ----------
+        found : Heads
+            Head to prediction, shape (B, ...).
+        batch : Batch
+        progress : float
+            Of the training, from 0 to 1.
+        """
         logits, wanted = found[self.head], batch[self.head]
         return {
             "loss": F.cross_entropy(

@@ -44,21 +44,46 @@ class Objective(nn.Module):
 
         What `forward` must know of it goes into `Batch.extra`; what the encoder may not see into `Batch.mask`;
         `self.training` tells training from validation.
+
+        Parameters
+        ----------
+        batch : Batch
+        progress : float
+            Of the training, from 0 to 1.
         """
         return batch
 
     def project(self, name: str, targets: Tensor) -> Tensor:
-        """Return targets (n, ...) of a name in the space in which they are compared with the head."""
+        """Return targets (n, ...) of a name in the space in which they are compared with the head.
+
+        Parameters
+        ----------
+        name : str
+        targets : Tensor
+            By name.
+        """
         return targets
 
     def guess(self, batch: Batch) -> Heads | None:
-        """Return what a system that reads nothing predicts, or None where that is no question."""
+        """Return what a system that reads nothing predicts, or None where that is no question.
+
+        Parameters
+        ----------
+        batch : Batch
+        """
         return None
 
     def score(self, found: Tensor, wanted: Tensor) -> Tensor | None:
         """Return how good predictions (n, ...) of the validation trials are; the highest chooses the epoch.
 
         None, as here, leaves that to the loss.
+
+        Parameters
+        ----------
+        found : Tensor
+            Head to prediction, shape (B, ...).
+        wanted : Tensor
+            Shape (n, ...).
         """
         return None
 

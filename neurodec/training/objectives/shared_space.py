@@ -59,7 +59,16 @@ class SharedSpaceObjective(Objective):
             )
 
     def forward(self, found: Heads, batch: Batch, progress: float) -> Heads:
-        """Return the term `loss`."""
+        """Return the term `loss`.
+
+        Parameters
+        ----------
+        found : Heads
+            Head to prediction, shape (B, ...).
+        batch : Batch
+        progress : float
+            Of the training, from 0 to 1.
+        """
         brain, image = found[self.head], F.normalize(self.project(self.head, batch[self.head]), dim=-1)
         brain = F.normalize(brain, dim=-1) if self.normalize_brain else brain
         return {"loss": info_nce(brain, image, self.scale.to(brain.device))}

@@ -102,11 +102,25 @@ class LabelledEEG(Dataset):
 
     @abstractmethod
     def sources(self, root: Path) -> list[Source]:
-        """List the recordings, sorted, with their splits."""
+        """List the recordings, sorted, with their splits.
+
+        Parameters
+        ----------
+        root : Path
+            Folder of the raw data.
+        """
 
     @abstractmethod
     def windows(self, source: Source, account: Account) -> Windows:
-        """Read one recording."""
+        """Read one recording.
+
+        Parameters
+        ----------
+        source : Source
+            Names the file in messages.
+        account : Account
+            Gets what is left out.
+        """
 
     def parts(self, root: Path) -> list[Part]:
         """List the recordings; each is one part."""

@@ -1,15 +1,13 @@
-"""The README, followed to the letter on a recording of one's own: BrainVision files and sixty pictures."""
+"""Files of a lab: BrainVision recordings, epochs, betas and sixty pictures, with responses linear in the pictures."""
 
-import json
-import re
 import struct
 from pathlib import Path
 
+import mne
 import numpy as np
 import pandas as pd
-import pytest
+from scipy.io import savemat
 
-from neurodec.cli import main
 from neurodec.features import OpenClip
 from neurodec.simulate.rendered_stimuli import draw_study, write_images
 
@@ -33,11 +31,10 @@ NAMES = [
     "Oz",
     "O2",
 ]
-CLIP = ["--targets.image.init_args.model", "neurodec/tiny-clip"]  # as the README says, without downloads
 
 
 def write_pictures(root: Path) -> pd.DataFrame:
-    """Write sixty pictures and their table, as the README describes it."""
+    """Write sixty pictures and their table."""
     write_images(root, draw_study((N_TRAIN, 1, N_TEST, 0), seed=0))
     rows = [
         {
@@ -86,33 +83,29 @@ def write_recording(root: Path, stem: str, pictures: pd.DataFrame, repetitions: 
     events.to_csv(root / f"{stem}_events.csv", index=False)
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory) -> Path:
-    """Return a folder with the README's recipe and the files that it names."""
-    root = tmp_path_factory.mktemp("lab")
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    (text,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
-    (root / "mine.yaml").write_text(text, encoding="utf-8")
-    write_recording(root, "sub-01", write_pictures(root))
-    return root
+def evoked(root: Path, pictures: pd.DataFrame, repetitions: int, n_features: int, noise: float) -> tuple:
+    """Return responses (n_trials, n_features) that are linear in the pictures, and which was shown."""
+    rng = np.random.default_rng(2)
+    images = OpenClip(model="neurodec/tiny-clip").extract(pictures, root).values
+    images = (images - images.mean(axis=0)) / images.std(axis=0)
+    shown = rng.permutation(np.repeat(np.arange(len(pictures)), repetitions))
+    weights = rng.normal(size=(images.shape[1], n_features)) / np.sqrt(images.shape[1])
+    return images[shown] @ weights + noise * rng.normal(size=(len(shown), n_features)), shown
 
 
-@pytest.mark.slow
-def test_own_recording_ends_above_chance(lab, tmp_path):
-    out = tmp_path / "out"
-    assert main(["run", str(lab / "mine.yaml"), "--data-root", str(lab), "--out", str(out), *CLIP]) == 0
-    found = json.loads((out / "results.json").read_text())["retrieval"]
-    assert found["n_candidates"] == N_TEST
-    assert found["p_value"] < 0.01
-    assert found["ci95_top1"][0] > 1 / N_TEST
-    assert "finds what was seen among 10 candidates" in (out / "report.html").read_text(encoding="utf-8")
+def write_epochs(root: Path, pictures: pd.DataFrame, repetitions: int = 4) -> mne.BaseEpochs:
+    """Write ``sub-01-epo.fif``: eight channels, 1 s at 100 Hz, names and splits of the pictures as metadata."""
+    values, shown = evoked(root, pictures, repetitions, 8 * 100, 2.0)
+    info = mne.create_info(NAMES[:8], 100.0, "eeg")
+    events = np.column_stack([np.arange(len(shown)) * 200, np.zeros(len(shown), int), shown + 1])
+    epochs = mne.EpochsArray(5e-6 * values.reshape(-1, 8, 100), info, events, -0.1, verbose="error")
+    epochs.metadata = pictures.iloc[shown][["stimulus", "concept", "split"]].reset_index(drop=True)
+    epochs.save(root / "sub-01-epo.fif", verbose="error", overwrite=True)
+    return epochs
 
 
-@pytest.mark.quality
-def test_volts_end_above_chance_too(lab, tmp_path, capsys):
-    command = ["run", str(lab / "mine.yaml"), "--data-root", str(lab), "--out", str(tmp_path / "out"), *CLIP]
-    assert main([*command, "--dataset.init_args.preprocessing.whiten", "none"]) == 0
-    assert "are divided by it" in capsys.readouterr().out
-    found = json.loads((tmp_path / "out/results.json").read_text())["retrieval"]
-    assert found["ci95_top1"][0] > 1 / N_TEST
-    assert not found["collapsed"]
+def write_betas(root: Path, pictures: pd.DataFrame) -> None:
+    """Write ``betas_sub-01.mat``: 150 voxels, two showings of every picture."""
+    values, shown = evoked(root, pictures, 2, 150, 1.0)
+    names = np.array(pictures["stimulus"].iloc[shown].tolist(), dtype=object)
+    savemat(root / "betas_sub-01.mat", {"betas": values.astype(np.float32), "shown": names})
