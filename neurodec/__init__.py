@@ -10,7 +10,7 @@
 
 Folders follow the data: `data`, `preprocessing`, `features`, `encoders`, `linear`, `training`, `systems`, `priors`,
 `decoders`, `evaluation`, `report`; `neural_decoder` holds system, prior and decoder as one object; `simulate` makes
-recordings; `embedded` are the small models that come along; `run` does the stages of a recipe; `validation` scores in
+recordings; `embedded` are the small models that are included; `run` does the stages of a recipe; `validation` scores in
 Python; `cli` is the command line.
 """
 

@@ -71,7 +71,7 @@ def resolve_class(
     Raises
     ------
     NeurodecError
-        If it is no class, of another kind, or defined in another package, whatever leads there.
+        If it is not a class, of another kind, or defined in another package, whatever leads there.
     """
     if not isinstance(path, str) or not _is_dotted(path):
         raise NeurodecError(
@@ -90,14 +90,14 @@ def resolve_class(
         found = getattr(inside, name)
     bases = base if isinstance(base, tuple) else (base,)
     if not isinstance(found, type):
-        raise NeurodecError(f"{path} is no class ({what} expected); name a subclass of {_names(bases)}.")
+        raise NeurodecError(f"{path} is not a class ({what} expected); name a subclass of {_names(bases)}.")
     if found.__module__.split(".")[0] not in ALLOWED | set(allow):
         raise NeurodecError(
             f"{path} is defined in {found.__module__}, which is outside the allowed packages "
             f"({', '.join(sorted(ALLOWED))}); name a class of these."
         )
     if not _is_kind(found, bases):
-        raise NeurodecError(f"{path} is no subclass of {_names(bases)}; name another {what}.")
+        raise NeurodecError(f"{path} is not a subclass of {_names(bases)}; name another {what}.")
     return found
 
 
@@ -118,7 +118,7 @@ def _imported(module: str) -> ModuleType:
 
 
 def takes_argument(kind: type, name: str) -> bool:
-    """Tell whether a class's constructor takes an argument of this name, itself or by passing it on."""
+    """Return whether a class's constructor takes an argument of this name, itself or by passing it on."""
     for base in kind.__mro__:
         arguments = inspect.signature(base.__init__).parameters
         if name in arguments:
@@ -290,7 +290,7 @@ def _check_mapping(
         named = value["class_path"]
         if isinstance(named, str) and not _is_dotted(named):
             if not named.isidentifier():
-                raise NeurodecError(f"{where}.class_path is {named!r}, which is no class; correct it.")
+                raise NeurodecError(f"{where}.class_path is {named!r}, which is not a class; correct it.")
             kind = next((found for found in _subclasses(bases) if found.__name__ == named), None)
         else:
             kind = resolve_class(named, bases, allow, f"class of {where}")
@@ -366,7 +366,7 @@ def _slots(hint: Any) -> _Slots:
 
 
 def _is_plain(hint: Any) -> bool:
-    """Tell whether an annotation takes nothing but values, so that no text in it is ever imported."""
+    """Return whether an annotation takes nothing but values, so that no text in it is ever imported."""
     if hint is _UNKNOWN:
         return False
     slots, parts = _slots(hint), list(_parts(hint))

@@ -82,7 +82,7 @@ RECIPE_HELP = """Any key of the recipe can be overridden by its dotted name:
   --trainer.max_epochs 20  --encoder.init_args.n_heads 5  --evaluation.init_args.n_permutations 1000
   --protocol within_subject | leave_one_subject_out | joint | new_subject    who is trained on, and who is tested
   --selection validation | last | published_protocol    which epoch is scored
-  --targets.image.init_args.model neurodec/tiny-clip    the small CLIP that comes along, in place of a downloaded one
+  --targets.image.init_args.model neurodec/tiny-clip    the small CLIP that is included, in place of a downloaded one
 Running again resumes what was interrupted and skips what is done; with a higher max_epochs training goes on.
 OUT then holds report.html, results.json, config.yaml (replays the run), metrics.csv, predictions/, checkpoints/,
 models/ and images/.
@@ -257,7 +257,7 @@ def _recipe(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def _add_adapt(verbs: argparse._SubParsersAction) -> None:
-    summary = "let a system know somebody new by a few hundred pictures and responses, without training"
+    summary = "let a system know a new participant by a few hundred pictures and responses, without training"
     example = f"""examples:
   neurodec adapt neurodec/in-context --data-root DIR --out adapted
   neurodec adapt OUT/decoders/sub-01 --data-root DIR --out adapted --dataset.init_args.stimuli_table stimuli.csv

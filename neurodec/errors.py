@@ -29,7 +29,7 @@ class NeurodecError(ValueError):
 def reading(
     source: str | Path, kind: str = "", way_out: str = "check that it is whole, or fetch it again"
 ) -> Iterator[None]:
-    """Tell in one sentence whatever a library raises while it reads somebody's file.
+    """Tell in one sentence whatever a library raises while it reads a person's file.
 
     Parameters
     ----------

@@ -116,9 +116,9 @@ class NeuralDecoder:
         targets : Features, Extractor, or dict of these
         prior : Prior, optional
             By default that of the system's objective, or a `LinearPrior`; fitted to predictions of trials that the
-            system has not learnt from.
+            system has not learned from.
         decoder : type, functools.partial, str or dict
-            A class, or `class_path` and `init_args`; by default the small one that comes along.
+            A class, or `class_path` and `init_args`; by default the small one that is included.
         **sampling
             `n_steps`, `guidance`, `prior_n_steps`, `prior_guidance`, `strength`.
         """
@@ -233,7 +233,7 @@ class NeuralDecoder:
         *,
         normalize: bool = False,
     ) -> NeuralDecoder:
-        """Return a decoder that knows somebody new, from what they answered to some pictures; nothing is trained.
+        """Return a decoder that knows a new participant, from what they answered to some pictures; nothing is trained.
 
         Parameters
         ----------

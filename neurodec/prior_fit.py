@@ -1,4 +1,4 @@
-"""Making a prior, and fitting it to what a system predicts of trials that it has not learnt from."""
+"""Making a prior, and fitting it to what a system predicts of trials that it has not learned from."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def fitted_prior(
     seed : int
         Of cross-fitting, and of draws.
     held_out : bool
-        Fit to predictions of trials that the system has not learnt from, averaged over repetitions; otherwise to
+        Fit to predictions of trials that the system has not learned from, averaged over repetitions; otherwise to
         predictions of the training trials themselves, as published code does.
     checkpoints : Path, optional
         Where a broken fit goes on from.
@@ -54,7 +54,7 @@ def fitted_prior(
     Raises
     ------
     NeurodecError
-        If the system cannot predict trials that it has not learnt from.
+        If the system cannot predict trials that it has not learned from.
     """
     features = targets[system.head]
     if prior.embedding_space is not None:  # trained within the system

@@ -13,7 +13,7 @@ def _folder() -> Path:
 
 
 def shipped() -> list[str]:
-    """Name all recipes that come along, such as ``demo/eeg``."""
+    """Name all recipes that are included, such as ``demo/eeg``."""
     folder = _folder()
     return sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
 

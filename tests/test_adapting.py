@@ -1,4 +1,4 @@
-"""Somebody new by pictures and responses alone: the same from arrays, images and trials, and what is refused."""
+"""A person new by pictures and responses alone: the same from arrays, images and trials, and what is refused."""
 
 import nibabel
 import numpy as np

@@ -33,7 +33,7 @@ def test_shipped_recipes_are_found_by_name_from_anywhere(tmp_path, monkeypatch):
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo/eeg.yaml").write_text("mine")  # a file that is there is meant
     assert recipe_path("demo/eeg.yaml") == Path("demo/eeg.yaml")
-    with pytest.raises(NeurodecError, match="one that comes along: atm/simulated-eeg"):
+    with pytest.raises(NeurodecError, match="one that is included: atm/simulated-eeg"):
         load_recipe("demo/no")
 
 

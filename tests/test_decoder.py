@@ -208,7 +208,7 @@ def test_what_does_not_fit_is_told(decoder, responses):
     ("file", "change", "expected"),
     [
         ("pipeline.json", {"decoder": {"class_path": "os.Strange"}}, "--allow os"),
-        ("pipeline.json", {"decoder": {"class_path": "torch.load"}}, "torch.load is no class"),
+        ("pipeline.json", {"decoder": {"class_path": "torch.load"}}, "torch.load is not a class"),
         ("system/config.json", {"encoder": {"class_path": "os.Strange"}}, "--allow os"),
         ("prior/config.json", {"class_path": "os.Strange"}, "os.Strange"),
     ],

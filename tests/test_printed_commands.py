@@ -166,7 +166,7 @@ def test_recipes_as_printed(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def adaptable(tmp_path_factory):
-    """Return a folder with DIR, a small simulation, and OUT, a run of the in-context system that comes along."""
+    """Return a folder with DIR, a small simulation, and OUT, a run of the in-context system that is included."""
     home = tmp_path_factory.mktemp("adaptable")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)

@@ -195,9 +195,9 @@ def test_parcels_over_time_at_a_slow_rate(tmp_path):
         ({"responses": np.zeros((2, 3, 4))}, "need `sfreq`"),
         ({"responses": np.zeros((2, 3, 4)), "sfreq": 100, "ch_names": ["a"]}, "1 channel names were given"),
         ({"stimulus": ["a"]}, "`stimulus` has 1 values for 2 trials"),
-        ({"stimulus": None}, "Nothing says what was shown; give `stimulus`"),
+        ({"stimulus": None}, "The stimuli are unknown; give `stimulus`"),
         ({"split": "exam"}, "has the split 'exam'"),
-        ({"images": "nowhere"}, "nowhere is no folder"),
+        ({"images": "nowhere"}, "nowhere is not a folder"),
     ],
 )
 def test_arrays_that_do_not_fit_are_told(change, sentence):

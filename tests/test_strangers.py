@@ -208,13 +208,13 @@ def test_file_names_are_no_classes(study, capsys):
     [
         ("neurodec.files.Path", "is defined in pathlib"),
         ("torch.utils.cpp_extension.subprocess.Popen", "cannot be imported"),
-        ("torch.load", "is no class"),
-        ("torch.nn.Linear", "is no subclass of Callback"),
+        ("torch.load", "is not a class"),
+        ("torch.nn.Linear", "is not a subclass of Callback"),
         ("torch.nn.NoSuchThing", "does not exist; correct the name"),
         ("json.JSONDecoder", "outside the allowed packages"),
-        ("Linear", "is no import path"),
-        (7, "is no import path"),
-        ("torch..nn", "is no import path"),
+        ("Linear", "is not an import path"),
+        (7, "is not an import path"),
+        ("torch..nn", "is not an import path"),
     ],
 )
 def test_what_resolves_to_nothing(path, sentence):

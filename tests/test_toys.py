@@ -164,7 +164,7 @@ def test_validation_holds_out_what_the_evaluation_generalises_over(tmp_path, run
         (('"units": "a.u.", "sfreq": SFREQ, ', '"units": "a.u.", '), "`info` lacks sfreq", "prepare"),
         (
             ("@dataclass(frozen=True)\nclass Listened", "class Listened"),
-            "ListenedWords is no dataclass",
+            "ListenedWords is not a dataclass",
             "prepare",
         ),
     ],

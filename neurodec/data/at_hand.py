@@ -141,7 +141,7 @@ def _labelled(n_trials: int, columns: Mapping[str, Column]) -> pd.DataFrame:
     """Return a whole table of trials; nothing but `stimulus` has to be given."""
     table = table_of(n_trials, columns)
     if "stimulus" not in table:
-        raise NeurodecError("Nothing says what was shown; give `stimulus`, one name per trial.")
+        raise NeurodecError("The stimuli are unknown; give `stimulus`, one name per trial.")
     return with_defaults(table)
 
 
@@ -179,7 +179,7 @@ def _files_of(images: Images, trials: Trials) -> dict[str, str | Path]:
     if isinstance(images, (str, Path)):
         folder = Path(images)
         if not folder.is_dir():
-            raise NeurodecError(f"{folder} is no folder; give the folder of the pictures.")
+            raise NeurodecError(f"{folder} is not a folder; give the folder of the pictures.")
         shown = set(trials.table["stimulus"])
         files: dict[str, str | Path] = {}
         for file in files_below(folder):

@@ -63,7 +63,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def check_described(content: Any, file: str | Path) -> None:
-    """Refuse a description that is no object, or one of whose facts is none.
+    """Refuse a description that is not an object, or one of whose facts is none.
 
     Parameters
     ----------

@@ -109,7 +109,7 @@ class Intake:
         return np.asarray(trials.responses), hint
 
     def _sized(self, responses: np.ndarray, hint: str) -> np.ndarray:
-        """Refuse values that are not finite, or of quite another size than those of the training."""
+        """Refuse values that are not finite, or on another scale than those of the training."""
         bad = np.flatnonzero(~np.isfinite(responses).all(axis=tuple(range(1, responses.ndim))))
         if len(bad):
             raise NeurodecError(

@@ -125,8 +125,8 @@ class Replay:
     def whitened(self, trials: Trials) -> Trials:
         """Whiten trials in SI units.
 
-        Somebody of the training is whitened by what was fitted then: each recording of the training by its own noise,
-        a later one by the mean over that person's recordings. Anybody else is whitened by their own responses, without
+        A participant of the training set is whitened by what was fitted then: each recording of the training by its own
+        noise, a later one by the mean over that person's recordings. Others are whitened by their own responses, without
         labels.
 
         Parameters
@@ -151,7 +151,7 @@ class Replay:
         return replace(trials, responses=responses, info={**trials.info, "units": "a.u."})
 
     def fits(self, trials: Trials) -> bool:
-        """Tell whether trials are of the kind that this turns into those of the training."""
+        """Return whether trials are of the kind that this turns into those of the training."""
         return self.settings.whiten != "none" and trials.info.get("units") in set(UNITS.values())
 
     def _compare_filters(self, info: mne.Info) -> None:

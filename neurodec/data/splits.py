@@ -22,7 +22,7 @@ def shared_columns(level: Level) -> tuple[str, ...]:
 
 
 def of_stimuli(level: Level, stimuli: pd.DataFrame) -> bool:
-    """Tell whether a level is of what was shown, not of whom it was shown to, or when."""
+    """Return whether a level is of what was shown, not of whom it was shown to, or when."""
     return level in ("concept", "stimulus") or level in stimuli
 
 

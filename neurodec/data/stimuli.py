@@ -116,7 +116,7 @@ def label_trials(trials: pd.DataFrame, stimuli: pd.DataFrame | None, where: str)
     ------
     NeurodecError
         If a trial shows a stimulus that the table does not list, or says of it what the table denies, or if a split
-        is no split.
+        is not a split.
     """
     trials = trials.reset_index(drop=True)
     if stimuli is not None:

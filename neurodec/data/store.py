@@ -152,8 +152,8 @@ def parameters_of(dataset: Dataset) -> dict[str, Any]:
     """Return a reader's class path and arguments as plain values."""
     if not dataclasses.is_dataclass(dataset):
         raise NeurodecError(
-            f"{type(dataset).__name__} is no dataclass, so its arguments cannot be kept; write @dataclass(frozen=True) "
-            "above it."
+            f"{type(dataset).__name__} is not a dataclass, so its arguments cannot be kept; write "
+            "@dataclass(frozen=True) above it."
         )
     arguments = dataclasses.asdict(dataset)  # type: ignore[call-overload]
     return {"class_path": path_of(type(dataset)), "init_args": arguments}
@@ -237,7 +237,7 @@ def _require_same(
 
 
 def _same_content(entry: dict[str, str] | None, root: Path) -> bool:
-    """Tell whether a source file still has the content that was hashed when it was prepared."""
+    """Return whether a source file still has the content that was hashed when it was prepared."""
     kinds = {"sha256", "sampled_sha256"} & set(entry or {})
     return bool(kinds) and all(_digest_of(root / entry["file"], kind) == entry[kind] for kind in kinds)
 

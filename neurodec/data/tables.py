@@ -80,7 +80,7 @@ def is_missing(values: pd.Series) -> pd.Series:
 
 
 def same_name(first: str, second: str) -> bool:
-    """Tell whether two spellings mean one subject, session or run: ``1``, ``01`` and ``sub-01`` do."""
+    """Return whether two spellings mean one subject, session or run: ``1``, ``01`` and ``sub-01`` do."""
     return _bare(first) == _bare(second)
 
 
@@ -105,7 +105,7 @@ def _decode(path: Path) -> str:
         ) from None
     if "\0" in text:
         raise NeurodecError(
-            f"{path} holds binary zeros, so it is no text table (or UTF-16 without its mark); save it as 'CSV UTF-8'."
+            f"{path} holds binary zeros, so it is not a text table (or UTF-16 without its mark); save as 'CSV UTF-8'."
         )
     if not text.strip():
         raise NeurodecError(f"{path} is empty; write the table into it, or leave it out.")

@@ -51,7 +51,7 @@ class Trials:
     Raises
     ------
     NeurodecError
-        If the table lacks a column or has another number of rows than `responses`, or a split is no split.
+        If the table lacks a column or has another number of rows than `responses`, or a split is not a split.
     """
 
     responses: np.ndarray | View
@@ -387,7 +387,7 @@ class Trials:
 
 
 def has_time(info: dict[str, Any]) -> bool:
-    """Tell whether responses of this description run over time."""
+    """Return whether responses of this description run over time."""
     return "time" in info["dims"] if info.get("dims") else info.get("sfreq") is not None
 
 
@@ -413,7 +413,7 @@ def with_defaults(table: pd.DataFrame, **defaults: str) -> pd.DataFrame:
 
 
 def require_splits(splits: pd.Series, where: str, *, gallery: bool = False) -> None:
-    """Refuse a word that is no split.
+    """Refuse a word that is not a split.
 
     Parameters
     ----------
@@ -451,7 +451,7 @@ def require_rate(sfreq: float | None, where: str) -> None:
 
 
 def same_rate(first: float, second: float) -> bool:
-    """Tell whether two sampling rates are one, give or take the digits that file formats keep."""
+    """Return whether two sampling rates are one, give or take the digits that file formats keep."""
     return abs(first - second) <= _SAME_RATE * max(abs(first), abs(second))
 
 

@@ -58,9 +58,9 @@ def check_twins(
                 test = sorted(shown["test"].intersection(names))
                 if len(test) > 1:
                     notes.append(
-                        f"the test {kind}s {' and '.join(test[:4])} are one and the same, and cannot be told apart"
+                        f"the test {kind}s {' and '.join(test[:4])} are one and the same, and cannot be distinguished"
                     )
-            tested = alike["stimulus"].isin(shown["test"])  # names that both have are told elsewhere
+            tested = alike["stimulus"].isin(shown["test"])  # names that both have are reported elsewhere
             pairs = shared_parts(alike[alike["stimulus"].isin(shown["train"]) & ~tested], alike[tested])
             leaked += pairs
             kinds |= {kind} if pairs else set()

@@ -80,7 +80,7 @@ class GuidedDiffusion(Decoder):
         Folder or hub id that holds the adapter, such as ``h94/IP-Adapter``.
     adapter_subfolder, adapter_weights : str
         Its file there, such as ``sdxl_models`` and ``ip-adapter_sdxl_vit-h.safetensors``. Adapters of one embedding and
-        of tokens ("plus") are told apart by their tensors.
+        of tokens ("plus") are distinguished by their tensors.
     embedding_space : str, optional
         The space of the embeddings that the adapter reads; known for the packaged and the published ones (`SPACES`).
     device : str

@@ -1,4 +1,4 @@
-"""Train the in-context networks that come along, on simulated people, so that a new one can be adapted to at once.
+"""Train the in-context networks that are included, on simulated people, so that a new one can be adapted to at once.
 
 ``python -m neurodec.embedded.in_context_networks --out FOLDER`` simulates four people with fMRI, reads them as any BIDS
 folder is read, and runs the curriculum: a quarter of an hour on two cores. The networks know the embedded CLIP's space
@@ -90,11 +90,11 @@ def write_card(system: InContextSystem, scores: dict[str, float], out: Path) -> 
     """
     told = {name: round(score, 3) for name, score in scores.items()}
     write_json(out / "scores.json", told)
-    networks = {"n_encoder": system.learnt.encoder, "n_inverter": system.learnt.inverter}
+    networks = {"n_encoder": system.learned.encoder, "n_inverter": system.learned.inverter}
     counts = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
     card = CARD.format(
         **counts,
-        space=system.learnt.embedding_space,
+        space=system.learned.embedding_space,
         n_voxels=N_VOXELS,
         scores=json.dumps(told),
         **{name: SIMULATION[name] for name in ("seed", "n_subjects")},

@@ -44,7 +44,7 @@ VALUES_PER_BATCH = (
 )
 """How few values of some attributes a batch shows, in turn.
 
-Random batches alone are told apart without the place, which was then never learnt.
+Random batches alone are distinguished without the place, which was then never learned.
 """
 
 

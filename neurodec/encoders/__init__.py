@@ -1,7 +1,7 @@
 """Encoders: one file per published network.
 
-Any `torch.nn.Module` is an encoder. Of these arguments its constructor is told those that it has: `n_chans`, `n_times`,
-`n_outputs` (of the main target), `n_subjects`, `sfreq` (Hz), `spaces` (name to number of channels or voxels), `heads`
+Any `torch.nn.Module` is an encoder. Of these arguments its constructor receives those that it has: `n_chans`,
+`n_times`, `n_outputs` (of the main target), `n_subjects`, `sfreq` (Hz), `spaces` (name to number of channels or voxels), `heads`
 (target to shape), `ch_names` and, where positions are known, `chs_info` (as braindecode has it). `montages` are the
 names in every space. It may take `start`, a file of weights to begin with; what is kept of a trained encoder does not
 name it. One with ``own_scale = True`` reads responses in their own unit, whatever their size.

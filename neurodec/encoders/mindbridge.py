@@ -167,7 +167,7 @@ class MindBridge(nn.Module):
             }
         except (KeyError, IndexError) as error:
             raise NeurodecError(
-                f"{source} is no checkpoint of MindBridge: it lacks {error}; give the authors' file."
+                f"{source} is not a checkpoint of MindBridge: it lacks {error}; give the authors' file."
             ) from error
         model = cls(dict.fromkeys(names, in_dim), in_dim=in_dim, h=h, pooling=pooling, **sizes)
         ours = {name.replace("head_", "heads.", 1): value for name, value in state.items()}

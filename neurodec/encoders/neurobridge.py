@@ -107,7 +107,7 @@ class NeuroBridge(nn.Module):
         """
         kind = next((name for name, key in _FIRST_KEYS.items() if key in state), None)
         if kind is None:
-            raise NeurodecError(f"{source} is no checkpoint of NeuroBridge; give the authors' file.")
+            raise NeurodecError(f"{source} is not a checkpoint of NeuroBridge; give the authors' file.")
         if kind == "eegproject" and n_chans is None:
             raise NeurodecError(
                 f"{source} holds `eegproject`, whose tensors do not tell the channels; give `n_chans` "

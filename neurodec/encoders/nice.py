@@ -92,7 +92,7 @@ class NICE(nn.Module):
             n_outputs, n_inputs = ours["projector.first.weight"].shape
         except KeyError as error:
             raise NeurodecError(
-                f"{source} is no checkpoint of NICE: it lacks {error}; give the authors' files."
+                f"{source} is not a checkpoint of NICE: it lacks {error}; give the authors' files."
             ) from error
         n_times = (n_inputs // N_FILTERS - 1) * 5 + 75
         return take_exactly(cls(n_chans, n_times, n_outputs), ours, source)

@@ -31,7 +31,7 @@ class Together(nn.Module):
     Raises
     ------
     NeurodecError
-        If a part is no encoder, does not take its arguments, or is named like no target.
+        If a part is not an encoder, does not take its arguments, or is named like no target.
     """
 
     def __init__(

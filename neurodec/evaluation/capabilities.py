@@ -33,7 +33,7 @@ class Adapts(Protocol):
 
 @runtime_checkable
 class Calibrates(Protocol):
-    """Tells how sure it is, by training trials that it has not learnt from."""
+    """Tells how sure it is, by training trials that it has not learned from."""
 
     calibration_note: str
     """What a reader must know of these trials; may be empty."""
@@ -41,7 +41,7 @@ class Calibrates(Protocol):
     def calibration_split(
         self, study: Study, targets: dict[str, Features], share: float, seed: int
     ) -> tuple[Predictor, Study]:
-        """Return a system, and training trials that it has not learnt from.
+        """Return a system, and training trials that it has not learned from.
 
         Parameters
         ----------
@@ -56,7 +56,7 @@ class Calibrates(Protocol):
         ...
 
     def unseen(self, study: Study, targets: dict[str, Features], seed: int) -> Predictions:
-        """Return predictions of training trials by systems that have not learnt from them; a prior is fitted on these.
+        """Return predictions of training trials by systems that have not learned from them; a prior is fitted on these.
 
         Parameters
         ----------

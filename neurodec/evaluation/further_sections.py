@@ -29,7 +29,7 @@ def candidate_sets_section(found: Mapping[str, Any]) -> Section:
     n = first["n_repetitions"]
     text = (
         "For every test picture the decoder also named a set of candidates, sized on "
-        f"{first['n_calibration']} training pictures of the same person that it had not learnt from, so that the set "
+        f"{first['n_calibration']} training pictures of the same person that it had not learned from, so that the set "
         "holds what was seen as often as promised; and it answered only where its first candidate led by enough that "
         f"at most {percent(first['answers']['risk'], 0)} of the answers should be wrong. Both are measured here on the "
         f"test pictures ({n} {'trial' if n == 1 else 'trials'} each, {first['n_candidates']} candidates)."
@@ -144,7 +144,7 @@ def hidden_patches_section(sections: Mapping[str, Any], kept: Kept, example: str
     )
     text = (
         f"In {found['n_windows']} windows of {n} {'recording' if n == 1 else 'recordings'} of people that nothing was "
-        f"learnt from, {percent(found['share'], 0)} of all seconds and channels were hidden and filled in again."
+        f"learned from, {percent(found['share'], 0)} of all seconds and channels were hidden and filled in again."
         f"{left_out} Errors are mean squares over hidden samples, in squared units of the recording; intervals are "
         "over recordings."
     )
@@ -164,7 +164,7 @@ def hidden_patches_section(sections: Mapping[str, Any], kept: Kept, example: str
         with np.load(file) as content:
             figure = hidden_patches(**content)
         caption = (
-            "A window of a person who was not learnt from. Grey stretches were hidden from the model; there the "
+            "A window of a person who was not learned from. Grey stretches were hidden from the model; there the "
             "coloured line is what it filled in, and the black one what was recorded."
         )
         charts.append(Chart("hidden-patches", "Hidden patches", caption, figure))

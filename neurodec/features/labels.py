@@ -80,7 +80,7 @@ class Numbers(Extractor):
         wrong = np.flatnonzero(~np.isfinite(found))
         if len(wrong):
             raise NeurodecError(
-                f"The stimulus {stimuli['stimulus'].iloc[wrong[0]]} is no number, so it cannot be a target; take "
+                f"The stimulus {stimuli['stimulus'].iloc[wrong[0]]} is not a number, so it cannot be a target; take "
                 "neurodec.features.ClassLabels, or correct the labels."
             )
         info = {"embedding_space": self.embedding_space, "key": key_of(["numbers"])}

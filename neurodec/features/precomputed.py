@@ -1,4 +1,4 @@
-"""Targets that somebody computed already: a vector, tokens or a sequence per stimulus, matched by its name."""
+"""Targets that a person computed already: a vector, tokens or a sequence per stimulus, matched by its name."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class FeatureFiles(Extractor):
         elif self.ids is not None:
             if not (root / self.ids).is_file():
                 raise NeurodecError(
-                    f"{path} has no key {self.ids}, and {root / self.ids} is no file; correct `ids`."
+                    f"{path} has no key {self.ids}, and {root / self.ids} is not a file; correct `ids`."
                 )
             names = _names(root / self.ids)
         if names is None and self.key is None and len(arrays) > 1:

@@ -189,6 +189,6 @@ class PriorEncoding(Encoding):
         encoders = with_noise(
             found[:, :-1], found[:, -1], responses, residuals, voxels, self.rank, about, len(x), uncertainty
         )
-        # Residuals of ridge hold the error of ridge as well; here the noise and the encoder's own error are told apart.
+        # Residuals of ridge hold the error of ridge as well; here noise and the encoder's own error are separated.
         own = np.maximum(noise - np.square(encoders.noise_factors).sum(axis=1), 0.05 * noise)
         return replace(encoders, noise_var=np.minimum(own, encoders.noise_var).astype(np.float32))

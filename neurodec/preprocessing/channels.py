@@ -24,7 +24,7 @@ PLAUSIBLE = {
     "ecog": (1e-7, 5e-2),
     "seeg": (1e-7, 5e-2),
 }
-CORTICAL = {"eeg": (1e-7, 1e-3)}  # the same after filtering: what lies beyond is told
+CORTICAL = {"eeg": (1e-7, 1e-3)}  # the same after filtering: what lies beyond is reported
 _MEG = ("mag", "grad")
 _UNTYPED = ("misc", "bio")  # of channels that a file names and does not describe; a recipe may vouch for them
 

@@ -86,7 +86,7 @@ def placed_names(names: Sequence[str], positions: Sequence[Sequence[float]]) -> 
 
 
 def tells_region(name: str) -> bool:
-    """Tell whether an electrode's name tells a region."""
+    """Return whether an electrode's name tells a region."""
     try:
         region_of(name)
     except NeurodecError:

@@ -232,7 +232,7 @@ def glm_betas(
     Raises
     ------
     NeurodecError
-        If events cannot be told apart, so that their amplitudes are undefined.
+        If events cannot be distinguished, so that their amplitudes are undefined.
 
     Notes
     -----
@@ -248,7 +248,7 @@ def glm_betas(
     if mode == "lsa" or design.shape[1] == 1:
         if np.linalg.matrix_rank(design) < design.shape[1]:
             raise NeurodecError(
-                "the events cannot be told apart by one model (lsa), as some coincide; use lss or block_mean"
+                "the events cannot be distinguished by one model (lsa), as some coincide; use lss or block_mean"
             )
         return np.linalg.lstsq(design, series, rcond=None)[0]
     others = design.sum(axis=1, keepdims=True) - design

@@ -107,7 +107,9 @@ class DiffusionPrior(Prior):
     ) -> None:
         super().__init__()
         if scheduler not in _SCHEDULERS:
-            raise NeurodecError(f"{scheduler} is no scheduler of the prior; choose {', '.join(_SCHEDULERS)}.")
+            raise NeurodecError(
+                f"{scheduler} is not a scheduler of the prior; choose {', '.join(_SCHEDULERS)}."
+            )
         if scheduler == "unipc" and published:
             raise NeurodecError(
                 "The published form clips every step, which the scheduler unipc cannot; choose ddpm or ddim."

@@ -22,7 +22,7 @@ def load_prior(folder: str | Path, allow: frozenset[str] | set[str] = frozenset(
     Raises
     ------
     NeurodecError
-        If a file is missing or damaged, does not fit, or names a class that is no prior or of another package.
+        If a file is missing or damaged, does not fit, or names a class that is not a prior or of another package.
     """
     config = read_json(Path(folder) / "config.json")
     found = config.get("class_path") if isinstance(config, dict) else None

@@ -162,7 +162,7 @@ class DiffusionPriorUNet(nn.Module):
             )
         except KeyError as error:
             raise NeurodecError(
-                f"{source} is no diffusion prior: it lacks {error}; give the authors' file."
+                f"{source} is not a diffusion prior: it lacks {error}; give the authors' file."
             ) from error
         return take_exactly(network, state, source)
 

@@ -14,7 +14,7 @@ _N_DRAWS = 4
 def drawn_predictions(
     z: np.ndarray, targets: np.ndarray, groups: np.ndarray, wanted: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw predictions of further pictures as a system makes them of what it has not learnt from.
+    """Draw predictions of further pictures as a system makes them of what it has not learned from.
 
     Predictions of trials that a network was fitted to are too good, and those that it was not fitted to are few. From
     these a linear-Gaussian model of the prediction given the embedding is estimated, its noise from held-out groups,
@@ -23,7 +23,7 @@ def drawn_predictions(
     Parameters
     ----------
     z : ndarray, shape (n, D)
-        Predictions of trials that were not learnt from; only their directions count.
+        Predictions of trials that were not learned from; only their directions count.
     targets : ndarray, shape (n, D')
         Embeddings of what was seen.
     groups : ndarray, shape (n,)

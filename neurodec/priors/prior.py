@@ -16,7 +16,7 @@ from neurodec.priors.embedding_rows import Generators
 class Prior(nn.Module, ABC):
     """Samples embeddings, vectors or tokens, given predictions of them.
 
-    It is fitted after a system, to predictions of trials that the system has not learnt from; or it is trained within
+    It is fitted after a system, to predictions of trials that the system has not learned from; or it is trained within
     one: the `prior` of an objective, which then is taken as it is.
 
     Attributes

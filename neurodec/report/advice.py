@@ -6,7 +6,7 @@ from typing import Any
 
 from neurodec.data.trials import has_time
 from neurodec.evaluation.presentation import Section
-from neurodec.training.history import nothing_learnt
+from neurodec.training.history import nothing_learned
 
 _WIDE = 0.15  # of an interval of a share
 
@@ -26,15 +26,15 @@ def next_steps(results: dict[str, Any], section: Section, info: dict[str, Any]) 
     if not section.rows:
         return []
     steps = []
-    learnt = [fold.get("beats_mean_predictor") is not False for fold in results.get("training", {}).values()]
+    learned = [fold.get("beats_mean_predictor") is not False for fold in results.get("training", {}).values()]
     if not section.beyond_chance:
         steps.append(
             "Check below what was read (counts of events and channels, units, notes)"
             + ("" if not has_time(info) else ", and whether the evoked response rises above its noise")
             + "."
         )
-    if not all(learnt):
-        steps.append(nothing_learnt(info.get("preprocessing")))
+    if not all(learned):
+        steps.append(nothing_learned(info.get("preprocessing")))
     if section.against and section.against["ci95"][1] < 0:
         steps.append(
             "Ridge is ahead on the same trials: use it (`neurodec.systems.RidgeSystem`), or train the network on "

@@ -19,7 +19,7 @@ from neurodec.report.advice import next_steps, shared_in_words
 from neurodec.report.charts import info_of, run_charts, saved, scores_chart
 from neurodec.report.sentences import over_seeds, preparation
 from neurodec.report.thumbnails import thumbnail
-from neurodec.training.history import nothing_learnt
+from neurodec.training.history import nothing_learned
 
 _TEMPLATE = Path(__file__).with_name("template.html")
 _PACKAGES = ("torch", "lightning", "mne", "open-clip-torch", "numpy", "scikit-learn")
@@ -69,7 +69,7 @@ def write_report(out: str | Path, sections: Mapping[str, Section] | None = None)
         shared=shared_in_words(results.get("shared") or {}),
         steps=next_steps(results, first, info),
         charts=[*(chart for one in shown for chart in one["charts"]), *further],
-        nothing_learnt=nothing_learnt(info.get("preprocessing")),
+        nothing_learned=nothing_learned(info.get("preprocessing")),
         account=info.get("account") or [],
         account_lines=summary(info.get("account") or []),
         sources=(info.get("provenance") or {}).get("sources", []),

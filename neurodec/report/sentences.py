@@ -19,7 +19,7 @@ def over_seeds(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def preparation(info: dict[str, Any]) -> list[str]:
-    """Tell in words what was done to the recordings before anything was learnt from them."""
+    """Tell in words what was done to the recordings before anything was learned from them."""
     if "preprocessing" in info:
         return EEGPreprocessing(**info["preprocessing"]).in_words()
     arguments = (info.get("provenance") or {}).get("parameters", {}).get("init_args", {})

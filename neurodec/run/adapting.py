@@ -1,4 +1,4 @@
-"""The verbs `adapt` and `decode`: somebody new from a folder of recordings, then what they saw."""
+"""The verbs `adapt` and `decode`: a new participant from a folder of recordings, then what they saw."""
 
 from __future__ import annotations
 
@@ -177,7 +177,10 @@ def decode(
     _require_new(system, study)
     strangers = sorted(set(study.subjects) - set(system.config.get("subjects") or study.subjects))
     if strangers:
-        print(f"  not in the training, and decoded as somebody unknown: {', '.join(strangers)}", flush=True)
+        print(
+            f"  not in the training, and decoded as an unknown participant: {', '.join(strangers)}",
+            flush=True,
+        )
     if not single:
         study = study.average()
     gallery = _gallery(study, system, recordings.root, targets, candidates)

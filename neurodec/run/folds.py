@@ -27,7 +27,7 @@ class Fold:
     name : str
         Of its folders.
     train, test : list of str
-        Subjects whose training trials are learnt from, and whose test trials are scored.
+        Subjects whose training trials are learned from, and whose test trials are scored.
     seed : int
     new : list of str
         Those of `train` to whom a trained system is adapted.
@@ -49,7 +49,7 @@ class Fold:
     whiten: Whitening = "none"
 
     def training(self, study: Study) -> Study:
-        """Return the trials that are learnt from."""
+        """Return the trials that are learned from."""
         return self._divided(study).part(TRAINING, self.train)
 
     def testing(self, study: Study) -> Study:
@@ -88,11 +88,11 @@ def require_trials(fold: Fold, study: Study, system: System) -> None:
             f"Subject {fold.test[0]} is left out, and {type(system).__name__} reads only people whom it was adapted "
             "to; take protocol: new_subject, which adapts it to them."
         )
-    learnt, asked = (set(part.spaces) for part, _ in parts.values())
-    if asked - learnt:
+    learned, asked = (set(part.spaces) for part, _ in parts.values())
+    if asked - learned:
         raise NeurodecError(
-            f"Subject {fold.test[0]} was measured with sensors or voxels of their own ({min(asked - learnt)}), of "
-            "which nothing is learnt where they are left out; take protocol: within_subject, joint, or new_subject "
+            f"Subject {fold.test[0]} was measured with sensors or voxels of their own ({min(asked - learned)}), of "
+            "which nothing is learned where they are left out; take protocol: within_subject, joint, or new_subject "
             "with a system that adapts."
         )
 
@@ -147,7 +147,7 @@ def folds_of(protocol: Protocol, subjects: list[str], seeds: Sequence[int]) -> l
     Parameters
     ----------
     protocol : {"within_subject", "leave_one_subject_out", "joint", "new_subject"}
-        One fit per subject; one per left-out subject, of whom nothing is learnt; one for all; or one per subject whose
+        One fit per subject; one per left-out subject, of whom nothing is learned; one for all; or one per subject whose
         training trials only the stages of training see that are on new subjects.
     subjects : list of str
     seeds : sequence of int

@@ -55,7 +55,7 @@ def _before(found: Mapping[str, Any]) -> Iterator[Note]:
     if told := undrawable_in_words(found):
         yield Note(strong=told)
     fitted = {
-        "held_out": " The prior was fitted to predictions of trials that the system had not learnt from: it expects "
+        "held_out": " The prior was fitted to predictions of trials that the system had not learned from: it expects "
         "poor embeddings, and blurs a true one.",
         "training": " The prior was fitted to predictions of the very trials that the system was trained on, which are "
         "better than those it is given here.",

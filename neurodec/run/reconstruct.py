@@ -60,7 +60,7 @@ class Reconstruction:
     n_images : int, optional
         Reconstruct the first so many test rows; all by default.
     prior_from : {"held_out", "training"}
-        What the prior is fitted on: predictions of trials that the system has not learnt from (its validation trials,
+        What the prior is fitted on: predictions of trials that the system has not learned from (its validation trials,
         or cross-fitted), or as many papers do of those that it has, which are better than any that it will be given.
     protocol : str
         Name of the metrics' protocol: "mindeye", "braindiffuser", "takagi" or "mindvis".

@@ -61,7 +61,7 @@ class Scoring:
         folder = run.out.joinpath("evaluation", *further, fold.name)
         stamp = f"evaluate {name} {fold.name}"
         if run.stamps[stamp] != key or not folder.exists():
-            fitted = self.fitted(fold)  # first: a damaged model is told as such
+            fitted = self.fitted(fold)  # first: a damaged model is reported as such
             own = evaluation.run(run.predictions(fold), fold.testing(run.study), fitted)
             with run.stamps.making(stamp, key):
                 evaluation.save(own, folder)

@@ -31,7 +31,7 @@ from neurodec.run.reporting import shown_sections
 from neurodec.run.results import header_of, merged, speed_of, tell_account
 from neurodec.run.scoring import Scoring
 from neurodec.simulate import command_of
-from neurodec.training.history import joined_history, nothing_learnt, training_summary
+from neurodec.training.history import joined_history, nothing_learned, training_summary
 from neurodec.training.trainer import (
     check_device,
     check_folders,
@@ -114,7 +114,7 @@ class Run(Finished):
         trainer = sections.get("trainer") or {}
         check_folders(trainer, self.out, allow_outside=self.allow_outside)
         require_apart(self.root, self.out)
-        command_of(self.root)  # a mark that is none is told before any work
+        command_of(self.root)  # a mark that is none is reported before any work
         if "fit" in stages:
             check_packages(trainer)
             check_hardware(trainer)
@@ -198,7 +198,7 @@ class Run(Finished):
 
     def targets(self) -> None:
         """Fill ``OUT/targets/<name>``."""
-        stimuli = self.study.stimuli  # a missing prepared folder is told before any computation
+        stimuli = self.study.stimuli  # a missing prepared folder is reported before any computation
         for name, extractor in self.extractors.items():
             kept = self.out / "targets" / name
             if self.stamps[f"targets {name}"] != self.keys.targets[name] or not kept.is_dir():
@@ -233,12 +233,12 @@ class Run(Finished):
             self._write_history()
 
     def _write_history(self) -> None:
-        """Write ``OUT/metrics.csv``, and tell what learnt nothing."""
+        """Write ``OUT/metrics.csv``, and tell what learned nothing."""
         history = joined_history(self.out / "checkpoints", [fold.name for fold in self.folds])
         if history is None:
             return
         write_table(self.out / "metrics.csv", history)
-        told = nothing_learnt(next(iter(self.study.spaces.values())).info.get("preprocessing"))
+        told = nothing_learned(next(iter(self.study.spaces.values())).info.get("preprocessing"))
         for name, found in training_summary(history).items():
             if found["beats_mean_predictor"] is False:
                 print(f"  {name}: {told}", flush=True)

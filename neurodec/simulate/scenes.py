@@ -123,7 +123,7 @@ def caption(scene: Scene) -> str:
 
 
 def is_reserved(scene: Scene) -> bool:
-    """Tell whether a scene's concept is kept for tests: a fixed eighth, chosen by a checksum of its name."""
+    """Return whether a scene's concept is kept for tests: a fixed eighth, chosen by a checksum of its name."""
     return zlib.crc32(concept(scene).encode()) % 8 == 0
 
 

@@ -86,7 +86,7 @@ def simulate(
     strange = sorted(set(size) - set(asdict(SIZES[modality])))
     if strange:
         raise NeurodecError(
-            f"{strange[0]} is no size of a simulation of {modality}; it has {', '.join(asdict(SIZES[modality]))}."
+            f"{strange[0]} is not a size of a simulation of {modality}; it has {', '.join(asdict(SIZES[modality]))}."
         )
     root, chosen = Path(root), replace(SIZES[modality], **size)
     _require_fitting(modality, chosen)
@@ -153,7 +153,7 @@ def simulate_demo(root: str | Path) -> Path:
 
 
 def _begun(root: Path, stamp: dict[str, object]) -> bool:
-    """Tell whether the folder holds this very simulation; one that holds anything else is refused."""
+    """Return whether the folder holds this very simulation; one that holds anything else is refused."""
     mark = root / MARK
     if mark.exists():
         if read_json(mark) != stamp:

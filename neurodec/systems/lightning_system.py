@@ -223,7 +223,7 @@ class LightningSystem(Inspected, System):
         ]
         known_before: set[str] = (
             set()
-        )  # of what is held out: that an earlier stage learnt from these subjects
+        )  # of what is held out: that an earlier stage learned from these subjects
         met_before: list[str] = []  # people whose recordings an earlier training saw
         if stage.start is not None:
             start = found_start(stage.start, folder.parent / f"{name}.{stage.start}", out)
@@ -306,7 +306,7 @@ class LightningSystem(Inspected, System):
         return self._lr_scheduler is None and not self._stages
 
     def _done(self, stage: Stage, folder: Path, key: str) -> bool:
-        """Tell whether a stage is trained to its end; another training in its place is refused."""
+        """Return whether a stage is trained to its end; another training in its place is refused."""
         if not (folder / "config.json").exists():
             return False
         found = read_described(folder / "config.json")

@@ -22,7 +22,7 @@ def load_system(folder: str | Path, allow: frozenset[str] | set[str] = frozenset
     Raises
     ------
     NeurodecError
-        If a file is missing or damaged, or names a class that is no system or not allowed.
+        If a file is missing or damaged, or names a class that is not a system or not allowed.
     """
     config = read_json(Path(folder) / "config.json")
     if not isinstance(config, dict) or "system" not in config:

@@ -1,4 +1,4 @@
-"""What constructors of encoders and objectives are told of the data: sizes, channels, shapes of targets."""
+"""What constructors of encoders and objectives receive of the data: sizes, channels, shapes of targets."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ class RefitsApart(ABC):
 
     @abstractmethod
     def without(self, kept: Study, targets: dict[str, Features]) -> System:
-        """Return a system of the same kind that has learnt from some of the training trials only."""
+        """Return a system of the same kind that has learned from some of the training trials only."""
 
     def calibration_split(
         self, study: Study, targets: dict[str, Features], share: float, seed: int

@@ -71,12 +71,12 @@ def written_files(folder: Path) -> list[str]:
 
 
 def is_whole(folder: Path, config: dict[str, Any]) -> bool:
-    """Tell whether all files are there that a description names."""
+    """Return whether all files are there that a description names."""
     return all((folder / name).is_file() for name in config.get("files", ()))
 
 
 def is_fitted(folder: Path, key: str) -> bool:
-    """Tell whether a folder holds the finished fit of a key, with all its files.
+    """Return whether a folder holds the finished fit of a key, with all its files.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The history of a training, and what it tells: whether anything was learnt at all."""
+"""The history of a training, and what it tells: whether anything was learned at all."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _REMEDIES = {
 _CLEARLY = 0.995  # of the mean predictor's loss; less of a lead is chance
 
 
-def nothing_learnt(preprocessing: dict[str, Any] | None) -> str:
-    """Tell that a training learnt nothing, and what usually helps that the recipe does not do yet.
+def nothing_learned(preprocessing: dict[str, Any] | None) -> str:
+    """Tell that a training learned nothing, and what usually helps that the recipe does not do yet.
 
     Parameters
     ----------

@@ -259,12 +259,12 @@ def heads_of(
 
 
 def takes(function: Callable, name: str) -> bool:
-    """Tell whether a function has an argument of this name."""
+    """Return whether a function has an argument of this name."""
     return name in inspect.signature(function).parameters
 
 
 def takes_subject(encoder: nn.Module) -> bool:
-    """Tell whether an encoder's forward wants the subject: a second argument of that name, or one without default."""
+    """Return whether an encoder's forward wants the subject: a second argument of that name, or one without default."""
     second = list(inspect.signature(encoder.forward).parameters.values())[1:2]
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return any(

@@ -51,7 +51,7 @@ def build_encoder(
     Raises
     ------
     NeurodecError
-        If the class is not allowed, is no module, or does not take the arguments.
+        If the class is not allowed, is not a module, or does not take the arguments.
     """
     try:
         path, arguments = config["class_path"], dict(config.get("init_args") or {})

@@ -32,7 +32,7 @@ class Stage:
         Later stages start from it by this name.
     recipe : str, optional
         Another recipe in the place of a training here: one of its own data, objective and encoder, such as a
-        pre-training (protocol: joint). A file beside this recipe, or the name of one that comes along; it runs first,
+        pre-training (protocol: joint). A file beside this recipe, or the name of one that is included; it runs first,
         in ``OUT/stages/<name>`` and on the same data root.
     subjects : {"all", "others", "new"}
         Whose trials: of every subject, of those that the system is first trained on, or of the new ones.

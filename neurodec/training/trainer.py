@@ -62,7 +62,7 @@ _NOT_TRIED = ("logger", "callbacks", "default_root_dir", "deterministic", "bench
 
 
 def telling(trainer: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of a trainer's section that changes what is learnt.
+    """Return the part of a trainer's section that changes what is learned.
 
     Loggers, progress bars, profilers, hardware and the number of processes do not: batches are the same however many
     share them.

@@ -1,4 +1,4 @@
-"""What is absent, damaged or foreign is told in one sentence that names the part and the remedy."""
+"""What is absent, damaged or foreign is reported in one sentence that names the part and the remedy."""
 
 import json
 import shutil

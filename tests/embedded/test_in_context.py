@@ -1,4 +1,4 @@
-"""The in-context system that comes along: what its card says, and the command that makes such a folder."""
+"""The in-context system that is included: what its card says, and the command that makes such a folder."""
 
 import json
 
@@ -19,8 +19,8 @@ def test_the_folder_is_small_and_says_what_it_knows():
     system = InContextSystem.from_pretrained(SHIPPED)
     assert not system.people
     sizes = {"n_embed": 128, **in_context_networks.ENCODER}
-    assert {name: system.learnt.encoder.sizes[name] for name in sizes} == sizes
-    assert f"{sum(p.numel() for p in system.learnt.inverter.parameters()):,}" in card
+    assert {name: system.learned.encoder.sizes[name] for name in sizes} == sizes
+    assert f"{sum(p.numel() for p in system.learned.inverter.parameters()):,}" in card
 
 
 def test_the_command_makes_such_a_folder(tmp_path, monkeypatch):
@@ -35,9 +35,9 @@ def test_the_command_makes_such_a_folder(tmp_path, monkeypatch):
         monkeypatch.setattr(in_context_networks, name, short)
     in_context_networks.train(tmp_path / "work", tmp_path / "made")
     made = InContextSystem.from_pretrained(tmp_path / "made")
-    assert made.learnt.embedding_space == "neurodec/tiny-clip/unit"
+    assert made.learned.embedding_space == "neurodec/tiny-clip/unit"
     assert {file.name for file in (tmp_path / "made").iterdir()} == {file.name for file in FOLDER.iterdir()}
     in_context_networks.train(tmp_path / "work", tmp_path / "again")  # finished: read, not trained
     again = InContextSystem.from_pretrained(tmp_path / "again")
-    states = [one.learnt.inverter.state_dict() for one in (made, again)]
+    states = [one.learned.inverter.state_dict() for one in (made, again)]
     assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])

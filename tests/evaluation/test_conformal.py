@@ -18,7 +18,7 @@ WIDTH = 8
 
 
 class Reader(System):
-    """Reads responses that are noisy embeddings, and has learnt from nobody."""
+    """Reads responses that are noisy embeddings, and has learned from nobody."""
 
     head, calibration_note = "image", ""
 

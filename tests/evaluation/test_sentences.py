@@ -1,4 +1,4 @@
-"""What Python users leave out is told in a sentence, and shared concepts have a chance of their own."""
+"""What Python users leave out is reported in a sentence, and shared concepts have a chance of their own."""
 
 import numpy as np
 import pandas as pd

@@ -230,7 +230,7 @@ def test_latents_are_those_of_the_autoencoder(stimuli, tmp_path):
 
 
 def test_processes_read_what_threads_read(stimuli, tmp_path, monkeypatch):
-    """As beside a GPU; a damaged picture is told from there too."""
+    """As beside a GPU; a damaged picture is reported from there too."""
     plain = OpenClip(device="cpu").extract(stimuli, tmp_path).values
     monkeypatch.setenv("NEURODEC_CACHE", str(tmp_path / "other"))
     monkeypatch.setattr(OpenClip, "_on_gpu", True)

@@ -28,9 +28,9 @@ def test_sequences_have_a_row_for_each():
 
 def test_numbers_are_read_from_names():
     np.testing.assert_allclose(Numbers().extract(stimuli("0.25", "1"), ".").of(["1", "0.25"]), [[1], [0.25]])
-    with pytest.raises(NeurodecError, match="The stimulus much is no number"):
+    with pytest.raises(NeurodecError, match="The stimulus much is not a number"):
         Numbers().extract(stimuli("0.25", "much"), ".")
-    with pytest.raises(NeurodecError, match="The stimulus nan is no number"):
+    with pytest.raises(NeurodecError, match="The stimulus nan is not a number"):
         Numbers().extract(stimuli("nan", "1"), ".")
     with pytest.raises(NeurodecError, match="All trials are of the class rest"):
         ClassLabels().extract(stimuli("rest"), ".")

@@ -259,7 +259,7 @@ def run_parity(folder: Path) -> None:
 
 
 def main() -> int:
-    """Run all parts; one that fails is told and does not hide the others."""
+    """Run all parts; one that fails is reported and does not hide the others."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, help="folder for gpu.json")
     parser.add_argument("--parity", type=Path, default=ROOT.parent / "shared" / "parity", help="golden cases")

@@ -85,7 +85,7 @@ def test_one_event_is_the_same_in_both_modes(events, rng):
 @pytest.mark.filterwarnings("ignore:Matrix is singular")  # that is the point
 def test_events_that_coincide_are_refused(events, rng):
     doubled = pd.concat([events, events[:1]])
-    with pytest.raises(NeurodecError, match="cannot be told apart"):
+    with pytest.raises(NeurodecError, match="cannot be distinguished"):
         glm_betas(rng.normal(size=(50, 2)), T_R, doubled, mode="lsa")
 
 

@@ -269,7 +269,7 @@ def test_a_folder_of_something_else_is_refused(quick, tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     for content, words in (
         ({**config, "class_path": "os.system"}, r"os\.system is outside the allowed packages"),
-        ({**config, "class_path": "torch.nn.Linear"}, "is no subclass of Prior"),
+        ({**config, "class_path": "torch.nn.Linear"}, "is not a subclass of Prior"),
         ([], "names no class"),
         ({"class_path": config["class_path"]}, "lacks init_args"),
     ):

@@ -9,7 +9,7 @@ from neurodec.evaluation.presentation import Row, Section
 from neurodec.report.advice import next_steps, shared_in_words
 from neurodec.report.evoked_response import evoked_figure, evoked_of
 from neurodec.run.results import shared_of
-from neurodec.training.history import nothing_learnt
+from neurodec.training.history import nothing_learned
 
 
 def trials_of(responses):
@@ -40,13 +40,13 @@ def test_without_time_or_with_one_trial_nothing_is_averaged(rng):
 
 
 def test_advice_names_nothing_that_the_recipe_already_does():
-    assert "whiten" in nothing_learnt({"l_freq": 0.1, "baseline": [None, 0], "whiten": "none"})
-    found = nothing_learnt({"l_freq": 0.1, "baseline": [None, 0], "whiten": "zscore"})
+    assert "whiten" in nothing_learned({"l_freq": 0.1, "baseline": [None, 0], "whiten": "none"})
+    found = nothing_learned({"l_freq": 0.1, "baseline": [None, 0], "whiten": "zscore"})
     assert "whiten" not in found
     assert "l_freq" not in found
     assert found.endswith("What often helps: more trials, more epochs.")
-    assert "l_freq" in nothing_learnt({"l_freq": None, "baseline": [None, 0], "whiten": "zscore"})
-    assert "l_freq" not in nothing_learnt(None)  # nothing is known of arrays
+    assert "l_freq" in nothing_learned({"l_freq": None, "baseline": [None, 0], "whiten": "zscore"})
+    assert "l_freq" not in nothing_learned(None)  # nothing is known of arrays
 
 
 def test_next_steps_follow_from_the_scores():

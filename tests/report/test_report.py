@@ -365,13 +365,13 @@ def test_published_protocol_says_what_it_looked_at(tmp_path, written):
     assert "the test data were read once, at the end" in honest
 
 
-def test_what_cannot_be_told_is_not_called_nothing_learnt(tmp_path):
+def test_what_cannot_be_told_is_not_called_nothing_learned(tmp_path):
     for beaten, told in ((None, False), (False, True), (True, False)):
         out = retrieval_folder(tmp_path / str(beaten))
         training = {"training": {"joint": {"beats_mean_predictor": beaten}}}
         write_json(out / "results.json", read_json(out / "results.json") | training)
         page = written_page(out).read_text(encoding="utf-8")
-        assert ("Nothing was learnt" in page) is told
+        assert ("Nothing was learned" in page) is told
 
 
 def test_charts_are_of_the_first_seed(tmp_path):

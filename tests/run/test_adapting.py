@@ -1,4 +1,4 @@
-"""The verbs adapt and decode: somebody new by two commands, and what they refuse."""
+"""The verbs adapt and decode: a new participant by two commands, and what they refuse."""
 
 import json
 import shlex

@@ -164,7 +164,7 @@ def test_several_processes_do_not_run_the_recipe_of_a_stage(home, monkeypatch, c
     [
         ({"stages": [{"name": "a", "recipe": "no-such.yaml"}, {"name": "b"}]}, "no-such.yaml does not exist"),
         ({"stages": [{"name": "b", "start": "nowhere"}]}, "nowhere"),
-        ({"targets": {"label": {"class_path": "neurodec.features.Numbers"}}}, "is no number"),
+        ({"targets": {"label": {"class_path": "neurodec.features.Numbers"}}}, "is not a number"),
     ],
 )
 def test_what_a_recipe_of_labels_may_not_do(home, tmp_path, capsys, change, sentence):
@@ -175,4 +175,4 @@ def test_what_a_recipe_of_labels_may_not_do(home, tmp_path, capsys, change, sent
 
 def test_a_simulation_of_states_has_its_own_sizes(tmp_path, capsys):
     command = ["simulate", "states", "--data-root", tmp_path / "x", "--n_train_concepts", "3"]
-    assert "n_train_concepts is no size of a simulation of states" in refused(capsys, command)
+    assert "n_train_concepts is not a size of a simulation of states" in refused(capsys, command)

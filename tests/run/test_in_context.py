@@ -1,4 +1,4 @@
-"""The in-context system by recipe: the one that comes along reads somebody new, beside its companions."""
+"""The in-context system by recipe: the one that is included reads a new participant, beside its companions."""
 
 import json
 
@@ -59,8 +59,8 @@ def test_the_shipped_system_reads_a_new_person(tmp_path):
         "“a small red key on bricks”",
     ):
         assert title in page
-    adapted = decoder.adapt(shown, np.asarray(train.responses[:300]), "somebody else")
-    z = adapted.embed(np.asarray(test.responses), "somebody else")
+    adapted = decoder.adapt(shown, np.asarray(train.responses[:300]), "a person else")
+    z = adapted.embed(np.asarray(test.responses), "a person else")
     assert cosine(z, decoder.embed(test)) > 0.5
     options = ["--data-root", str(tmp_path / "data"), "--dataset.init_args.stimuli_table", "stimuli.csv"]
     source = str(tmp_path / "out/decoders/sub-01")
@@ -119,8 +119,8 @@ def test_a_curriculum_by_recipe(tmp_path, capsys):
             "batch_size": 4,
         },
     ]
-    learnt = {"encoder": sizes, "inverter": sizes, "encoder_stages": stages, "inverter_stages": stages}
-    system = {"class_path": "neurodec.systems.InContextSystem", "init_args": learnt}
+    learned = {"encoder": sizes, "inverter": sizes, "encoder_stages": stages, "inverter_stages": stages}
+    system = {"class_path": "neurodec.systems.InContextSystem", "init_args": learned}
     write_recipe(tmp_path / "recipe.yaml", patterns=True, system=system, protocol="new_subject")
     assert main(arguments("run", home)) == 0
     results = json.loads((tmp_path / "out/results.json").read_text())

@@ -91,8 +91,8 @@ def only_evaluation(root, evaluation):
     [
         ("subprocess.Popen", "outside the allowed packages"),
         ("stranger.Net", "outside the allowed packages"),
-        ("torch.load", "is no class"),
-        ("torch.optim.Adam", "is no subclass of Module"),
+        ("torch.load", "is not a class"),
+        ("torch.optim.Adam", "is not a subclass of Module"),
         ("torch.nn.Module", "correct `encoder_args`"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The noise level of the demo: off both ends, so that encoders can be told apart.
+"""The noise level of the demo: off both ends, so that encoders can be distinguished.
 
 Half of the demo pictures at 250 instead of 1000 Hz, read by the reader of real recordings. Ridge with a tuned
 penalty, scored as every decoder is, must find 200 unseen scenes clearly above chance (0.5 %) and far below the 20 to

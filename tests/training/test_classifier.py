@@ -44,8 +44,8 @@ def test_scale_of_the_responses_does_not_matter(rng):
         ("tests_encoder.Flat", "outside the allowed packages"),
         ("os.system", "outside the allowed packages"),
         ("ATM", "no import path of a class"),
-        ("neurodec.encoders.atm.math", "is no class"),
-        ("torch.load", "is no class"),
+        ("neurodec.encoders.atm.math", "is not a class"),
+        ("torch.load", "is not a class"),
     ],
 )
 def test_only_classes_of_allowed_packages_are_imported(path, sentence):

@@ -185,7 +185,7 @@ def test_validation_trials_are_the_unseen_ones_of_a_network(data, tmp_path):
     assert set(found.table["concept"]) == set(system.config["held_out"])
 
 
-def test_marked_validation_trials_were_not_learnt_from(data, tmp_path):
+def test_marked_validation_trials_were_not_learned_from(data, tmp_path):
     study, targets = data
     (name, trials), *_ = study.spaces.items()
     marked = np.where(np.arange(len(trials)) % 4 == 0, "validation", "train")

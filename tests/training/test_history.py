@@ -13,9 +13,9 @@ def history(data, out, epochs):  # noqa: F811
 
 
 def test_a_training_that_reads_nothing_is_told(data, tmp_path, rng):  # noqa: F811
-    learnt = training_summary(history(data, tmp_path / "learnt", 12))["x"]
-    assert learnt["beats_mean_predictor"]
-    assert learnt["part"] == "val"
+    learned = training_summary(history(data, tmp_path / "learned", 12))["x"]
+    assert learned["beats_mean_predictor"]
+    assert learned["part"] == "val"
     trials = data[0].trials
     noise = rng.standard_normal(trials.responses.shape).astype(np.float32)
     blank = Study.of(Trials(noise, trials.table, trials.info)), data[1]

@@ -126,7 +126,7 @@ def test_validation_is_of_marked_trials_or_of_other_people():
     TrialBatches(one, targets_of(of), TrainingData(8, 0.0), ["p0"], held_out_by="subject").setup("fit")
 
 
-def test_labels_are_learnt_and_the_epoch_is_chosen_by_score(tmp_path):
+def test_labels_are_learned_and_the_epoch_is_chosen_by_score(tmp_path):
     of = study()
     fitted = system(epochs=30)
     fitted.fit(training(of), targets_of(of), out=tmp_path, name="x")
@@ -140,7 +140,7 @@ def test_labels_are_learnt_and_the_epoch_is_chosen_by_score(tmp_path):
     assert fitted.encoder.scale == 1.0
 
 
-def test_numbers_are_learnt(tmp_path):
+def test_numbers_are_learned(tmp_path):
     of = study(numbers=True)
     fitted = system(objective="NumberObjective", epochs=30)
     fitted.fit(training(of), {"number": Numbers().extract(of.stimuli, ".")}, out=tmp_path, name="x")

@@ -1,4 +1,4 @@
-"""Arrays that somebody has cut already, of EEG, MEG or voxels, described by the names of keys and axes."""
+"""Arrays that a person has cut already, of EEG, MEG or voxels, described by the names of keys and axes."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ class ArrayFile(Dataset):
                     fields["subject"] = named[1]
                 elif len(found) > 1:
                     raise NeurodecError(
-                        f"Nothing tells whose the responses in {file.name} are, and there are {len(found)} files; put "
+                        f"The subject of the responses in {file.name} is unknown ({len(found)} files); put "
                         "{subject} into `file`, or a column `subject` into `columns` or `table`."
                     )
         return found
@@ -231,7 +231,7 @@ class ArrayFile(Dataset):
             )  # every file numbers its own from 01
         if "stimulus" not in table and "concept" not in table:
             raise NeurodecError(
-                f"Nothing says what was shown in the trials of {content.path}: name an axis stimulus or concept, or "
+                f"The stimuli of the trials of {content.path} are unknown: name an axis stimulus or concept, or "
                 "give `columns` or `table`."
             )
         if "stimulus" not in table:

@@ -162,7 +162,7 @@ def sidecar(path: Path, root: Path, ending: str) -> tuple[dict[str, Any], list[P
     Raises
     ------
     NeurodecError
-        If a file is no JSON object.
+        If a file is not a JSON object.
     """
     files, content = companions(path, root, ending), {}
     for file in reversed(files):

@@ -1,4 +1,4 @@
-"""NIfTI images: opened without trust in their headers, masked, and with a repetition time that somebody stated."""
+"""NIfTI images: opened without trust in their headers, masked, and with a repetition time that a person stated."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def open_image(path: Path) -> nibabel.Nifti1Image:
     Raises
     ------
     NeurodecError
-        If it is no image that nibabel reads, or promises more voxels than the file can hold.
+        If it is not an image that nibabel reads, or promises more voxels than the file can hold.
     """
     require_fetched(path)
     with reading(path, "a NIfTI image"):
         image = nibabel.load(path)
         if not hasattr(image, "affine") or image.affine is None or not hasattr(image, "dataobj"):
             raise NeurodecError(
-                f"{path} is no image of a volume (but {type(image).__name__}); convert it to NIfTI."
+                f"{path} is not an image of a volume (but {type(image).__name__}); convert it to NIfTI."
             )
         if min(image.shape, default=0) < 1 or len(image.shape) < 3:
             raise NeurodecError(
-                f"{path} has the shape {tuple(image.shape)}, which is no volume; fetch it again."
+                f"{path} has the shape {tuple(image.shape)}, which is not a volume; fetch it again."
             )
         needed = np.prod([float(length) for length in image.shape]) * image.get_data_dtype().itemsize
         files = [Path(file.filename) for file in image.file_map.values() if file.filename]
@@ -179,7 +179,7 @@ def repetition_time(path: Path, metadata: dict[str, Any], image: nibabel.Nifti1I
     in_header = float(image.header.get_zooms()[3]) * factor if factor is not None else None
     if stated is None and not in_header:
         raise NeurodecError(
-            f"Nothing states the repetition time of {path}: there is no RepetitionTime in a _bold.json of its own, and "
+            f"The repetition time of {path} is unknown: there is no RepetitionTime in a _bold.json of its own, and "
             "the image's header states none with its unit; write RepetitionTime in seconds into a _bold.json beside it."
         )
     if stated is not None and in_header and abs(stated - in_header) > _SAME * in_header:

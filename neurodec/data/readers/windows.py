@@ -235,7 +235,7 @@ def _subject_of(path: Path, root: Path) -> str:
     named = _SUBJECT.search(path.relative_to(root).as_posix())
     if named is None:
         raise NeurodecError(
-            f"Nothing tells whose the recording {path} is; put {{subject}} into `files`, such as "
+            f"The subject of the recording {path} is unknown; put {{subject}} into `files`, such as "
             "edf/*/{subject}/*/*.edf."
         )
     return named[1]

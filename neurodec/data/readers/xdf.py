@@ -159,7 +159,7 @@ def _check_chunks(path: Path) -> None:
 
 
 def _samples_fit(body: bytes, n_chans: int, form: str, path: Path) -> bool:
-    """Tell whether a chunk holds the samples that it promises, and nothing else."""
+    """Return whether a chunk holds the samples that it promises, and nothing else."""
     n_samples, place = _number(body, 0, path)
     if n_samples * max(n_chans, 1) > len(body) - place:
         return False

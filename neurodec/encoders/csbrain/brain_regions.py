@@ -42,7 +42,7 @@ class Montage:
             raise NeurodecError("The montage holds no channel; name at least one.")
         if sorted(self.order) != list(range(n_chans)):
             raise NeurodecError(
-                f"The order of the montage is no permutation of its {n_chans} channels; name each once."
+                f"The order of the montage is not a permutation of its {n_chans} channels; name each once."
             )
         ordered = [self.regions[place] for place in self.order]
         if ordered != sorted(ordered) or not set(ordered) <= set(range(len(REGIONS))):

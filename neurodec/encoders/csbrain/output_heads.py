@@ -75,7 +75,7 @@ class PooledHead(nn.Module):
 
 
 class AttentionHead(nn.Module):
-    """A linear layer on a mean of tokens that a learnt query weighs."""
+    """A linear layer on a mean of tokens that a learned query weighs."""
 
     def __init__(self, width: int, n_outputs: int, dropout: float = 0.1) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ HEADS = {768: 8, 1024: 8, 1440: 8}
 
 
 class InContextInverter(SetTransformer):
-    """Read what somebody saw off voxels whose encoders are known, without a fit.
+    """Read what a person saw off voxels whose encoders are known, without a fit.
 
     Parameters
     ----------

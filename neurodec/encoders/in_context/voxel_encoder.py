@@ -310,7 +310,7 @@ def sizes_of(
         ffn_dim = state["transformer.0.ffn.linear2.weight"].shape[1]
     except KeyError as error:
         raise NeurodecError(
-            f"{source} is no checkpoint of an in-context network: it lacks {error}; give the authors' file."
+            f"{source} is not a checkpoint of an in-context network: it lacks {error}; give the authors' file."
         ) from error
     heads = n_heads or known_heads.get(width)
     if heads is None:

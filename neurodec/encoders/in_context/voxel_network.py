@@ -35,7 +35,7 @@ class NetworkEncoding(Encoding):
 
     Notes
     -----
-    Noise and accuracy are told by leave-one-out ridge, since a network cannot leave a picture out at no cost.
+    Noise and accuracy are reported by leave-one-out ridge, since a network cannot leave a picture out at no cost.
     """
 
     def __init__(

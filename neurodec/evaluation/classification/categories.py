@@ -33,7 +33,7 @@ from neurodec.files import read_json, track, write_json
 from neurodec.linear import ChosenClassifier, Classifier, RidgeClassifier
 
 _ENOUGH_REFITS = 99  # below, p values and intervals rest on a bound instead
-_A_RANGE = 20  # refits of which the middle 95 % are told
+_A_RANGE = 20  # refits of which the middle 95 % are reported
 _SHORTEST_BASELINE = 0.05  # seconds before onset that make a control
 _UNBALANCED = 1.25  # times its fair share: from there on the largest category makes plain accuracy misleading
 _BOTH_SIDES = (

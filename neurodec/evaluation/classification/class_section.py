@@ -187,7 +187,7 @@ def number_section(sections: Mapping[str, Any]) -> Section:
     p = p_value(found["p_value"], found.get("p_floor", 0.0))
     note = f" {found['note']}" if found.get("note") else ""
     text = f": r {found['pearson_r']:.3f} (p {p}), {found['n_trials']} trials.{note}"
-    first = Note(text, f"The numbers of people who were not learnt from {verdict}")
+    first = Note(text, f"The numbers of people who were not learned from {verdict}")
     return Section(
         title="Predicted numbers",
         blocks=[first, *label_blocks(sections, found, "squared error (less is positive)")],

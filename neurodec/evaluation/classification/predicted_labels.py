@@ -53,7 +53,7 @@ class LabelRun:
     n_met : int
         Tested people whose recordings an earlier training saw, without labels.
     n_shared : int
-        Tested people whose other trials were learnt from.
+        Tested people whose other trials were learned from.
     attention : dict
         See `neurodec.systems.System.region_attention`.
     """
@@ -92,7 +92,7 @@ class LabelEvaluation(Evaluation):
 
     @property
     def level(self) -> Level:
-        """Nothing: the split is the data set's, and what it shares is told."""
+        """Nothing: the split is the data set's, and what it shares is reported."""
         return "none"
 
     def inputs(self, test: Study) -> dict[str, Study]:
@@ -160,7 +160,7 @@ class LabelEvaluation(Evaluation):
         found = {**self._of_way(own), **self._more(own), "scheme": "split of the data set"}
         n_people, notes = own["subject"].nunique(), []
         if n_shared := sum(run.n_shared for run in runs):
-            notes.append(f"Of {n_shared} of the {n_people} tested people other trials were learnt from.")
+            notes.append(f"Of {n_shared} of the {n_people} tested people other trials were learned from.")
         if n_met := sum(run.n_met for run in runs):
             notes.append(
                 f"{n_met} of the {n_people} tested people are in the recordings that the encoder was pre-trained on, "
@@ -273,7 +273,7 @@ class PredictedClasses(LabelEvaluation):
         classes, n_classes = _classes_of(rows), scores.shape[1]
         groups, named = rows["group"].to_numpy(dtype=str), scores.argmax(axis=1)
         details = Grouped(labels, groups, n_classes).details(scores)
-        del details["per_fold"]  # the groups are people, who are told one by one below
+        del details["per_fold"]  # the groups are people, who are reported one by one below
         own, nulls = confusion_of(labels, named, n_classes), []
         for row in exchanged_labels(labels, groups, self.n_permutations, self.seed, "rotated"):
             confusion = confusion_of(row, named, n_classes)

@@ -252,7 +252,7 @@ scenes, so its scores compare with nobody else's."""
 
 
 def sees_as(name: str, embedding_space: str) -> bool:
-    """Tell whether a network is the very one whose embeddings a system predicts."""
+    """Return whether a network is the very one whose embeddings a system predicts."""
     weights = network_named(name).weights
     if not isinstance(weights, ClipWeights):
         return False

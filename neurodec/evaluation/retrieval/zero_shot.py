@@ -86,7 +86,7 @@ class Retrieval(Evaluation):
     -----
     All decoders are ranked by one rule: the cosine of a prediction, less the mean prediction of the training trials,
     with a candidate, less the mean target of the training trials. What each of them reaches without that, as many
-    papers compare, is told beside it (`uncentred_top1`).
+    papers compare, is reported beside it (`uncentred_top1`).
     """
 
     gallery: Literal["stimulus", "concept_centre"] = "stimulus"

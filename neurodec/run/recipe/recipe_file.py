@@ -48,7 +48,7 @@ def load_recipe(
     Parameters
     ----------
     path : str or Path
-        The YAML file, or the name of one that comes along, such as ``demo/eeg``. It may name classes of the
+        The YAML file, or the name of one that is included, such as ``demo/eeg``. It may name classes of the
         allowed packages only.
     overrides : sequence of str
         Such as ``["--trainer.max_epochs", "20"]``.
@@ -96,7 +96,7 @@ def load_recipe(
     for stage in recipe.get("stages") or []:
         if stage.recipe is not None and recipe_path(stage.recipe) == Path(
             stage.recipe
-        ):  # none that comes along
+        ):  # none that is included
             stage.recipe = str((path.parent / stage.recipe).resolve())
         if stage.recipe is not None:
             _require_end(recipe_path(stage.recipe), (path.resolve(),))
@@ -223,7 +223,7 @@ def _reason(error: Exception) -> str:
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise NeurodecError(
-            f"The recipe {path} does not exist; name a file, or one that comes along: {', '.join(shipped())}."
+            f"The recipe {path} does not exist; name a file, or one that is included: {', '.join(shipped())}."
         )
     with reading(f"The recipe {path}", "a YAML file", "correct it"):
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -132,7 +132,7 @@ def check_together(recipe: Namespace, path: Path, allow: set[str]) -> None:
 
 
 def _head_of(sections: dict[str, Any], objects: Namespace, allow: set[str]) -> tuple[str, tuple[str, ...]]:
-    """Return the head that is compared with candidates, and the targets that are learnt."""
+    """Return the head that is compared with candidates, and the targets that are learned."""
     if "system" in sections:
         system = system_of(sections, objects, sections["seed"], allow)
         named = getattr(system, "targets", None)
@@ -143,7 +143,7 @@ def _head_of(sections: dict[str, Any], objects: Namespace, allow: set[str]) -> t
 
 
 def _check_spaces(section: dict[str, Any], image: str, others: dict[str, str], allow: set[str]) -> None:
-    """Refuse a decoder that reads other embeddings than those that are learnt, without loading its weights."""
+    """Refuse a decoder that reads other embeddings than those that are learned, without loading its weights."""
     kind = resolve_class(section["class_path"], Decoder, allow, "decoder")
     reads = kind.spaces(section.get("init_args") or {})
     if reads is not None:

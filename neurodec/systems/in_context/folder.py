@@ -19,7 +19,7 @@ from neurodec.linear.inversion import Gallery
 from neurodec.linear.voxel_prior import PopulationPrior
 
 SHIPPED = "neurodec/in-context"
-"""The system that comes along; `neurodec.embedded.in_context_networks` makes it."""
+"""The system that is included; `neurodec.embedded.in_context_networks` makes it."""
 _KINDS = {"encoder": InContextEncoder, "inverter": InContextInverter}
 
 

@@ -60,7 +60,7 @@ class InContextClassifier(Classifier):
         seed: int = 0,
     ) -> None:
         self.way, self.inverse, self.n_steps, self.n_voxels, self.seed = way, inverse, n_steps, n_voxels, seed
-        self._learnt: dict[int, tuple[Encoding, Inversion]] = {}
+        self._learned: dict[int, tuple[Encoding, Inversion]] = {}
 
     def fit(
         self, responses: np.ndarray, labels: np.ndarray, groups: np.ndarray, subjects: np.ndarray
@@ -91,7 +91,7 @@ class InContextClassifier(Classifier):
 
     def _networks(self, n_classes: int) -> tuple[Encoding, Inversion]:
         """Return what encodes and inverts in the space of so many categories; networks are trained when first asked."""
-        if n_classes not in self._learnt:
+        if n_classes not in self._learned:
             pool = simplex(n_classes)
             encoding: Encoding = RidgeEncoding()
             inversion: Inversion = BayesianInversion(Gallery.of(np.repeat(pool, 20, axis=0)))
@@ -101,8 +101,8 @@ class InContextClassifier(Classifier):
                     encoding = NetworkEncoding(self._encoder(pool))
                 if self.inverse == "network":
                     inversion = NetworkInversion(self._inverter(pool))
-            self._learnt[n_classes] = encoding, inversion
-        return self._learnt[n_classes]
+            self._learned[n_classes] = encoding, inversion
+        return self._learned[n_classes]
 
     def _encoder(self, pool: np.ndarray) -> InContextEncoder:
         source, network = Voxels(pool), InContextEncoder(len(pool), n_registers=4, **_SIZES)

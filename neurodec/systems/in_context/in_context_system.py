@@ -63,7 +63,7 @@ class InContextSystem(RefitsApart, System):
     encoder, inverter : dict
         Sizes of `InContextEncoder` and `InContextInverter`.
     start : str, optional
-        Folder of a system whose networks, prior and gallery are taken, such as the one that comes along:
+        Folder of a system whose networks, prior and gallery are taken, such as the one that is included:
         ``neurodec/in-context``. Sizes are then its own.
     encoder_stages, inverter_stages : list of MetaStage
         The curriculum; without any, networks stay as `start` has them.
@@ -167,7 +167,7 @@ class InContextSystem(RefitsApart, System):
             adapted.config["key"] = key
             adapted.save_pretrained(folder)
         found = type(self).from_pretrained(folder)
-        self.learnt, self.people, self.config = found.learnt, found.people, found.config
+        self.learned, self.people, self.config = found.learned, found.people, found.config
         return self
 
     def meta_fit(
@@ -189,7 +189,7 @@ class InContextSystem(RefitsApart, System):
             History of ``encoder`` and ``inverter``; see `neurodec.systems.in_context.meta_training.meta_train`.
         """
         if self._start is not None:
-            self.learnt = type(self).from_pretrained(self._start).learnt
+            self.learned = type(self).from_pretrained(self._start).learned
         features = targets[self.head]
         trains = self._start is None or any(self._stages.values())
         subjects = self._subjects(study, features) if len(study) and trains else []
@@ -198,8 +198,8 @@ class InContextSystem(RefitsApart, System):
         )
         if subjects and (self._start is None or self._stages["encoder"]):
             pairs = [(one.images.numpy(), one.responses.numpy().T) for one in subjects]
-            known = (self.learnt.encoder, self.learnt.inverter) if self._start is not None else ()
-            self.learnt = Learnt(
+            known = (self.learned.encoder, self.learned.inverter) if self._start is not None else ()
+            self.learned = Learnt(
                 PopulationPrior.of(pairs), Gallery.of(pool), features.embedding_space, *known
             )
         if self._start is None and not subjects:
@@ -213,7 +213,7 @@ class InContextSystem(RefitsApart, System):
         self, subjects: list[SubjectVoxels], pool: np.ndarray | None, checkpoints: Path
     ) -> dict[str, pd.DataFrame]:
         history: dict[str, pd.DataFrame] = {}
-        stages, learnt, n_embed = self._stages, self.learnt, self.learnt.gallery.mean.shape[0]
+        stages, learned, n_embed = self._stages, self.learned, self.learned.gallery.mean.shape[0]
         if (stages["encoder"] or stages["inverter"]) and not subjects:
             raise NeurodecError(
                 "The curriculum needs training subjects, and all are new; take protocol: new_subject with several "
@@ -221,25 +221,25 @@ class InContextSystem(RefitsApart, System):
             )
         torch.manual_seed(self.seed)
         if self._start is None and stages["encoder"]:
-            learnt.encoder = InContextEncoder(**{"n_embed": n_embed, **self._encoder})
+            learned.encoder = InContextEncoder(**{"n_embed": n_embed, **self._encoder})
         if self._start is None and stages["inverter"]:
-            learnt.inverter = InContextInverter(**{"n_embed": n_embed, **self._inverter})
-        given = (pool, learnt.prior)
+            learned.inverter = InContextInverter(**{"n_embed": n_embed, **self._inverter})
+        given = (pool, learned.prior)
         if stages["encoder"]:
             folder = checkpoints / "encoder"
             history["encoder"] = train_encoder(
-                learnt.encoder, stages["encoder"], subjects, *given, folder, self.seed, self._trainer
+                learned.encoder, stages["encoder"], subjects, *given, folder, self.seed, self._trainer
             )
         if stages["inverter"]:
             encoded = []
             if any(stage.source == "subjects" for stage in stages["inverter"]):
                 most = max((stage.size[1] for stage in stages["encoder"]), default=None)
                 encoded = encode_subjects(
-                    subjects, NetworkEncoding(learnt.encoder, self.tokens_at_once), most, self.seed
+                    subjects, NetworkEncoding(learned.encoder, self.tokens_at_once), most, self.seed
                 )
             folder = checkpoints / "inverter"
             history["inverter"] = train_inverter(
-                learnt.inverter, stages["inverter"], encoded, *given, folder, self.seed + 1, self._trainer
+                learned.inverter, stages["inverter"], encoded, *given, folder, self.seed + 1, self._trainer
             )
         return history
 
@@ -283,10 +283,10 @@ class InContextSystem(RefitsApart, System):
         scale, images, stimuli = self._scale(trials, features)
         responses, _ = context_of(trials, scale)
         columns = self._columns(images, responses)
-        about = {"embedding_space": self.learnt.embedding_space, "stimuli": stimuli}
+        about = {"embedding_space": self.learned.embedding_space, "stimuli": stimuli}
         person = person_of(trials, images, encodings, columns, scale, about)
         used = responses[:, columns]
-        bayes, ridge = BayesianInversion(self.learnt.gallery), RidgeEncoding()
+        bayes, ridge = BayesianInversion(self.learned.gallery), RidgeEncoding()
         # Encoders are made anew in every fold by ridge, which is quick; the noise is the same for all ways.
         temperature = bayes.calibrated(ridge, images, used, range(len(columns))).temperature
         return replace(person, temperatures=dict.fromkeys(person.encoders, temperature))
@@ -302,16 +302,16 @@ class InContextSystem(RefitsApart, System):
         return chosen_voxels(responses, ranking, self.n_voxels, self.choice, self.seed)
 
     def _encodings(self) -> dict[str, Encoding]:
-        found: dict[str, Encoding] = {"ridge": RidgeEncoding(), "prior": PriorEncoding(self.learnt.prior)}
-        if self.learnt.encoder is not None:
-            found["network"] = NetworkEncoding(self.learnt.encoder, self.tokens_at_once)
+        found: dict[str, Encoding] = {"ridge": RidgeEncoding(), "prior": PriorEncoding(self.learned.prior)}
+        if self.learned.encoder is not None:
+            found["network"] = NetworkEncoding(self.learned.encoder, self.tokens_at_once)
         return found
 
     def predict(self, study: Study) -> Predictions:
         """Decode every trial; see `System.predict`."""
         parts = []
         for space, trials in as_trained(study, self.config).spaces.items():
-            found = np.empty((len(trials), self.learnt.gallery.mean.shape[0]), dtype=np.float32)
+            found = np.empty((len(trials), self.learned.gallery.mean.shape[0]), dtype=np.float32)
             counts = trials.table.get("n_averaged", np.ones(len(trials)))
             groups = (
                 trials.table.assign(count=np.asarray(counts))
@@ -353,8 +353,8 @@ class InContextSystem(RefitsApart, System):
                 responses, _ = person.responses(own)
                 regions = person.regions(trials.info.get("roi") or {})
                 attention = None
-                if regions and self.learnt.inverter is not None and "network" in person.encoders:
-                    inversion = NetworkInversion(self.learnt.inverter, self.tokens_at_once)
+                if regions and self.learned.inverter is not None and "network" in person.encoders:
+                    inversion = NetworkInversion(self.learned.inverter, self.tokens_at_once)
                     attention = inversion.attention(person.encoders["network"], responses)
                 found.append(EncodedTrials(responses, own.table, person.encoders, regions, attention))
         return found
@@ -369,8 +369,8 @@ class InContextSystem(RefitsApart, System):
 
     def _inversion(self, person: Person) -> Inversion:
         if self.inverse == "network":
-            return NetworkInversion(self.learnt.inverter, self.tokens_at_once)
-        return BayesianInversion(self.learnt.gallery, person.temperatures.get(self.way, 1.0))
+            return NetworkInversion(self.learned.inverter, self.tokens_at_once)
+        return BayesianInversion(self.learned.gallery, person.temperatures.get(self.way, 1.0))
 
     def without(self, kept: Study, targets: dict[str, Features]) -> InContextSystem:
         """Return the system adapted to some of everybody's context; see `RefitsApart`."""
@@ -380,7 +380,10 @@ class InContextSystem(RefitsApart, System):
         """Return the other ways to the same people's pictures, which stand beside this one in an evaluation."""
         others = {}
         for name, (way, inverse) in PAIRS.items():
-            able = "network" not in (way, inverse) or None not in (self.learnt.encoder, self.learnt.inverter)
+            able = "network" not in (way, inverse) or None not in (
+                self.learned.encoder,
+                self.learned.inverter,
+            )
             if (way, inverse) != (self.way, self.inverse) and able:
                 others[name] = copy(self)
                 others[name].way, others[name].inverse = way, inverse
@@ -388,24 +391,24 @@ class InContextSystem(RefitsApart, System):
 
     def mean_target(self, name: str) -> np.ndarray | None:
         """Return the mean embedding, to which all but the network shrink; see `System.mean_target`."""
-        return None if self.inverse == "network" else self.learnt.gallery.mean
+        return None if self.inverse == "network" else self.learned.gallery.mean
 
     def project(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return embeddings of unit length; see `System.project`."""
         return unit_length(values)
 
     def _require_space(self, space: str) -> None:
-        if space.removesuffix("/unit") != self.learnt.embedding_space.removesuffix("/unit"):
+        if space.removesuffix("/unit") != self.learned.embedding_space.removesuffix("/unit"):
             raise NeurodecError(
                 f"The context's embeddings are of {space}, the system was trained on "
-                f"{self.learnt.embedding_space}; embed the pictures in that space."
+                f"{self.learned.embedding_space}; embed the pictures in that space."
             )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write networks, prior, gallery and what is known of every person."""
         with atomic_path(folder) as partial:
             partial.mkdir()
-            self.learnt.save(partial)
+            self.learned.save(partial)
             for number, person in enumerate(self.people.values()):
                 person.save(partial / "people" / str(number))
             write_described(partial / "config.json", {**self._described(), "files": written_files(partial)})
@@ -426,18 +429,18 @@ class InContextSystem(RefitsApart, System):
         return {
             **self.config,
             "system": "neurodec.systems.InContextSystem",
-            "networks": self.learnt.sizes,
+            "networks": self.learned.sizes,
             "init_args": {name: getattr(self, name) for name in _OPTIONS},
             "subjects": list(self.people),
-            "embedding_space": self.learnt.embedding_space,
-            "embedding_spaces": {self.head: self.learnt.embedding_space},
+            "embedding_space": self.learned.embedding_space,
+            "embedding_spaces": {self.head: self.learned.embedding_space},
         }
 
     @classmethod
     def from_pretrained(
         cls, folder: str | Path, allow: frozenset[str] | set[str] = frozenset()
     ) -> InContextSystem:
-        """Read a folder that `fit` or `save_pretrained` wrote, or the one that comes along: ``neurodec/in-context``.
+        """Read a folder that `fit` or `save_pretrained` wrote, or the one that is included: ``neurodec/in-context``.
 
         Raises
         ------
@@ -448,7 +451,7 @@ class InContextSystem(RefitsApart, System):
         config = read_described(folder / "config.json")
         with reading(folder, "an in-context system", "delete it and fit again"):
             system = cls(**config["init_args"], start=str(folder))
-            system.learnt = Learnt.load(folder, config["networks"], config["embedding_space"])
+            system.learned = Learnt.load(folder, config["networks"], config["embedding_space"])
             places = {who: folder / "people" / str(n) for n, who in enumerate(config["subjects"])}
             system.people = {who: Person.load(own) for who, own in places.items()}
         system.config = config
@@ -457,5 +460,7 @@ class InContextSystem(RefitsApart, System):
     @property
     def n_parameters(self) -> int:
         """Number of the networks' parameters."""
-        networks = [network for network in (self.learnt.encoder, self.learnt.inverter) if network is not None]
+        networks = [
+            network for network in (self.learned.encoder, self.learned.inverter) if network is not None
+        ]
         return sum(parameter.numel() for network in networks for parameter in network.parameters())

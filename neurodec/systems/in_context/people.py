@@ -105,7 +105,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Person:
-    """Encoders of somebody's voxels, by how they were made.
+    """Encoders of a person's voxels, by how they were made.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ class LabelObjective(Objective):
 
     Notes
     -----
-    Validation trials are of other people than those that are learnt from, and the epoch is chosen by their balanced
+    Validation trials are of other people than those that are learned from, and the epoch is chosen by their balanced
     accuracy.
     """
 

@@ -28,7 +28,7 @@ class Objective(nn.Module):
     needs: tuple[str, ...]
     """Names of the targets without which it cannot be computed."""
     held_out_by = "concept"
-    """What validation trials must not share with those that are learnt from."""
+    """What validation trials must not share with those that are learned from."""
 
     def __getattr__(self, name: str) -> Any:
         """Refuse in a sentence what a subclass forgot to say."""

@@ -138,7 +138,9 @@ def test_the_subject_comes_from_the_name_of_the_file(tmp_path, betas):
     assert [part.subject for part in named.parts(tmp_path)] == ["subj01", "subj02"]
     for old, new in (("subj01_betas", "first"), ("subj02_betas", "second")):
         (tmp_path / f"{old}.npz").rename(tmp_path / f"{new}.npz")
-    with pytest.raises(NeurodecError, match=r"Nothing tells whose .* first.npz .* {subject} into `file`"):
+    with pytest.raises(
+        NeurodecError, match=r"The subject of the .* is unknown.* first.npz .* {subject} into `file`"
+    ):
         dataset.parts(tmp_path)
 
 

@@ -158,7 +158,7 @@ def flat(content):
         (
             None,
             {"axes": ["subject", "session", "channel", "time"], "labels": {}},
-            "Nothing says what was shown",
+            "The stimuli of the trials of",
         ),
         (None, {"file": "other.npz"}, "does not exist"),
         (nan, {}, r"channel\(s\) Cz of subject 02 hold NaN"),

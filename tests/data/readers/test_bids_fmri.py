@@ -72,7 +72,7 @@ def test_reads_runs_events_and_mask(root):
 
 
 def test_test_events_are_scaled_by_the_training_events_of_their_run(root):
-    """And by themselves only where a run has none, which is told."""
+    """And by themselves only where a run has none, which is reported."""
     plain = load(root)
     for run, splits in (("01", ["train", "test", "train"]), ("02", ["test"] * 3)):
         file = root / f"sub-01_task-view_run-{run}_events.tsv"

@@ -164,8 +164,8 @@ def test_confounds_are_regressed_out(root):
         ({"t_r": None, "units": None}, {"RepetitionTime": 2.0}, T_R),
         ({}, {"RepetitionTime": 2.0}, T_R),
         ({}, {"VolumeTiming": [2.0 * i for i in range(N)]}, T_R),
-        ({"t_r": None, "units": None}, None, "Nothing states the repetition time"),
-        ({"t_r": 0.0}, None, "Nothing states the repetition time"),
+        ({"t_r": None, "units": None}, None, "The repetition time of .* is unknown"),
+        ({"t_r": 0.0}, None, "The repetition time of .* is unknown"),
         ({}, {"RepetitionTime": 1.0}, "gives a repetition time of 1 s, the image's header 2 s"),
         (
             {"t_r": None, "units": None},

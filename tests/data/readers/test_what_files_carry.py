@@ -250,7 +250,7 @@ def test_one_picture_twice_in_the_test(tmp_path):
     reader = write_pictures(root, a=("train", b"12"), b=("test", b"34"), c=("test", b"34"))
     study = Study.load(prepare(reader, root, tmp_path / "prepared"))
     assert (
-        "the test pictures b and c are one and the same, and cannot be told apart"
+        "the test pictures b and c are one and the same, and cannot be distinguished"
         in study.account[0]["notes"]
     )
 

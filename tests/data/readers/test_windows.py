@@ -103,7 +103,9 @@ def test_bad_input(tmp_path):
     write_edf(
         tmp_path / "tueg/edf/000/aaaa/s1/01_tcp_ar/t0.edf", FIRST, signals(np.random.default_rng(0), FIRST, 8)
     )
-    with pytest.raises(NeurodecError, match=r"Nothing tells whose .* put \{subject\} into `files`"):
+    with pytest.raises(
+        NeurodecError, match=r"The subject of the .* is unknown.* put \{subject\} into `files`"
+    ):
         EEGWindows().parts(tmp_path / "tueg")
     (part,) = EEGWindows("edf/*/{subject}/*/*/*.edf").parts(tmp_path / "tueg")
     assert part.subject == "aaaa"

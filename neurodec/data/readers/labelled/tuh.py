@@ -38,7 +38,7 @@ class TUAB(LabelledEEG):
     """TUH Abnormal EEG Corpus: normal and abnormal recordings, 16 bipolar channels, windows of ten seconds.
 
     200 Hz, 0.3 to 75 Hz, notch at 60 Hz. The official evaluation is the test; four fifths of the training people, class
-    by class in the order of their names, are learnt from. The corpus is part of TUEG, on which CSBrain is pre-trained.
+    by class in the order of their names, are learned from. The corpus is part of TUEG, on which CSBrain is pre-trained.
     """
 
     classes = ("normal", "abnormal")
