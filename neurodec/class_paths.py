@@ -75,7 +75,7 @@ def resolve_class(
     """
     if not isinstance(path, str) or not _is_dotted(path):
         raise NeurodecError(
-            f"{path!r} is no import path of a class; write one, such as neurodec.encoders.ATM."
+            f"{path!r} is not an import path of a class; write one, such as neurodec.encoders.ATM."
         )
     check_class_path(path, allow)
     module, _, name = path.rpartition(".")

@@ -8,6 +8,7 @@ import h5py
 import nibabel
 import numpy as np
 import pandas as pd
+import pytest
 from command_line import refused
 from data.readers.test_nsd import write_nsd
 from PIL import Image
@@ -81,6 +82,7 @@ def test_bold5000_tables(tmp_path, capsys):
     assert "names 1 trials" in script("bold5000", "--data-root", root, code=2).stderr
 
 
+@pytest.mark.quality
 def test_sets_of_eeg_with_classes(tmp_path):
     for person in range(36):
         for part in (1, 2):

@@ -126,8 +126,8 @@ class Replay:
         """Whiten trials in SI units.
 
         A participant of the training set is whitened by what was fitted then: each recording of the training by its own
-        noise, a later one by the mean over that person's recordings. Others are whitened by their own responses, without
-        labels.
+        noise, a later one by the mean over that person's recordings. Others are whitened by their own responses,
+        without labels.
 
         Parameters
         ----------

@@ -181,7 +181,7 @@ def test_a_part_that_passes_its_sizes_on_is_told_them():
         ({"parts": {"sound": "neurodec.encoders.ATM"}}, "names sound, and the targets are image, latents"),
         ({"parts": {}, "arguments": {}}, "names nothing"),
         ({"parts": {"image": "subprocess.Popen"}}, "outside the allowed packages"),
-        ({"parts": {"image": "neurodec.data.Trials"}}, "no subclass of"),
+        ({"parts": {"image": "neurodec.data.Trials"}}, "not a subclass of"),
         ({"arguments": {"image": {"colour": 3}}}, "its arguments do not fit"),
     ],
 )

@@ -145,7 +145,7 @@ def test_both_forms_of_checkpoints_load(encoder, inverter, kind, nested, tmp_pat
     with pytest.raises(NeurodecError, match="width 16, which was not published; say `n_heads`"):
         kind.load_published(tmp_path / "a.ckpt")
     torch.save({"x": torch.zeros(1)}, tmp_path / "b.ckpt")
-    with pytest.raises(NeurodecError, match="no checkpoint of an in-context network"):
+    with pytest.raises(NeurodecError, match="not a checkpoint of an in-context network"):
         kind.load_published(tmp_path / "b.ckpt")
 
 

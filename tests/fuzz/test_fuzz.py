@@ -9,7 +9,7 @@ from fuzz.run_fuzz import run, schedule
 
 def test_damaged_inputs_end_in_one_sentence():
     lines = []
-    counts, failures = run(schedule(500), told=lines.append)
+    counts, failures = run(schedule(300), told=lines.append)
     assert not failures, "\n".join(lines)
-    assert counts["refused"] > 150  # the damage is no decoration ...
-    assert counts["read"] > 25  # ... and a flipped sample is no reason to refuse
+    assert counts["refused"] > 90  # the damage is no decoration ...
+    assert counts["read"] > 15  # ... and a flipped sample is no reason to refuse

@@ -322,7 +322,7 @@ def test_a_prior_must_be_fitted_and_possible(tmp_path):
         DiffusionPrior().sample(np.ones((1, 4)), seeded([0]))
     with pytest.raises(NeurodecError, match="never fitted"):
         DiffusionPrior().save_pretrained(tmp_path)
-    with pytest.raises(NeurodecError, match="no scheduler"):
+    with pytest.raises(NeurodecError, match="not a scheduler"):
         DiffusionPrior(scheduler="euler")
     with pytest.raises(NeurodecError, match="clips"):
         DiffusionPrior(scheduler="unipc", published=True)

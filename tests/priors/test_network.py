@@ -63,7 +63,7 @@ def test_every_mismatch_is_named(network):
 
 
 def test_another_file_and_a_single_width_are_refused():
-    with pytest.raises(NeurodecError, match="no diffusion prior"):
+    with pytest.raises(NeurodecError, match="not a diffusion prior"):
         DiffusionPriorUNet.from_published({"weight": torch.zeros(2, 2)})
     with pytest.raises(NeurodecError, match="two widths"):
         DiffusionPriorUNet(hidden_dim=[64])

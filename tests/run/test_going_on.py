@@ -122,7 +122,8 @@ def test_control_c_says_how_to_go_on(home):
     assert last.exists()
 
 
-@pytest.mark.parametrize("launcher", ["module", pytest.param("script", marks=pytest.mark.quality)])
+@pytest.mark.quality
+@pytest.mark.parametrize("launcher", ["module", "script"])
 def test_a_class_of_the_current_folder(home, launcher):
     (home.parent / "my_lab.py").write_text(OWN)
     write_recipe(home.parent / "recipe.yaml", **LEARNT | {"encoder": {"class_path": "my_lab.Small"}})

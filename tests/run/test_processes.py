@@ -152,6 +152,7 @@ def test_a_refusal_ends_all_processes(study):
     assert done.stderr.count("another configuration") == 1
 
 
+@pytest.mark.quality
 def test_a_batch_that_processes_cannot_share_is_told(study):
     done = command(study, "odd", *DDP, "--data.batch_size", "7")
     assert done.returncode == 2

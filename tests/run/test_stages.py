@@ -134,7 +134,7 @@ def test_a_killed_run_ends_with_the_same_scores(folder, landmark, monkeypatch):
     assert all(file.stat().st_mtime_ns == written for file, written in computed.items())  # and found again
 
 
-@pytest.mark.slow
+@pytest.mark.quality
 def test_a_run_that_drew_pictures_goes_on(folder):
     assert main(arguments(folder, "grown", "--trainer.max_epochs", "2")) == 0
     assert main(arguments(folder, "grown")) == 0

@@ -43,7 +43,7 @@ def test_scale_of_the_responses_does_not_matter(rng):
     [
         ("tests_encoder.Flat", "outside the allowed packages"),
         ("os.system", "outside the allowed packages"),
-        ("ATM", "no import path of a class"),
+        ("ATM", "not an import path of a class"),
         ("neurodec.encoders.atm.math", "is not a class"),
         ("torch.load", "is not a class"),
     ],

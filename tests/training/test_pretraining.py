@@ -78,6 +78,7 @@ def test_new_people_are_filled_in_better_than_without_a_model(home):
         )
 
 
+@pytest.mark.quality
 def test_a_longer_training_is_the_unbroken_one(home):
     for out, epochs in (("whole", 3), ("broken", 1), ("broken", 3)):
         recipe(home / "recipe.yaml", epochs=epochs)

@@ -167,6 +167,7 @@ def test_stages_that_cannot_be(study, tmp_path, stages, new, sentence):
         system(stages).fit(*study, out=tmp_path, name="x", new=new)
 
 
+@pytest.mark.quality
 def test_what_one_person_saw_becomes_anothers_voxels(study, tmp_path):
     """After training, voxels that are synthesised are nearer to that person's own than to a shuffled order."""
     trained = system([{"name": "bridge"}], lr=0.01, max_epochs=100)

@@ -139,7 +139,7 @@ def test_the_subject_comes_from_the_name_of_the_file(tmp_path, betas):
     for old, new in (("subj01_betas", "first"), ("subj02_betas", "second")):
         (tmp_path / f"{old}.npz").rename(tmp_path / f"{new}.npz")
     with pytest.raises(
-        NeurodecError, match=r"The subject of the .* is unknown.* first.npz .* {subject} into `file`"
+        NeurodecError, match=r"The subject of the responses in first.npz is unknown .* {subject} into `file`"
     ):
         dataset.parts(tmp_path)
 
