@@ -1,5 +1,6 @@
 """Sphinx configuration; `make docs` builds the site into docs/_build/html."""
 
+import importlib.util
 import shutil
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ extensions = [
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the tests run the notebooks; their outputs are kept in them
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_generated"]
 
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc shows them
@@ -61,14 +62,35 @@ def _copied() -> None:
     (HERE / "changelog.md").write_text((HERE.parent / "CHANGELOG.md").read_text())
 
 
+def _generated() -> None:
+    """Write what the package knows: keys of recipes, weights, and where data sets are."""
+    from neurodec.decoders.downloads import DOWNLOADS
+    from neurodec.run.recipe.recipe_keys import keys_page
+
+    (HERE / "reference" / "recipe_keys.md").write_text(keys_page())
+    folder = HERE / "_generated"
+    folder.mkdir(exist_ok=True)
+    rows = [
+        f"| `{name}` | {own.size} | {own.licence} | `{own.command(name)}` |"
+        for name, own in DOWNLOADS.items()
+    ]
+    head = "| weights | size | licence | command |\n|---|---|---|---|\n"
+    (folder / "weights.md").write_text(head + "\n".join(rows) + "\n")
+    told = []
+    for script in ("things_eeg2", "things_meg", "nsd", "bold5000"):
+        spec = importlib.util.spec_from_file_location(script, HERE.parent / "data_prep" / f"{script}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        told.append(f"`python data_prep/{script}.py`:\n\n```text\n{module.ABOUT}\n```\n")
+    (folder / "data_sets.md").write_text("\n".join(told))
+
+
 def _is_routing(app, what, name, member, skip, options) -> bool | None:  # noqa: ANN001  Sphinx's signature
     """Leave out scikit-learn's ``set_<method>_request``."""
     return True if name.startswith("set_") and name.endswith("_request") else None
 
 
 def setup(app) -> None:  # noqa: ANN001, D103
-    from neurodec.run.recipe.recipe_keys import keys_page
-
     _copied()
-    (HERE / "reference" / "recipe_keys.md").write_text(keys_page())
+    _generated()
     app.connect("autodoc-skip-member", _is_routing)

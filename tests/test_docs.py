@@ -26,7 +26,9 @@ from neurodec.cli import main
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(
-    page for page in DOCS.rglob("*.md") if "_build" not in page.parts and page.name != "changelog.md"
+    page
+    for page in DOCS.rglob("*.md")
+    if not {"_build", "_generated"} & set(page.parts) and page.name != "changelog.md"
 )
 README = ROOT / "README.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)

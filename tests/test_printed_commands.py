@@ -17,7 +17,9 @@ from neurodec.simulate import simulation
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SITE = sorted(page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts)
+SITE = sorted(
+    page for page in (ROOT / "docs").rglob("*.md") if not {"_build", "_generated"} & set(page.parts)
+)
 VERBS = ("run", "prepare", "fit", "demo", "simulate", "compare", "adapt", "decode", "recipe")
 SMALL = ["--n_subjects", "1", "--n_train_concepts", "40", "--n_test_concepts", "12"]
 SMALL += ["--images_per_concept", "1", "--test_repetitions", "2"]
