@@ -21,6 +21,7 @@ import parity_encoders
 import parity_in_context
 import parity_metrics
 import parity_priors
+import parity_speech
 import torch
 from parity_inputs import DEVICE, arrays_of, input_of, tensor_of
 
@@ -97,6 +98,7 @@ FAMILIES: dict[str, Callable[[dict, ModuleType], Outputs]] = {
     **parity_in_context.FAMILIES,
     **parity_priors.FAMILIES,
     **parity_metrics.FAMILIES,
+    **parity_speech.FAMILIES,
 }
 
 

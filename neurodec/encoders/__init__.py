@@ -20,6 +20,7 @@ from neurodec.encoders.in_context.voxel_encoder import InContextEncoder
 from neurodec.encoders.mindbridge import MindBridge
 from neurodec.encoders.neurobridge import NeuroBridge
 from neurodec.encoders.nice import NICE
+from neurodec.encoders.simple_conv import SimpleConv
 from neurodec.encoders.together import Together
 from neurodec.linear import RidgeClassifier
 
@@ -34,5 +35,6 @@ __all__ = [
     "MindBridge",
     "NeuroBridge",
     "RidgeClassifier",
+    "SimpleConv",
     "Together",
 ]

@@ -248,3 +248,27 @@ def standardise_groups(
         standardise(block, np.arange(len(rows)), kind, clamp)
         scaled[rows] = block
     return scaled
+
+
+def sorted_quantile_scale(
+    samples: np.ndarray, low: float = 0.25, high: float = 0.75
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return centre and scale of every channel by order statistics, as the speech decoder does.
+
+    Quantile q of n sorted values is the element at ``int(q * n)``, without interpolation. A scale of 0 becomes 1.
+
+    Parameters
+    ----------
+    samples : ndarray, shape (n_trials, n_chans, n_times)
+    low, high : float
+        The scale is the difference of these quantiles.
+
+    Returns
+    -------
+    centre, scale : ndarray, shape (n_chans,), float32
+    """
+    values = np.sort(np.moveaxis(samples, 1, 0).reshape(samples.shape[1], -1), axis=1)
+    n = values.shape[1]
+    centre, first, last = (values[:, int(share * n)] for share in (0.5, low, high))
+    scale = np.where(last > first, last - first, 1.0)
+    return centre.astype(np.float32), scale.astype(np.float32)

@@ -22,6 +22,7 @@ from neurodec.training.objectives import (
 from neurodec.training.objectives.bridge import BridgeObjective
 from neurodec.training.objectives.contrastive_losses import info_nce, reconstruction_loss, retrieval_loss
 from neurodec.training.objectives.label_objectives import LabelObjective, NumberObjective
+from neurodec.training.objectives.sequence_contrast import SequenceContrast
 from neurodec.training.objectives.shared_space import SharedSpaceObjective
 from neurodec.training.saved_encoder import embed, load_pretrained, save_pretrained
 from neurodec.training.schedules import CosineSchedule
@@ -42,6 +43,7 @@ __all__ = [
     "Objective",
     "ReconstructionObjective",
     "RetrievalObjective",
+    "SequenceContrast",
     "SharedSpaceObjective",
     "Smooth",
     "SquaredError",

@@ -11,6 +11,7 @@ from neurodec.training.objectives.contrastive_losses import info_nce, reconstruc
 from neurodec.training.objectives.hidden_patches_objective import HiddenPatchesObjective
 from neurodec.training.objectives.label_objectives import LabelObjective, NumberObjective
 from neurodec.training.objectives.objective import Objective, SquaredError, SumObjective
+from neurodec.training.objectives.sequence_contrast import SequenceContrast
 from neurodec.training.objectives.shared_space import SharedSpaceObjective
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Objective",
     "ReconstructionObjective",
     "RetrievalObjective",
+    "SequenceContrast",
     "SharedSpaceObjective",
     "SquaredError",
     "SumObjective",
