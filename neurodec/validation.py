@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -17,6 +18,7 @@ from neurodec.data import Study, check_leakage
 from neurodec.data.fold_whitening import whitened
 from neurodec.data.folding import drawn, labels_of, marked
 from neurodec.data.splits import TRAINING
+from neurodec.data.twins import NO_CONCEPTS, no_concepts
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Retrieval
 from neurodec.evaluation.figures import intervals
@@ -229,6 +231,8 @@ def cross_validate(
     evaluation = evaluation or Retrieval()
     named = as_targets(targets, study.stimuli)
     folds, runs = [], []
+    if isinstance(groups, str) and groups == "concept" and no_concepts(study.table):
+        warnings.warn(f"{NO_CONCEPTS}.", stacklevel=2)
     divided = list(drawn(labels_of(study, groups), n_folds, seed))
     for left_out in track(divided, "folds", total=len(divided)):
         fold = whitened(marked(study, groups, left_out), whiten)

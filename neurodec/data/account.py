@@ -93,7 +93,8 @@ def summary(entries: Sequence[dict[str, Any]]) -> list[str]:
     found, kept = (sum(entry["events"][name] for entry in entries) for name in ("found", "kept"))
     why = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     lines = [
-        f"{len(entries)} part(s), {found} events found, {kept} kept" + (f" (left out: {why})" if why else "")
+        f"{len(entries)} recording(s), {found} events found, {kept} kept"
+        + (f" (left out: {why})" if why else "")
     ]
     channels: dict[str, list[str] | int] = {}
     for entry in entries:

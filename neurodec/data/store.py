@@ -25,7 +25,7 @@ from neurodec.data.stimuli import FILES, GALLERY, complete_stimuli, file_below
 from neurodec.data.study import MARK
 from neurodec.data.tables import is_missing
 from neurodec.data.trials import Trials, require_splits
-from neurodec.data.twins import check_twins, note_concepts
+from neurodec.data.twins import NO_CONCEPTS, check_twins, no_concepts, note_concepts
 from neurodec.errors import NeurodecError, reading, require_fetched
 from neurodec.files import (
     atomic_path,
@@ -373,6 +373,7 @@ def _join(
         check_leakage(table, level, stimuli)
     stimuli = complete_stimuli(stimuli, table)
     told = [*check_twins(table, stimuli, root, levels), *note_concepts(table)]
+    told += [NO_CONCEPTS] if "concept" in levels and no_concepts(table) else []
     for sentence in told:
         add_note(next(iter(loaded.values())).info["account"][:1], sentence)
     for trials in loaded.values():

@@ -16,6 +16,23 @@ from neurodec.files import sha256_of
 _EPSILON = 1e-6  # seconds; stretches that touch share nothing
 
 
+NO_CONCEPTS = (
+    "no concepts are given, so every stimulus is its own: held-out concepts are held-out stimuli; add a column "
+    "`concept` (such as the category) where stimuli belong together"
+)
+
+
+def no_concepts(table: pd.DataFrame) -> bool:
+    """Return whether every stimulus of a trial table is its own concept, as where nobody gave any.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With `stimulus` and `concept`.
+    """
+    return bool((table["stimulus"] == table["concept"]).all()) and len(set(table["stimulus"])) > 1
+
+
 def check_twins(
     table: pd.DataFrame, stimuli: pd.DataFrame, root: Path, levels: Collection[Level]
 ) -> list[str]:

@@ -33,12 +33,16 @@ class EEGPreprocessing(Preprocessing):
         Channels to keep, in this order; all good data channels by default.
     notch : float, optional
         Mains frequency (50 or 60) to remove, with its harmonics.
-    l_freq, h_freq : float, optional
-        Edges of the band-pass filter, applied to the continuous recording.
+    l_freq : float, optional
+        Lower edge of the band-pass filter (Hz), applied to the continuous recording.
+    h_freq : float, optional
+        Upper edge of the band-pass filter (Hz).
     reference : str or list of str, optional
         "average", or the channel(s) to subtract; as recorded by default. EEG only.
-    tmin, tmax : float
-        First and last time of the epoch around the onset, both included.
+    tmin : float
+        First time of the epoch around the onset (s), included.
+    tmax : float
+        Last time of the epoch (s), included.
     baseline : tuple of float, optional
         Interval whose mean is subtracted; None stands for the first or the last time of the epoch.
     sfreq : float, optional
@@ -244,8 +248,9 @@ def whiten(
         return standardise(responses, fit_on, settings.whiten, settings.clamp)
     if not n_train:
         raise NeurodecError(
-            f"{where} has no training trial to estimate the noise for MVNN; mark some by the column `split`, or set "
-            '`whiten: "zscore"`.'
+            f"{where} has no training trial to estimate the noise for MVNN; mark some by the column `split`, set "
+            '`whiten: "zscore"`, or whiten within the folds of a cross-validation (`cross_validation: {whiten: '
+            "mvnn-epochs}` in place of the reader's `whiten`)."
         )
     mode = "epochs" if settings.whiten == "mvnn-epochs" else "time"
     covariance = mvnn_covariance(responses[fit_on], conditions[fit_on], mode)

@@ -43,7 +43,8 @@ def next_steps(results: dict[str, Any], section: Section, info: dict[str, Any]) 
     low, high = section.rows[0].ci95 or (0.0, 0.0)
     if high - low > _WIDE:
         steps.append(f"The interval is wide: more test {section.tested} make it narrower.")
-    if len(results.get("seeds") or []) == 1 and section.beyond_chance:
+    trained = results.get("system") != "RidgeSystem"
+    if trained and len(results.get("seeds") or []) == 1 and section.beyond_chance:
         steps.append(
             "Add `--seeds [1,2,3]` to see how much the score depends on the random numbers of training."
         )

@@ -21,7 +21,9 @@ def over_seeds(results: dict[str, Any]) -> list[dict[str, Any]]:
 def preparation(info: dict[str, Any]) -> list[str]:
     """Tell in words what was done to the recordings before anything was learned from them."""
     if "preprocessing" in info:
-        return EEGPreprocessing(**info["preprocessing"]).in_words()
+        further = info.get("further_steps", [])
+        steps = EEGPreprocessing(**info["preprocessing"]).in_words()
+        return [step for step in steps if not further or step != "not whitened"] + further
     arguments = (info.get("provenance") or {}).get("parameters", {}).get("init_args", {})
     return [
         f"{words(name)}: {value}" for name, value in arguments.items() if value not in (None, [], {}, False)

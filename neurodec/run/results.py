@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from neurodec.class_paths import resolve_class
 from neurodec.data import summary
 from neurodec.data.splits import TRAINING
+from neurodec.features import Extractor
 from neurodec.run.finished import Finished
 from neurodec.run.recipe.recipe_parser import sections_of
 from neurodec.simulate import command_of
@@ -110,8 +113,14 @@ def _targets_of(run: Finished) -> dict[str, str]:
     """Name the extractor of every target and what it was told."""
     found = {}
     for name, target in (sections_of(run.recipe).get("targets") or {}).items():
-        told = [value for value in (target.get("init_args") or {}).values() if isinstance(value, str)]
-        found[name] = " ".join([target["class_path"].rpartition(".")[2], *told])
+        kind = resolve_class(target["class_path"], Extractor, run.allow, name)
+        usual = {own: one.default for own, one in inspect.signature(kind).parameters.items()}
+        told = [
+            f"{own} {value}"
+            for own, value in (target.get("init_args") or {}).items()
+            if isinstance(value, str) and (value != usual.get(own) or own == "model")
+        ]
+        found[name] = " ".join([kind.__name__, *([f"({', '.join(told)})"] if told else [])])
     return found
 
 

@@ -164,14 +164,22 @@ class Run(Finished):
         folder = self.out / "prepared"
         prepare(self.objects.dataset, self.root, folder, self._levels, whole_hashes=self.whole_hashes)
         tell_account(self.study.account, folder)
-        kept, further = self.out / "preprocessing.json", self.objects.preprocessing
-        if further is None:
-            kept.unlink(missing_ok=True)
-        else:
-            done = self.study.info.get("preprocessing")
-            told = {"further_steps": further.in_words()} if done is None else {"preprocessing": done}
-            write_json(kept, {**told, "account": self.study.account})
+        self._tell_preprocessing(self.out / "preprocessing.json")
         self._check_trials()
+
+    def _tell_preprocessing(self, file: Path) -> None:
+        """Write what is done to prepared trials, for the report; nothing where nothing is."""
+        further, divided = self.objects.preprocessing, self.objects.cross_validation
+        within = "none" if divided is None else divided.whiten
+        if further is None and within == "none":
+            file.unlink(missing_ok=True)
+            return
+        done, steps = self.study.info.get("preprocessing"), [] if further is None else further.in_words()
+        steps += [] if within == "none" else [f"whitened in every fold, by its training trials ({within})"]
+        told = {"further_steps": steps}
+        if done is not None:
+            told = {"preprocessing": done, "further_steps": steps[-1:] if within != "none" else []}
+        write_json(file, {**told, "account": self.study.account})
 
     def _check_trials(self) -> None:
         """Refuse trials that this recipe could train on and never score, or the reverse, before any training."""

@@ -24,7 +24,14 @@ from neurodec.features import Features, as_targets
 from neurodec.files import claim, key_of, require_file_name
 from neurodec.systems.inspected import Inspected
 from neurodec.systems.sizes import needed_of, sized, sizes_of
-from neurodec.systems.system import System, as_trained, facts_of, home_of, scales_of
+from neurodec.systems.system import (
+    System,
+    as_trained,
+    facts_of,
+    home_of,
+    require_trials_to_fit,
+    scales_of,
+)
 from neurodec.training.adapters import adapt, merge
 from neurodec.training.batches import TrainingData, TrialBatches
 from neurodec.training.fit import Selection, chosen_weights, train
@@ -135,6 +142,7 @@ class LightningSystem(Inspected, System):
         selection_trials: Study | None = None,
     ) -> Self:
         """Train stage after stage; see `System.fit`. Finished stages are kept, a broken one goes on."""
+        require_trials_to_fit(study)
         targets = as_targets(targets, study.stimuli)
         out, self._home = home_of(out)
         whole = self._data.cut(study)

@@ -22,7 +22,7 @@ from neurodec.files import atomic_path, key_of, require_file_name
 from neurodec.linear.features import linear_features
 from neurodec.linear.ridge import Standardised, grouped_folds
 from neurodec.linear.solvers import Factor, held_out_errors, held_out_predictions
-from neurodec.systems.system import RefitsApart, System, as_trained, facts_of, home_of
+from neurodec.systems.system import RefitsApart, System, as_trained, facts_of, home_of, require_trials_to_fit
 from neurodec.training.batches import TrainingData
 from neurodec.training.fit_keys import content_key, is_fitted, written_files
 
@@ -88,6 +88,7 @@ class RidgeSystem(RefitsApart, System):
         selection_trials: Study | None = None,
     ) -> Self:
         """Solve; see `System.fit`."""
+        require_trials_to_fit(study)
         targets = as_targets(targets, study.stimuli)
         out, self._home = home_of(out)  # weights are memory-mapped
         folder = out / "models" / require_file_name(name, "The fit")

@@ -203,6 +203,21 @@ def drawn_split(study: Study, share: float, seed: int) -> tuple[Study, Study]:
     return kept, out
 
 
+def require_trials_to_fit(study: Study) -> None:
+    """Refuse a study without a trial: what `part` returns of a split that no trial has.
+
+    Raises
+    ------
+    NeurodecError
+        With the ways out.
+    """
+    if not len(study):
+        raise NeurodecError(
+            'There is no trial to fit. If `study.part("train")` was given, no trial has the split "train": give '
+            "`split` when the study is made, or take cross_validate."
+        )
+
+
 def facts_of(study: Study) -> dict[str, Any]:
     """Return what a user must know to feed a system: of the first space, and of every one if there are several."""
     spaces = {name: _facts(study, name) for name in study.spaces}

@@ -458,7 +458,7 @@ def test_a_score_at_chance_is_not_called_finding(tmp_path):
     write_json(out / "results.json", results)
     text = Page(written_page(out).read_text(encoding="utf-8")).text
     assert "ATM finds" not in text
-    assert "ATM does not find what was seen better than chance" in text
+    assert "ATM does not find the seen stimulus more often than chance" in text
     assert "p = 0.4000" in text
     assert "Every response gives the same answer" in text
     named = classification_folder(tmp_path / "classes")

@@ -67,7 +67,8 @@ def retrieval_section(sections: Mapping[str, Any], name: str, kept: Kept) -> Sec
     strong = (
         f"{name} finds what was seen among {n_candidates} candidates in {share} of cases"
         if section.beyond_chance
-        else f"{name} does not find what was seen better than chance: {share} of cases among {n_candidates} candidates"
+        else f"{name} does not find the seen stimulus more often than chance: in {share} of cases among {n_candidates} "
+        "candidates"
     )
     headline = (
         f" (95 % interval {share_interval(found['ci95_top1'])}; chance {percent(found['chance_top1'], 2)}"
@@ -127,7 +128,7 @@ def _notes(
     candidates = (
         "Candidates are concepts: each one the mean of its other pictures, none of which was shown."
         if found.get("gallery") == "concept_centre"
-        else "Candidates are the very stimuli of the test set."
+        else "Candidates are the test stimuli (in a cross-validation, those of the same fold)."
     )
     parts = {name: found, **sections.get("baselines", {})}
     plain = [
@@ -154,6 +155,7 @@ def _charts(
     if len(people) > 1:
         caption = "The same score for every subject on their own; the dashed line is chance."
         yield Chart("subjects", "Subjects", caption, intervals(people, chance, "top-1 accuracy"))
+    zeros = "" if name == "ridge" else "; the encoder is not, and sees zeros elsewhere"
     spread = " Thin lines are single folds." if len(folds.folders) > 1 else " Bands are 95 % intervals."
     parts = {name: found, **sections.get("baselines", {})}
     k_way = [{"decoder": own, **point} for own, part in parts.items() for point in part.get("k_way") or []]
@@ -165,8 +167,8 @@ def _charts(
         yield Chart("repetitions", "Repetitions", caption, figures.repetitions(points, chance))
     if len(points := folds.points("windows")):
         caption = (
-            "Accuracy from part of the time. Ridge is refitted to each window; the encoder is not, and sees zeros "
-            "outside it. For speed the refitted ridge reads coarser bins and tries fewer penalties than that of the "
+            f"Accuracy from part of the time. Ridge is refitted to each window{zeros}. "
+            "For speed the refitted ridge reads coarser bins and tries fewer penalties than that of the "
             "table, so that the whole window need not give the same score."
         )
         if (points["tmin"] < 0).any():
@@ -178,7 +180,7 @@ def _charts(
     if panels:
         caption = (
             "Accuracy from one region, or without it; in brackets its number of channels or voxels. Ridge is "
-            "refitted, the encoder sees zeros."
+            f"refitted{zeros}."
         )
         yield Chart("regions", "Regions", caption, figures.regions(panels, chance))
     channels = folds.points("channels")

@@ -350,7 +350,7 @@ class Retrieval(Evaluation):
                     "top1": float(shuffled[1].mean()),
                     "top5": float(shuffled[5].mean()),
                     "chance_top1": system.chance(),
-                    "ci95_top1": np.quantile(shuffled[1], [0.025, 0.975]).tolist(),
+                    "ci95_top1": np.quantile(shuffled[1], [0.025, 0.975]).clip(0, 1).tolist(),
                     "n_permutations": self.n_permutations,
                 }
             },

@@ -6,6 +6,7 @@ import copy
 import re
 import warnings
 from collections.abc import Sequence
+from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,8 @@ def load_recipe(
                 whole_content.get("trainer")
             )  # a class without its package may not tell its arguments
             raise NeurodecError(
-                f"The recipe {path} does not fit: {_reason(error)[:400]}; the docstring of the class lists its keys."
+                f"The recipe {path} does not fit: {_reason(error)[:400]}; `neurodec recipe NAME --keys` lists "
+                "those of a recipe that fits."
             ) from error
         check_sections(sections_of(recipe), path.parent, allowed)
     recipe = _plain(recipe)
@@ -210,9 +212,15 @@ def _with_overrides(content: dict[str, Any], overrides: Sequence[str]) -> dict[s
     return content
 
 
+def _hint(key: str) -> str:
+    near = get_close_matches(key, [*SECTIONS, "name", "seed", "seeds", "protocol", "selection"], 1)
+    return f"do you mean {near[0]}? Otherwise " if near else ""
+
+
 def _reason(error: Exception) -> str:
     """Return what jsonargparse found wrong, without its account of the alternatives."""
     text = " ".join(str(error).split())
+    text = re.sub(r", given NestedArg\(.*?\)", "", text)
     text = re.sub(r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: ", "", text)
     text = re.sub(r" - Expected a <class 'NoneType'> Given value type: <class 'dict'>.*", "", text)
     return re.sub(
@@ -241,7 +249,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     unknown = sorted(set(content) - {*SECTIONS, "name", "seed", "seeds", "protocol", "selection"})
     if unknown:  # the parser would let an empty section pass
         raise NeurodecError(
-            f"The recipe {path} has the key {unknown[0]}, which does not exist; correct or remove it."
+            f"The recipe {path} has the key {unknown[0]}, which does not exist; {_hint(unknown[0])}correct or remove "
+            "it."
         )
     encoder = content.get("encoder")
     named = encoder.get("class_path") if isinstance(encoder, dict) else encoder

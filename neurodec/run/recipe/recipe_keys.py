@@ -21,6 +21,25 @@ from neurodec.training import Stage, TrainingData
 
 _OWN = {"data": TrainingData, "reconstruction": Reconstruction, "cross_validation": CrossValidation}
 _NAMED = ("targets", "evaluation")
+_SECTIONS = {
+    "dataset": "reader: `class_path` and `init_args`, such as `neurodec.data.Recordings`",
+    "preprocessing": "what is done to prepared trials: keys of `EEGPreprocessing` (no filters: these belong into "
+    "`dataset.init_args.preprocessing`), or of `VoxelPreprocessing`",
+    "targets": "name to extractor, such as `image: {class_path: neurodec.features.OpenClip, init_args: {...}}`",
+    "data": "what a step of training sees; see below",
+    "encoder": "network: `class_path` and `init_args`; sizes of the data are filled in",
+    "objective": "loss, `neurodec.training.RetrievalObjective` by default",
+    "optimizer": "of PyTorch, AdamW with a rate of 3e-4 by default",
+    "lr_scheduler": "of PyTorch, or `neurodec.training.CosineSchedule`; stepped after every batch",
+    "stages": "trainings that follow each other; see below",
+    "trainer": "arguments of `lightning.Trainer`, such as `max_epochs`, `devices`, `strategy`, `precision`",
+    "system": "in place of `encoder`: `neurodec.systems.RidgeSystem`, `neurodec.systems.InContextSystem`, ...",
+    "prior": "from predictions to embeddings, `neurodec.priors.DiffusionPrior` by default",
+    "decoder": "from embeddings to pictures, such as `neurodec.decoders.GuidedDiffusion`",
+    "reconstruction": "what is drawn; see below",
+    "evaluation": "what is scored, one or several by name, such as `neurodec.evaluation.Retrieval`",
+    "cross_validation": "folds of trials without a split; see below",
+}
 _TRAINER = (
     "every argument of lightning.Trainer, such as max_epochs, devices, strategy, precision, logger, callbacks"
 )
@@ -93,6 +112,8 @@ def keys_page() -> str:
     lines += ["`neurodec recipe NAME --keys` prints those of the classes that a recipe names, too.", ""]
     for kind in (EEGPreprocessing, VoxelPreprocessing):
         sections.append((f"`preprocessing` ({kind.__name__})", list(_keys_of(kind, "preprocessing"))))
+    lines += ["## Sections", "", "| section | what it is |", "|---|---|"]
+    lines += [f"| `{name}` | {meaning} |" for name, meaning in _SECTIONS.items()] + [""]
     for title, keys in sections:
         lines += [f"## {title}", "", "| key | type | default | meaning |", "|---|---|---|---|"]
         lines += [
@@ -130,6 +151,20 @@ def _of_class(
         yield f"{section}: {path}", list(_keys_of(kind, f"{section}.init_args"))
 
 
+def default_of(field: Field | None, argument: inspect.Parameter) -> Any:
+    """Return the default of an argument, made where it is made anew for every object.
+
+    Parameters
+    ----------
+    field : Field, optional
+        Of a dataclass.
+    argument : inspect.Parameter
+    """
+    if field is not None and field.default_factory is not MISSING:
+        return field.default_factory()
+    return argument.default
+
+
 def _keys_of(kind: type, prefix: str) -> Iterator[Key]:
     told = {one.arg_name: one for one in parse(kind.__doc__ or "").params}
     meanings = {
@@ -141,9 +176,11 @@ def _keys_of(kind: type, prefix: str) -> Iterator[Key]:
     for name, argument in inspect.signature(kind).parameters.items():
         if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
             continue
-        default = "" if argument.default is argument.empty else repr(argument.default)
-        if name in known and known[name].default_factory is not MISSING:
-            default = repr(known[name].default_factory())
+        nested = default_of(known.get(name), argument)
+        default = "" if nested is argument.empty else repr(nested)
+        if is_dataclass(nested) and not isinstance(nested, type):
+            yield from _keys_of(type(nested), f"{prefix}.{name}")
+            continue
         annotation = argument.annotation
         kind_of = (
             annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))

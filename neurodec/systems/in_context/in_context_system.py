@@ -37,7 +37,15 @@ from neurodec.systems.in_context.people import (
     unit_length,
 )
 from neurodec.systems.in_context.tasks import MetaStage, SubjectVoxels
-from neurodec.systems.system import RefitsApart, System, as_trained, facts_joined, facts_of, home_of
+from neurodec.systems.system import (
+    RefitsApart,
+    System,
+    as_trained,
+    facts_joined,
+    facts_of,
+    home_of,
+    require_trials_to_fit,
+)
 from neurodec.training.batches import TrainingData
 from neurodec.training.fit_keys import content_key, is_fitted, written_files
 from neurodec.training.trainer import telling
@@ -155,6 +163,7 @@ class InContextSystem(RefitsApart, System):
         selection_trials: Study | None = None,
     ) -> Self:
         """Meta-train on those who are not new, and adapt to everybody; see `System.fit`."""
+        require_trials_to_fit(study)
         targets = as_targets(targets, study.stimuli)
         out, self._home = home_of(out)
         folder, study = out / "models" / require_file_name(name, "The fit"), self.data.cut(study)
