@@ -74,6 +74,13 @@ class NeuralDecoder:
     ------
     NeurodecError
         If `system` is none, or the prior or a head makes embeddings of another space than the decoder reads.
+
+    Examples
+    --------
+    >>> from neurodec import NeuralDecoder
+    >>> decoder = NeuralDecoder.from_pretrained("OUT/decoders/sub-01")  # doctest: +SKIP
+    >>> z = decoder.embed(epochs, subject="01")  # doctest: +SKIP
+    >>> pictures = decoder.decode(epochs, subject="01")  # doctest: +SKIP
     """
 
     def __init__(

@@ -66,6 +66,13 @@ def study():
     [
         "validation",
         "data.study",
+        "data.trials",
+        "encoders.atm",
+        "encoders.neurobridge",
+        "encoders.nice",
+        "evaluation.classification.categories",
+        "features.clip",
+        "systems.ridge_system",
         "data.preprocessed",
         "features.table",
         "preprocessing.settings",

@@ -91,6 +91,14 @@ def prepare(
     Notes
     -----
     Memory: one part. Disk: twice the responses while the parts are joined.
+
+    Examples
+    --------
+    >>> from neurodec import Study, prepare
+    >>> from neurodec.data import EpochsFiles
+    >>> folder = prepare(EpochsFiles("sub-{subject}-epo.fif"), "recordings", "prepared")  # doctest: +SKIP
+    >>> Study.load(folder).subjects  # doctest: +SKIP
+    ['01', '02']
     """
     root, folder = Path(root), Path(folder)
     if not root.is_dir():

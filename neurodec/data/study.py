@@ -39,6 +39,14 @@ class Study:
         Space to trials; none is empty.
     stimuli : DataFrame
         `stimulus, concept, split, image, caption`, and any further columns, as text.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurodec import Study
+    >>> study = Study.from_arrays(np.random.randn(3, 300), ["cat", "dog", "owl"], split=["train", "train", "test"])
+    >>> len(study.part("train"))
+    2
     """
 
     spaces: dict[str, Trials]

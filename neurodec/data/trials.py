@@ -52,6 +52,16 @@ class Trials:
     ------
     NeurodecError
         If the table lacks a column or has another number of rows than `responses`, or a split is not a split.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurodec import Study
+    >>> trials = Study.from_arrays(np.random.randn(4, 300), ["cat", "dog", "cat", "dog"], split="train").trials
+    >>> trials.select([0, 2]).table["stimulus"].tolist()
+    ['cat', 'cat']
+    >>> len(trials.average())
+    2
     """
 
     responses: np.ndarray | View

@@ -63,6 +63,13 @@ class ATM(nn.Module):
     runs first, on one row per channel instead of 40, and the convolution at stride 5: same output, about six times
     less work in that stage. Cost: linear in trials and channels for the convolution, quadratic in channels for
     attention.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neurodec import ATM
+    >>> ATM(n_chans=63, n_times=250, n_outputs=1024)(torch.randn(2, 63, 250), torch.tensor([0, -1])).shape
+    torch.Size([2, 1024])
     """
 
     def __init__(

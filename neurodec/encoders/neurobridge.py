@@ -44,6 +44,13 @@ class NeuroBridge(nn.Module):
     ------
     NeurodecError
         If the window is too short for the backbone.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neurodec import NeuroBridge
+    >>> NeuroBridge(n_chans=17, n_times=250, n_outputs=1024, projector="direct")(torch.randn(2, 17, 250)).shape
+    torch.Size([2, 1024])
     """
 
     def __init__(

@@ -35,6 +35,13 @@ class NICE(nn.Module):
     ------
     NeurodecError
         If the window is too short for the convolution.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neurodec import NICE
+    >>> NICE(n_chans=63, n_times=250, n_outputs=768)(torch.randn(2, 63, 250)).shape
+    torch.Size([2, 768])
     """
 
     def __init__(self, n_chans: int, n_times: int, n_outputs: int = 768, dropout: float = 0.5) -> None:

@@ -66,6 +66,14 @@ class OpenClip(Extractor):
         Pictures or captions per forward pass.
     device : str
         ``auto`` takes the GPU if there is one, where the network runs in half precision (autocast).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from neurodec import OpenClip
+    >>> captions = pd.DataFrame({"stimulus": ["a"], "caption": ["a small red key on bricks"]})
+    >>> OpenClip("neurodec/tiny-clip", of="caption").extract(captions, ".").values.shape
+    (1, 128)
     """
 
     model: str = "neurodec/tiny-clip"

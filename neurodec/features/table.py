@@ -37,6 +37,14 @@ class Features:
         `embedding_space`, `key`, and what the key was made from: model, weights hash, layer, transform, normalisation
         and the content hash of every row. `dims` names the axes where they are not the usual ones, as of a sequence:
         ``["stimulus", "value", "time"]``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurodec import Features
+    >>> clip = Features(np.eye(3, dtype=np.float32), ["cat", "dog", "owl"], {"embedding_space": "my-clip"})
+    >>> clip.of(["owl"]).shape
+    (1, 3)
     """
 
     values: np.ndarray | View

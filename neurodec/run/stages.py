@@ -84,6 +84,11 @@ def run_recipe(
     ------
     NeurodecError
         If the recipe or the data cannot be used, or another command works in `out`; see the message.
+
+    Examples
+    --------
+    >>> from neurodec import run_recipe
+    >>> out = run_recipe("haxby/linear", "recordings", "out")  # doctest: +SKIP
     """
     parser, recipe = load_recipe(path, overrides or [], allow or [])
     run = Run(parser, recipe, Path(data_root), Path(out), frozenset(allow or []), allow_outside, whole_hashes)

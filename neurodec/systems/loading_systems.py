@@ -23,6 +23,11 @@ def load_system(folder: str | Path, allow: frozenset[str] | set[str] = frozenset
     ------
     NeurodecError
         If a file is missing or damaged, or names a class that is not a system or not allowed.
+
+    Examples
+    --------
+    >>> from neurodec import load_system
+    >>> load_system("OUT/models/sub-01").predict(study).of("image")  # doctest: +SKIP
     """
     config = read_json(Path(folder) / "config.json")
     if not isinstance(config, dict) or "system" not in config:

@@ -65,6 +65,17 @@ class RidgeSystem(RefitsApart, System):
     References
     ----------
     Ozcelik and VanRullen (2023), Natural scene reconstruction from fMRI signals using generative latent diffusion.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurodec import Features, RidgeSystem, Study
+    >>> rng = np.random.default_rng(0)
+    >>> names = [f"picture-{number}" for number in range(40)]
+    >>> study = Study.from_arrays(rng.normal(size=(40, 20)), names, split="train")
+    >>> targets = {"image": Features(rng.normal(size=(40, 8)), names, {"embedding_space": "my-clip"})}
+    >>> RidgeSystem().fit(study, targets).predict(study).of("image").shape
+    (40, 8)
     """
 
     head: str = "image"

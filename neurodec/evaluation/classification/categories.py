@@ -76,6 +76,19 @@ class Classification(Evaluation):
         Draws behind p values without refits.
     seed : int
         Of every draw here.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurodec import Classification, Study
+    >>> rng = np.random.default_rng(0)
+    >>> labels = np.tile(["face", "house"], 40)
+    >>> responses = rng.normal(size=(80, 30)) + 3 * (labels == "face")[:, None]
+    >>> study = Study.from_arrays(responses, labels, concept=labels, run=np.repeat(["1", "2", "3", "4"], 20))
+    >>> run = Classification(n_shuffles=1, n_permutations=100).of_trials(study.trials)
+    >>> sections = Classification().results([run])
+    >>> sections["classification"]["accuracy"] > 0.9
+    True
     """
 
     classifier: Classifier | None = None

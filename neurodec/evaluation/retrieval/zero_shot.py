@@ -87,6 +87,12 @@ class Retrieval(Evaluation):
     All decoders are ranked by one rule: the cosine of a prediction, less the mean prediction of the training trials,
     with a candidate, less the mean target of the training trials. What each of them reaches without that, as many
     papers compare, is reported beside it (`uncentred_top1`).
+
+    Examples
+    --------
+    >>> from neurodec import Retrieval, evaluate
+    >>> found = evaluate(system, study, targets, Retrieval(n_permutations=1000))  # doctest: +SKIP
+    >>> found.to_frame()  # doctest: +SKIP
     """
 
     gallery: Literal["stimulus", "concept_centre"] = "stimulus"

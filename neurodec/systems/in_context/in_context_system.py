@@ -107,6 +107,13 @@ class InContextSystem(RefitsApart, System):
     ----------
     Yu et al. (2025), Meta-learning an in-context transformer model of human higher visual cortex, arXiv 2505.15813;
     BrainCoDec (2026), arXiv 2604.08537.
+
+    Examples
+    --------
+    >>> from neurodec import InContextSystem
+    >>> system = InContextSystem.from_pretrained("neurodec/in-context")
+    >>> adapted = system.adapt(context, targets)  # doctest: +SKIP
+    >>> adapted.predict(others).of("image")  # doctest: +SKIP
     """
 
     reads_strangers = False
