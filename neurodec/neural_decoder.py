@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -15,9 +14,8 @@ from torch import Tensor, nn
 from neurodec.class_descriptions import described, packages_of
 from neurodec.class_paths import build
 from neurodec.data import Study, Trials
-from neurodec.data.intake import Intake, support_of
+from neurodec.data.intake import support_of
 from neurodec.data.predictions import Predictions
-from neurodec.data.trials import with_defaults
 from neurodec.decoders import Decoder, GuidedDiffusion, check_conditions
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.capabilities import Adapts, require
@@ -28,15 +26,11 @@ from neurodec.preprocessing.eeg import EEGPreprocessing
 from neurodec.prior_fit import fitted_prior, prior_of
 from neurodec.priors import LinearPrior, Prior, load_prior
 from neurodec.systems import LightningSystem, System, load_system
-from neurodec.systems.system import FACTS
+from neurodec.systems.of_recordings import intake_of, predictions_of
 
 if TYPE_CHECKING:
-    import mne
-    import nibabel
+    from neurodec.systems.of_recordings import Recording
 
-    Recording: TypeAlias = (
-        Trials | mne.io.BaseRaw | mne.BaseEpochs | mne.Evoked | nibabel.Nifti1Image | np.ndarray | Tensor
-    )
 _SAMPLING = {"n_steps": 20, "guidance": 2.0, "prior_n_steps": 20, "prior_guidance": 1.0}
 
 CARD = """# A neurodec decoder
@@ -384,7 +378,7 @@ class NeuralDecoder:
     def _card(self) -> str:
         config, subjects = self.config, self.config["subjects"]
         done = config.get("preprocessing")
-        names, shape = config.get("ch_names"), ", ".join(map(str, _intake(config, subjects[0]).shape))
+        names, shape = config.get("ch_names"), ", ".join(map(str, intake_of(config, subjects[0]).shape))
         window = (
             f"; {len(names)} channels, {config['sfreq']:g} Hz, from {config['tmin']:g} s" if names else ""
         )
@@ -401,34 +395,6 @@ class NeuralDecoder:
         )
 
 
-def predictions_of(
-    system: System,
-    recording: Recording,
-    subject: str | None = None,
-    *,
-    events: np.ndarray | None = None,
-    preprocessed: bool = False,
-) -> Predictions:
-    """Return every head's prediction of every response; see `NeuralDecoder.embed`.
-
-    Parameters
-    ----------
-    system : System
-    recording, subject, events, preprocessed
-        As for `NeuralDecoder.embed`.
-    """
-    own = recording.table if isinstance(recording, Trials) else None
-    whose = subject or "unknown" if own is None or own.empty else str(own["subject"].iloc[0])
-    intake = _intake(system.config, whose)
-    responses = intake.responses(recording, subject, events, preprocessed=preprocessed)
-    if own is None:
-        rows = [str(row) for row in range(len(responses))]
-        own = with_defaults(pd.DataFrame({"stimulus": rows, "subject": whose}))
-    facts = {key: value for key, value in intake.facts.items() if value is not None}
-    trials = Trials(responses, own.reset_index(drop=True), {"modality": "?", **facts})
-    return system.predict(Study.of(trials, space=_space(system.config, whose)))
-
-
 def adapted_system(system: System, support: Study, features: Features) -> System:
     """Return a system that knows the people of a study.
 
@@ -439,26 +405,6 @@ def adapted_system(system: System, support: Study, features: Features) -> System
     """
     able = require(system, Adapts, "does not adapt to people, so fit it with their trials")
     return cast(System, able.adapt(support, {system.head: features}))
-
-
-def _space(config: dict[str, Any], subject: str) -> str:
-    """Return the space of a subject's responses."""
-    spaces = config.get("spaces")
-    if not spaces:
-        return config["space"]
-    if f"sub-{subject}" not in spaces:
-        raise NeurodecError(
-            f"Every subject was measured in a space of their own ({', '.join(spaces)}), and subject {subject} is "
-            "none of them; say whose responses these are by `subject`."
-        )
-    return f"sub-{subject}"
-
-
-def _intake(config: dict[str, Any], subject: str) -> Intake:
-    """Return what takes in responses of a subject's space."""
-    facts = config.get("spaces", {}).get(f"sub-{subject}", config)
-    known = {name: facts.get(name) for name in (*FACTS, "n_times", "rms")}
-    return Intake(known, config.get("noise", {}))
 
 
 def _embeddings(images: Any, space: str, normalize: bool) -> np.ndarray:

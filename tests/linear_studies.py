@@ -8,7 +8,7 @@ import yaml
 from PIL import Image
 
 from neurodec.data import Study, Trials
-from neurodec.data.trials import with_defaults
+from neurodec.data.trial_tables import with_defaults
 from neurodec.features import Features
 
 WIDTH, N_TRAIN, N_TEST, N_TIMES = 16, 160, 20, 100

@@ -37,7 +37,8 @@ from neurodec.data.splits import check_leakage, validation_concepts
 from neurodec.data.stimuli import stimuli_of_trials
 from neurodec.data.store import prepare
 from neurodec.data.study import Study, load_stimuli
-from neurodec.data.trials import Trials, with_defaults
+from neurodec.data.trial_tables import with_defaults
+from neurodec.data.trials import Trials
 
 __all__ = [
     "BCIC2020",

@@ -11,7 +11,8 @@ import pandas as pd
 
 from neurodec.data.patterns import files_below
 from neurodec.data.stimuli import complete_stimuli
-from neurodec.data.trials import Trials, with_defaults
+from neurodec.data.trial_tables import with_defaults
+from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError
 from neurodec.picture_opening import PICTURES
 

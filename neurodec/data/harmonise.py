@@ -10,7 +10,8 @@ import numpy as np
 
 from neurodec.data.account import add_note
 from neurodec.data.noise import mean_noise
-from neurodec.data.trials import Trials, require_same_space, same_rate
+from neurodec.data.trial_tables import same_rate
+from neurodec.data.trials import Trials, require_same_space
 from neurodec.errors import NeurodecError
 from neurodec.files import file_names, require_file_name
 from neurodec.preprocessing.epoching import resample

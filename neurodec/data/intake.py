@@ -13,7 +13,8 @@ from torch import Tensor
 
 from neurodec.data.replay import Replay
 from neurodec.data.responses import typical_rms
-from neurodec.data.trials import Trials, has_time, same_rate, with_defaults
+from neurodec.data.trial_tables import has_time, same_rate, with_defaults
+from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError
 
 if TYPE_CHECKING:

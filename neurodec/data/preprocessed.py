@@ -12,7 +12,8 @@ from neurodec.data.fold_whitening import whitened
 from neurodec.data.responses import View, blocks_of
 from neurodec.data.splits import TRAINING, groups_of
 from neurodec.data.study import Study
-from neurodec.data.trials import Trials, has_time, same_rate
+from neurodec.data.trial_tables import has_time, same_rate
+from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.eeg import EEGPreprocessing
 from neurodec.preprocessing.epoching import resample

@@ -14,7 +14,8 @@ from neurodec.data.account import Account
 from neurodec.data.clock import clock_of
 from neurodec.data.events import events_of_raw
 from neurodec.data.readers.raw_trials import trials_of_raw
-from neurodec.data.trials import Trials, same_rate
+from neurodec.data.trial_tables import same_rate
+from neurodec.data.trials import Trials
 from neurodec.preprocessing.channels import UNITS
 from neurodec.preprocessing.eeg import EEGPreprocessing, rereference
 from neurodec.preprocessing.whitening import mvnn_covariance, standardise, whiten_by

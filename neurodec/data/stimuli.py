@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from neurodec.data.tables import is_missing, read_table
-from neurodec.data.trials import require_splits
+from neurodec.data.trial_tables import require_splits
 from neurodec.errors import NeurodecError
 
 LABELS = ("concept", "split")

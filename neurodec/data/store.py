@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import shutil
 from collections.abc import Collection
@@ -24,8 +23,9 @@ from neurodec.data.splits import Level, check_leakage, n_overlapping
 from neurodec.data.stimuli import FILES, GALLERY, complete_stimuli, file_below
 from neurodec.data.study import MARK
 from neurodec.data.tables import is_missing
-from neurodec.data.trials import Trials, require_splits
-from neurodec.data.twins import NO_CONCEPTS, check_twins, no_concepts, note_concepts
+from neurodec.data.trial_tables import require_splits
+from neurodec.data.trials import Trials
+from neurodec.data.twins import NO_CONCEPTS, check_twins, no_concepts, note_concepts, refuse_twins
 from neurodec.errors import NeurodecError, reading, require_fetched
 from neurodec.files import (
     atomic_path,
@@ -372,7 +372,7 @@ def _join(
 ) -> None:
     """Concatenate the parts of every space; `study.json` comes last and marks the folder finished."""
     loaded = {part.name: Trials.load(folder / PARTS / part.name) for part in track(parts, "joining")}
-    _refuse_twins(loaded)
+    refuse_twins(loaded)
     spell_alike(loaded.values())
     table = pd.concat([trials.table for trials in loaded.values()], ignore_index=True)
     _require_known(table, stimuli)
@@ -437,18 +437,3 @@ def _require_known(table: pd.DataFrame, stimuli: pd.DataFrame) -> None:
             raise NeurodecError(
                 f"Trial {row} ({where}) shows {table.loc[row, 'stimulus']}, {what} or correct its name."
             )
-
-
-def _refuse_twins(parts: dict[str, Trials]) -> None:
-    """Refuse the same samples twice; another header, format or compression hides them from a hash of the files."""
-    seen: dict[str, str] = {}
-    for name, part in parts.items():
-        for place, rows in part.table.groupby(["subject", "session", "run"], sort=False).indices.items():
-            samples = part.responses if len(rows) == len(part) else part.responses[rows]
-            where = "{} (subject {}, session {}, run {})".format(name, *place)
-            first = seen.setdefault(hashlib.sha256(np.ascontiguousarray(samples)).hexdigest(), where)
-            if first != where:
-                raise NeurodecError(
-                    f"The trials of {where} are the same recording as those of {first}; counted twice it would leak "
-                    "between training and test, so remove one of them."
-                )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from neurodec.data.splits import TRAINING, Level, of_stimuli
 from neurodec.data.stimuli import FILES, STRETCH
+from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError
 from neurodec.files import sha256_of
 
@@ -160,3 +162,29 @@ def note_concepts(table: pd.DataFrame) -> list[str]:
         f"{len(several)} stimuli stand under several concepts, first {first} ({', '.join(own[:4])}); if one name "
         "stands for several pictures, give each a name of its own (such as its path)"
     ]
+
+
+def refuse_twins(parts: dict[str, Trials]) -> None:
+    """Refuse the same samples twice; another header, format or compression hides them from a hash of the files.
+
+    Parameters
+    ----------
+    parts : dict of Trials
+        By the name of the part.
+
+    Raises
+    ------
+    NeurodecError
+        Naming both.
+    """
+    seen: dict[str, str] = {}
+    for name, part in parts.items():
+        for place, rows in part.table.groupby(["subject", "session", "run"], sort=False).indices.items():
+            samples = part.responses if len(rows) == len(part) else part.responses[rows]
+            where = "{} (subject {}, session {}, run {})".format(name, *place)
+            first = seen.setdefault(hashlib.sha256(np.ascontiguousarray(samples)).hexdigest(), where)
+            if first != where:
+                raise NeurodecError(
+                    f"The trials of {where} are the same recording as those of {first}; counted twice it would leak "
+                    "between training and test, so remove one of them."
+                )

@@ -12,7 +12,7 @@ import pandas as pd
 
 from neurodec.data import Study
 from neurodec.data.predictions import Predictions
-from neurodec.data.trials import has_time
+from neurodec.data.trial_tables import has_time
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.capabilities import Adapts, companions_of, require
 from neurodec.evaluation.further_sections import adaptation_section

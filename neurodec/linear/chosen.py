@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.metrics import recall_score
 
-from neurodec.data.trials import has_time
+from neurodec.data.trial_tables import has_time
 from neurodec.errors import NeurodecError
 from neurodec.linear.classifier import Classifier, RidgeClassifier, tuning_folds
 from neurodec.linear.evoked import WindowMeansClassifier, XdawnClassifier

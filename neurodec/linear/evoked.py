@@ -11,7 +11,7 @@ from pyriemann.tangentspace import TangentSpace
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from neurodec.data.trials import has_time
+from neurodec.data.trial_tables import has_time
 from neurodec.errors import NeurodecError
 from neurodec.linear.classifier import Classifier
 

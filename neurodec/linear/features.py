@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from neurodec.data.responses import blocks_of
-from neurodec.data.trials import Trials, has_time
+from neurodec.data.trial_tables import has_time
+from neurodec.data.trials import Trials
 
 _BIN = 0.02  # s
 

@@ -12,7 +12,7 @@ from pyriemann.tangentspace import TangentSpace
 from sklearn.linear_model import RidgeCV
 
 from neurodec.data.responses import View
-from neurodec.data.trials import has_time
+from neurodec.data.trial_tables import has_time
 from neurodec.errors import NeurodecError
 from neurodec.linear.classifier import Classifier, RidgeClassifier
 

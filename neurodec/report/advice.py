@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from neurodec.data.trials import has_time
+from neurodec.data.trial_tables import has_time
 from neurodec.evaluation.presentation import Section
 from neurodec.training.history import nothing_learned
 

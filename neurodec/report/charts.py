@@ -11,7 +11,7 @@ import pandas as pd
 
 from neurodec.data import Trials
 from neurodec.data.study import MARK
-from neurodec.data.trials import has_time
+from neurodec.data.trial_tables import has_time
 from neurodec.evaluation.figures import intervals
 from neurodec.evaluation.presentation import Chart, Section, words
 from neurodec.files import atomic_path, file_name, read_json

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from neurodec.data import Trials
-from neurodec.data.trials import has_time
+from neurodec.data.trial_tables import has_time
 from neurodec.evaluation.figures import BLUE, GREY, figure_of, styled
 
 _TRIALS = 4000

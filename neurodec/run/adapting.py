@@ -21,13 +21,14 @@ from neurodec.evaluation.capabilities import Adapts
 from neurodec.evaluation.retrieval.similarity import Centre, Gallery, chance_top, top_candidates
 from neurodec.features import Extractor, Features, embed_pictures
 from neurodec.files import atomic_path, file_name, key_of, read_json, require_apart, track, write_table
-from neurodec.neural_decoder import NeuralDecoder, adapted_system, predictions_of
+from neurodec.neural_decoder import NeuralDecoder, adapted_system
 from neurodec.picture_opening import PICTURES
 from neurodec.run.recipe.recipe_file import load_recipe
 from neurodec.run.recipe.recipe_objects import built_objects
 from neurodec.run.results import tell_account
 from neurodec.systems import InContextSystem, System, load_system
 from neurodec.systems.in_context.folder import SHIPPED
+from neurodec.systems.of_recordings import predictions_of
 
 _AT_ONCE, _DRAWN = 8, 24  # pictures at a time, and in all
 

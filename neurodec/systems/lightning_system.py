@@ -32,6 +32,7 @@ from neurodec.systems.system import (
     require_trials_to_fit,
     scales_of,
 )
+from neurodec.systems.validated import Validated
 from neurodec.training.adapters import adapt, merge
 from neurodec.training.batches import TrainingData, TrialBatches
 from neurodec.training.fit import Selection, chosen_weights, train
@@ -62,7 +63,7 @@ from neurodec.training.trainer import telling
 _EPOCHS = 1000  # Lightning's own number, where none is given
 
 
-class LightningSystem(Inspected, System):
+class LightningSystem(Validated, Inspected, System):
     """Any encoder, trained with any objective.
 
     Several processes train together what one would: they see the same batches, and losses and batch normalisation are
@@ -381,61 +382,6 @@ class LightningSystem(Inspected, System):
             )
             parts.append(Predictions(heads, trials.table.assign(space=space)))
         return Predictions.concatenate(parts)
-
-    def calibration_split(
-        self, study: Study, targets: dict[str, Features], share: float, seed: int
-    ) -> tuple[LightningSystem, Study]:
-        """Return the system itself and its validation trials, which no weight follows from; see `Calibrates`.
-
-        Parameters
-        ----------
-        study : Study
-        targets : dict of Features
-            By name.
-        share : float
-            Of the trials that is held out.
-        seed : int
-            Of the draw.
-        """
-        if self.config.get("validation_is_marked"):
-            rows = {
-                space: np.flatnonzero(trials.table["split"] == "validation")
-                for space, trials in study.spaces.items()
-            }
-            out = study.select(rows)
-        else:
-            by = self.config.get("held_out_by", "concept")
-            _, out = study.parted(self.config.get("held_out") or [], by)
-        if not len(out):
-            raise NeurodecError(
-                "The encoder was trained on all trials (selection: published_protocol, or validation_fraction: 0), so "
-                "there is nothing to calibrate candidate sets or a prior on; leave out what needs it (of a prior: "
-                "reconstruction.prior_from: training)."
-            )
-        return self, out
-
-    def unseen(self, study: Study, targets: dict[str, Features], seed: int) -> Predictions:
-        """Return the predictions of the validation trials; see `Calibrates`.
-
-        Parameters
-        ----------
-        study : Study
-        targets : dict of Features
-            By name.
-        seed : int
-            Of the draw.
-        """
-        return self.predict(self.calibration_split(study, targets, 0.0, seed)[1])
-
-    @property
-    def calibration_note(self) -> str:
-        """Whether the epoch was chosen by the validation trials; see `Calibrates`."""
-        if self.config.get("selection") != "validation":
-            return ""
-        return (
-            "The trials that calibrate the sets chose the epoch too, so sets may be a little too small; compare the "
-            "measured coverage with the promised one."
-        )
 
     @torch.no_grad()
     def project(self, name: str, values: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.data.responses import typical_rms
 from neurodec.data.splits import validation_concepts
-from neurodec.data.trials import same_rate
+from neurodec.data.trial_tables import same_rate
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
 

@@ -12,7 +12,7 @@ from scipy.signal import resample
 from torch.nn import functional as F
 
 from neurodec.data import Study, Trials
-from neurodec.data.trials import with_defaults
+from neurodec.data.trial_tables import with_defaults
 from neurodec.encoders import CSBrain
 from neurodec.encoders.csbrain.backbone import (
     CSBrainBackbone,

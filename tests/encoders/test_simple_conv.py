@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from neurodec import LightningSystem, Retrieval, Study, evaluate
-from neurodec.data.trials import Trials, with_defaults
+from neurodec.data.trial_tables import with_defaults
+from neurodec.data.trials import Trials
 from neurodec.encoders import SimpleConv
 from neurodec.encoders.sensor_attention import SensorAttention, flattened
 from neurodec.errors import NeurodecError

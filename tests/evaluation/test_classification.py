@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import beta
 
 from neurodec.data import ArrayFile, BidsFMRI, MuseCSV, Trials
-from neurodec.data.trials import with_defaults
+from neurodec.data.trial_tables import with_defaults
 from neurodec.encoders import RidgeClassifier
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Classification

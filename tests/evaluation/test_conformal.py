@@ -6,7 +6,7 @@ import pytest
 
 from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
-from neurodec.data.trials import with_defaults
+from neurodec.data.trial_tables import with_defaults
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import CandidateSets
 from neurodec.evaluation.retrieval.candidate_sets import cut_off, lowest_lead

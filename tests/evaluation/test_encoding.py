@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from neurodec.data import Study, Trials
-from neurodec.data.trials import with_defaults
+from neurodec.data.trial_tables import with_defaults
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Retrieval, VoxelEncoding
 from neurodec.evaluation.encoding import explained_variance, noise_ceiling

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from neurodec.data import Trials
-from neurodec.data.trials import with_defaults
+from neurodec.data.trial_tables import with_defaults
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Classification
 from neurodec.linear import RidgeClassifier, SpectralClassifier, SpectralFeatures

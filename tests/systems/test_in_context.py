@@ -10,7 +10,7 @@ import torch
 from in_context_voxels import E, Population, cosine
 
 from neurodec.data import Study, Trials
-from neurodec.data.trials import with_defaults
+from neurodec.data.trial_tables import with_defaults
 from neurodec.encoders import InContextEncoder
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import Adaptation, Retrieval

@@ -18,7 +18,8 @@ from neurodec.data.readers.array_content import ArrayContent
 from neurodec.data.readers.nifti import open_image, voxels_of
 from neurodec.data.stimuli import label_trials, read_stimuli, stimuli_of_trials, table_files
 from neurodec.data.tables import read_table, same_name
-from neurodec.data.trials import Trials, require_rate, with_defaults
+from neurodec.data.trial_tables import require_rate, with_defaults
+from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.channels import standard_positions
 from neurodec.preprocessing.epoching import resample

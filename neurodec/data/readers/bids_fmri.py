@@ -26,7 +26,8 @@ from neurodec.data.readers.nifti import (
 from neurodec.data.splits import TRAINING
 from neurodec.data.stimuli import label_trials, pictures_of, read_stimuli, stimuli_of_trials, table_files
 from neurodec.data.tables import is_missing, read_table
-from neurodec.data.trials import Trials, with_defaults
+from neurodec.data.trial_tables import with_defaults
+from neurodec.data.trials import Trials
 from neurodec.data.warned import heard
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.fmri import (

@@ -15,7 +15,8 @@ from neurodec.data.patterns import all_fields, find_files, part_name
 from neurodec.data.readers.opening import load_samples, open_epochs, source_files
 from neurodec.data.readers.raw_trials import accounted, note_picked, sensor_info
 from neurodec.data.stimuli import label_trials, read_stimuli, stimuli_of_trials, table_files
-from neurodec.data.trials import Trials, with_defaults
+from neurodec.data.trial_tables import with_defaults
+from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.channels import Kind, check_channels, pick_channels, strange_scale
 from neurodec.preprocessing.eeg import EEGPreprocessing, rereference

@@ -16,7 +16,7 @@ from neurodec.data.readers.fif import check_fif
 from neurodec.data.readers.matlab import check_mat
 from neurodec.data.readers.pointers import check_named
 from neurodec.data.readers.xdf import read_xdf
-from neurodec.data.trials import require_rate
+from neurodec.data.trial_tables import require_rate
 from neurodec.data.warned import heard
 from neurodec.errors import NeurodecError, reading, require_fetched
 

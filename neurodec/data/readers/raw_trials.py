@@ -16,7 +16,8 @@ from neurodec.data.account import Account
 from neurodec.data.clock import Clock
 from neurodec.data.events import inside_recording, outside_bad_segments, require_single
 from neurodec.data.readers.opening import load_samples
-from neurodec.data.trials import Trials, with_defaults
+from neurodec.data.trial_tables import with_defaults
+from neurodec.data.trials import Trials
 from neurodec.preprocessing.channels import UNITS, Kind, Picked, sensor_positions, strange_scale
 from neurodec.preprocessing.eeg import EEGPreprocessing, clean_raw, whiten
 from neurodec.preprocessing.epoching import cut_epochs, epoch_times

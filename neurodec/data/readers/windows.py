@@ -16,7 +16,8 @@ from neurodec.data.patterns import all_fields, files_below, find_files
 from neurodec.data.readers.labelled.labelled_eeg import clean, require_microvolts, values_of
 from neurodec.data.readers.opening import load_samples, open_raw, source_files
 from neurodec.data.stretches import mark_seams, untouched
-from neurodec.data.trials import Trials, with_defaults
+from neurodec.data.trial_tables import with_defaults
+from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError
 from neurodec.files import key_of
 from neurodec.preprocessing.channels import HUNDRED_MICROVOLTS, standard_positions

@@ -13,7 +13,7 @@ import numpy as np
 from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.data.splits import Level
-from neurodec.data.trials import has_time
+from neurodec.data.trial_tables import has_time
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.classification.class_section import class_section
 from neurodec.evaluation.classification.grouped import Grouped, Measures, inflation_of

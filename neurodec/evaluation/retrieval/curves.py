@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from neurodec.data.responses import View
-from neurodec.data.trials import Trials, has_time
+from neurodec.data.trial_tables import has_time
+from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.retrieval.ablation import (
     Predict,

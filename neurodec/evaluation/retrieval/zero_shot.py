@@ -14,7 +14,7 @@ from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.data.responses import View, select
 from neurodec.data.splits import Level
-from neurodec.data.trials import has_time
+from neurodec.data.trial_tables import has_time
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.capabilities import companions_of
 from neurodec.evaluation.presentation import Kept, Section

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from neurodec.data import Trials
 from neurodec.data.descriptions import require_arrays
 from neurodec.data.responses import blocks_of
-from neurodec.data.trials import has_time
+from neurodec.data.trial_tables import has_time
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, read_json, write_json
 from neurodec.linear.features import linear_features

@@ -18,7 +18,8 @@ from neurodec.data.dataset import Dataset, Part
 from neurodec.data.readers.array_content import ArrayContent
 from neurodec.data.readers.hdf5 import check_own
 from neurodec.data.readers.nifti import open_image, voxels_of
-from neurodec.data.trials import Trials, with_defaults
+from neurodec.data.trial_tables import with_defaults
+from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError, reading
 from neurodec.preprocessing.fmri import zscore_rows
 

@@ -18,7 +18,8 @@ from neurodec.data.account import Account
 from neurodec.data.dataset import Dataset, Part
 from neurodec.data.readers.datasets.things_images import things_stimuli
 from neurodec.data.readers.raw_trials import done_to
-from neurodec.data.trials import Trials, require_rate
+from neurodec.data.trial_tables import require_rate
+from neurodec.data.trials import Trials
 from neurodec.data.unpickle import load_pickled
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import read_json

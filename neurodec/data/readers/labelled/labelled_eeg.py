@@ -20,7 +20,8 @@ from neurodec.data.dataset import Dataset, Part
 from neurodec.data.readers.labelled.published_splits import Split
 from neurodec.data.readers.opening import load_samples, open_raw
 from neurodec.data.stretches import mark_seams
-from neurodec.data.trials import Trials, with_defaults
+from neurodec.data.trial_tables import with_defaults
+from neurodec.data.trials import Trials
 from neurodec.errors import NeurodecError
 from neurodec.preprocessing.channels import HUNDRED_MICROVOLTS, standard_positions
 from neurodec.preprocessing.electrodes import modern_name
