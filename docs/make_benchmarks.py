@@ -62,7 +62,7 @@ _CLASSES = [
     "the system minus this",
 ]
 _PICTURES = ["recipe", "data", "pictures", "pixel correlation", "SSIM", "two-way identification (chance 0.5)"]
-_ADAPTATION = ["recipe", "decoder", "pictures", "top-1", "people and repeats"]
+_ADAPTATION = ["recipe", "decoder", "size", "top-1"]
 _IN_README = (  # recipe and what it is called there
     ("demo/eeg", "ATM"),
     ("mindbridge/simulated-fmri", "MindBridge, new subject"),
@@ -189,16 +189,13 @@ def picture_rows(runs: Runs) -> list[list[str]]:
 
 
 def adaptation_rows(runs: Runs) -> list[list[str]]:
-    """Return a row per decoder and number of pictures, mean over people."""
-    rows = []
-    for name, run in runs.items():
-        sections = [run, *run.get("further", {}).values()]
-        for section in sections:
-            points = section.get("adaptation", {}).get("points", [])
-            for way, size in dict.fromkeys((one["decoder"], one["size"]) for one in points):
-                values = [one["top1"] for one in points if (one["decoder"], one["size"]) == (way, size)]
-                rows.append([f"`{name}`", way, str(size), score(sum(values) / len(values)), str(len(values))])
-    return rows
+    """Return a row per decoder and size of the context: pictures that were shown, or voxels that were read."""
+    return [
+        [f"`{name}`", one["decoder"], f"{one['size']} {one['kind']}", score(one["top1"], one.get("ci95"))]
+        for name, run in runs.items()
+        for section in [run, *run.get("further", {}).values()]
+        for one in section.get("adaptation", {}).get("points", [])
+    ]
 
 
 def set_rows(runs: Runs) -> list[list[str]]:
@@ -212,9 +209,9 @@ def set_rows(runs: Runs) -> list[list[str]]:
                         [
                             f"`{name}`",
                             way,
-                            score(one.get("promised")),
+                            score(one["coverage"]),
                             score(one["found"], one.get("ci95")),
-                            f"{one.get('size', 0):.1f}",
+                            f"{one['mean_size']:.1f} of {own['n_candidates']}",
                         ]
                     )
     return rows
