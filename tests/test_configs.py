@@ -7,6 +7,8 @@ import yaml
 
 from neurodec.errors import NeurodecError
 from neurodec.run.recipe.recipe_file import load_recipe
+from neurodec.run.recipe.recipe_keys import keys_page, recipe_keys
+from neurodec.run.recipe.recipe_parser import SECTIONS
 from neurodec.shipped import recipe_path, shipped
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -60,3 +62,30 @@ def test_a_recipe_of_the_first_version_is_translated(tmp_path):
     (tmp_path / "first.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(NeurodecError, match="of former versions"):
         load_recipe(tmp_path / "first.yaml")
+
+
+@pytest.mark.parametrize(
+    "name", ["atm/things-eeg2-reconstruction", "n170/linear", "mindbridge/simulated-fmri"]
+)
+def test_keys_of_a_recipe_have_a_type_and_a_meaning(name):
+    """Every argument of the classes that it names, nested settings too, as their docstrings have them."""
+    keys = [key for _, keys in recipe_keys(name) for key in keys]
+    assert len(keys) > 15
+    nameless = [key[0] for key in keys if not key[3] and "<argument>" not in key[0]]
+    assert nameless == []
+    if name == "n170/linear":
+        assert "dataset.init_args.preprocessing.l_freq" in [key[0] for key in keys]
+
+
+def test_the_page_of_keys_has_every_section():
+    page = keys_page()
+    assert all(f"| `{section}` |" in page for section in SECTIONS)
+
+
+def test_a_misspelt_key_is_answered_with_the_right_one(tmp_path):
+    text = (CONFIGS / "n170/linear.yaml").read_text().replace("\nevaluation:", "\nevalution:")
+    (tmp_path / "wrong.yaml").write_text(text)
+    with pytest.raises(
+        NeurodecError, match="has the key evalution, which does not exist; do you mean evaluation"
+    ):
+        load_recipe(tmp_path / "wrong.yaml")

@@ -166,7 +166,7 @@ def default_of(field: Field | None, argument: inspect.Parameter) -> Any:
 
 
 def _keys_of(kind: type, prefix: str) -> Iterator[Key]:
-    told = {one.arg_name: one for one in parse(kind.__doc__ or "").params}
+    told = {one.arg_name: one for one in parse(kind.__doc__ or "").params if one.args[0] == "param"}
     meanings = {
         name.strip(): " ".join((one.description or "").split())
         for names, one in told.items()
