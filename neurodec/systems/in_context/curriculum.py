@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ import torch
 
 from neurodec.encoders import InContextEncoder, InContextInverter
 from neurodec.encoders.in_context.voxel_network import NetworkEncoding
+from neurodec.errors import NeurodecError
 from neurodec.linear.voxel_prior import PopulationPrior
+from neurodec.systems.in_context.folder import Learnt
 from neurodec.systems.in_context.meta_training import meta_train
 from neurodec.systems.in_context.tasks import (
     Batch,
@@ -28,6 +30,66 @@ from neurodec.systems.in_context.tasks import (
 )
 
 _CONTEXTS = 6  # contexts from which every training subject is encoded for the second stage
+
+
+def train_networks(
+    learned: Learnt,
+    stages: Mapping[str, Sequence[MetaStage]],
+    subjects: Sequence[SubjectVoxels],
+    pool: np.ndarray,
+    checkpoints: Path,
+    *,
+    seed: int,
+    trainer: dict[str, Any],
+    tokens_at_once: int,
+) -> dict[str, pd.DataFrame]:
+    """Train both networks, those that have stages.
+
+    Parameters
+    ----------
+    learned : Learnt
+        Its networks are trained in place.
+    stages : dict of sequence of MetaStage
+        Of `encoder` and `inverter`.
+    subjects : sequence of SubjectVoxels
+        Training subjects.
+    pool : ndarray, shape (N, E)
+        Pictures that made-up voxels are shown.
+    checkpoints : Path
+    seed, trainer
+        See `meta_train`.
+    tokens_at_once : int
+        See `NetworkEncoding`.
+
+    Returns
+    -------
+    dict of DataFrame
+        History of each.
+
+    Raises
+    ------
+    NeurodecError
+        If there are stages and nobody to train on.
+    """
+    if any(stages.values()) and not subjects:
+        raise NeurodecError(
+            "The curriculum needs training subjects, and all are new; take protocol: new_subject with several "
+            "subjects, or leave the stages out."
+        )
+    history: dict[str, pd.DataFrame] = {}
+    given = (pool, learned.prior)
+    if own := stages["encoder"]:
+        folder = checkpoints / "encoder"
+        history["encoder"] = train_encoder(learned.encoder, own, subjects, *given, folder, seed, trainer)
+    if own := stages["inverter"]:
+        encoded, folder = [], checkpoints / "inverter"
+        if any(stage.source == "subjects" for stage in own):
+            most = max((stage.size[1] for stage in stages["encoder"]), default=None)
+            encoded = encode_subjects(subjects, NetworkEncoding(learned.encoder, tokens_at_once), most, seed)
+        history["inverter"] = train_inverter(
+            learned.inverter, own, encoded, *given, folder, seed + 1, trainer
+        )
+    return history
 
 
 def train_encoder(

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from neurodec.encoders import InContextEncoder, InContextInverter
 from neurodec.encoders.checkpoints import read_checkpoint, take_exactly
+from neurodec.errors import NeurodecError
 from neurodec.features.weights import ASSETS
 from neurodec.files import atomic_path
 from neurodec.linear.inversion import Gallery
@@ -65,6 +66,24 @@ class Learnt:
         with atomic_path(folder / "population.safetensors") as partial:
             save_arrays(
                 {name: np.ascontiguousarray(own, dtype=np.float32) for name, own in arrays.items()}, partial
+            )
+
+    def require_space(self, space: str) -> None:
+        """Refuse embeddings of another space.
+
+        Parameters
+        ----------
+        space : str
+
+        Raises
+        ------
+        NeurodecError
+            Naming both.
+        """
+        if space.removesuffix("/unit") != self.embedding_space.removesuffix("/unit"):
+            raise NeurodecError(
+                f"The context's embeddings are of {space}, the system was trained on {self.embedding_space}; embed the "
+                "pictures in that space."
             )
 
     @classmethod

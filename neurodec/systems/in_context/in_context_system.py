@@ -24,7 +24,7 @@ from neurodec.linear.inversion import BayesianInversion, Gallery, Inversion
 from neurodec.linear.voxel_encoders import EncodedTrials, Encoding
 from neurodec.linear.voxel_prior import PopulationPrior, PriorEncoding
 from neurodec.linear.voxel_ridge import RidgeEncoding
-from neurodec.systems.in_context.curriculum import encode_subjects, train_encoder, train_inverter
+from neurodec.systems.in_context.curriculum import train_networks
 from neurodec.systems.in_context.folder import SHIPPED, Learnt, start_folder
 from neurodec.systems.in_context.people import (
     Choice,
@@ -223,41 +223,14 @@ class InContextSystem(RefitsApart, System):
                 "There is nobody to train the in-context system on; take protocol: new_subject with several subjects, "
                 "or start: neurodec/in-context."
             )
-        return self._train_networks(subjects, pool, checkpoints)
-
-    def _train_networks(
-        self, subjects: list[SubjectVoxels], pool: np.ndarray | None, checkpoints: Path
-    ) -> dict[str, pd.DataFrame]:
-        history: dict[str, pd.DataFrame] = {}
-        stages, learned, n_embed = self._stages, self.learned, self.learned.gallery.mean.shape[0]
-        if (stages["encoder"] or stages["inverter"]) and not subjects:
-            raise NeurodecError(
-                "The curriculum needs training subjects, and all are new; take protocol: new_subject with several "
-                "subjects, or leave the stages out."
-            )
         torch.manual_seed(self.seed)
-        if self._start is None and stages["encoder"]:
-            learned.encoder = InContextEncoder(**{"n_embed": n_embed, **self._encoder})
-        if self._start is None and stages["inverter"]:
-            learned.inverter = InContextInverter(**{"n_embed": n_embed, **self._inverter})
-        given = (pool, learned.prior)
-        if stages["encoder"]:
-            folder = checkpoints / "encoder"
-            history["encoder"] = train_encoder(
-                learned.encoder, stages["encoder"], subjects, *given, folder, self.seed, self._trainer
-            )
-        if stages["inverter"]:
-            encoded = []
-            if any(stage.source == "subjects" for stage in stages["inverter"]):
-                most = max((stage.size[1] for stage in stages["encoder"]), default=None)
-                encoded = encode_subjects(
-                    subjects, NetworkEncoding(learned.encoder, self.tokens_at_once), most, self.seed
-                )
-            folder = checkpoints / "inverter"
-            history["inverter"] = train_inverter(
-                learned.inverter, stages["inverter"], encoded, *given, folder, self.seed + 1, self._trainer
-            )
-        return history
+        n_embed = self.learned.gallery.mean.shape[0]
+        if self._start is None and self._stages["encoder"]:
+            self.learned.encoder = InContextEncoder(**{"n_embed": n_embed, **self._encoder})
+        if self._start is None and self._stages["inverter"]:
+            self.learned.inverter = InContextInverter(**{"n_embed": n_embed, **self._inverter})
+        options = {"seed": self.seed, "trainer": self._trainer, "tokens_at_once": self.tokens_at_once}
+        return train_networks(self.learned, self._stages, subjects, pool, checkpoints, **options)
 
     def _subjects(self, study: Study, features: Features) -> list[SubjectVoxels]:
         """Return the training subjects' z-scored responses and pictures, voxels first."""
@@ -285,7 +258,7 @@ class InContextSystem(RefitsApart, System):
             If embeddings are of another space, or a context is empty or holds NaN.
         """
         features = targets[self.head]
-        self._require_space(features.embedding_space)
+        self.learned.require_space(features.embedding_space)
         adapted, encodings = copy(self), self._encodings()
         adapted.people = dict(self.people)
         for subject, own in support.by_subject():
@@ -412,13 +385,6 @@ class InContextSystem(RefitsApart, System):
     def project(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return embeddings of unit length; see `System.project`."""
         return unit_length(values)
-
-    def _require_space(self, space: str) -> None:
-        if space.removesuffix("/unit") != self.learned.embedding_space.removesuffix("/unit"):
-            raise NeurodecError(
-                f"The context's embeddings are of {space}, the system was trained on "
-                f"{self.learned.embedding_space}; embed the pictures in that space."
-            )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write networks, prior, gallery and what is known of every person."""
