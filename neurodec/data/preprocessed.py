@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
@@ -137,8 +138,8 @@ def _recut(trials: Trials, settings: EEGPreprocessing, space: str) -> Trials:
             f"{settings.tmin:g} to {settings.tmax:g} s; correct `tmin` or `tmax`."
         )
     if last - first < len(times):
-        add_note(
-            trials.info["account"][:1],
+        _tell(
+            trials,
             f"trials of {times[0]:g} to {times[-1]:g} s are cut to {times[first]:g} to {times[last - 1]:g} s",
         )
     base = _baseline(trials, times[first:last], settings)
@@ -158,9 +159,19 @@ def _recut(trials: Trials, settings: EEGPreprocessing, space: str) -> Trials:
             "reference": settings.reference or done.reference,
             "baseline": settings.baseline if base.stop > base.start else done.baseline,
             "sfreq": settings.sfreq or done.sfreq,
-            "keep_from": max(filter(None, (done.keep_from, settings.keep_from)), default=done.keep_from),
+            "keep_from": max(
+                (time for time in (done.keep_from, settings.keep_from) if time is not None), default=None
+            ),
         }
     return replace(trials, responses=responses, info=info)
+
+
+def _tell(trials: Trials, sentence: str) -> None:
+    """Note what a person should know in the account of a reader, or warn where there is none, as in Python."""
+    if trials.info["account"]:
+        add_note(trials.info["account"][:1], sentence)
+    else:
+        warnings.warn(f"{sentence}.", stacklevel=4)
 
 
 def _reference(
@@ -194,7 +205,7 @@ def _baseline(trials: Trials, times: np.ndarray, settings: EEGPreprocessing) -> 
     end = times[-1] if settings.baseline[1] is None else min(settings.baseline[1], times[-1])
     if end - begin <= half:
         note = f"no baseline is subtracted: the trials begin at {times[0]:g} s"
-        add_note(trials.info["account"][:1], note)
+        _tell(trials, note)
         return slice(0, 0)
     first, last = np.searchsorted(trials.times, [begin - half, end + half])
     return slice(int(first), int(last))
@@ -259,7 +270,7 @@ def _of_voxels(trials: Trials, settings: VoxelPreprocessing, space: str) -> Tria
         scales.append(scale)
     if unlabelled and trains.any():
         note = f"scaled by their own test trials, without labels, as none is for training: {', '.join(unlabelled)}"
-        add_note(trials.info["account"][:1], note)
+        _tell(trials, note)
     responses = Standardised(trials.responses, codes, means, scales)
     return replace(trials, responses=responses, info={**trials.info, "units": "a.u."})
 

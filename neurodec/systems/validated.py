@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -17,9 +17,10 @@ class Validated:
 
     config: dict[str, Any]
 
-    def predict(self, study: Study) -> Predictions:
-        """Predict every trial; see `System.predict`."""
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        def predict(self, study: Study) -> Predictions:  # noqa: D102  of the system
+            ...
 
     def calibration_split(
         self, study: Study, targets: dict[str, Features], share: float, seed: int

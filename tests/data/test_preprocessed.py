@@ -177,3 +177,8 @@ def test_a_recipe_with_other_settings_is_refused_in_one_sentence(tmp_path, capsy
     ridge = {"class_path": "neurodec.systems.RidgeSystem"}
     write_recipe(tmp_path / "recipe.yaml", preprocessing=settings, system=ridge)
     assert "VoxelPreprocessing is for voxels" in refused(capsys, arguments("run", tmp_path / "data"))
+
+
+def test_a_crop_is_told_in_python_too(rng):
+    with pytest.warns(UserWarning, match="trials of -0.4 to 1.2 s are cut to -0.2 to 1 s"):
+        preprocess(Study.from_epochs(epochs_of(rng)), EEGPreprocessing())

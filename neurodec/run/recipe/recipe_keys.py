@@ -151,7 +151,7 @@ def _of_class(
         yield f"{section}: {path}", list(_keys_of(kind, f"{section}.init_args"))
 
 
-def default_of(field: Field | None, argument: inspect.Parameter) -> Any:
+def _default_of(field: Field | None, argument: inspect.Parameter) -> Any:
     """Return the default of an argument, made where it is made anew for every object.
 
     Parameters
@@ -176,7 +176,7 @@ def _keys_of(kind: type, prefix: str) -> Iterator[Key]:
     for name, argument in inspect.signature(kind).parameters.items():
         if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
             continue
-        nested = default_of(known.get(name), argument)
+        nested = _default_of(known.get(name), argument)
         default = "" if nested is argument.empty else repr(nested)
         if is_dataclass(nested) and not isinstance(nested, type):
             yield from _keys_of(type(nested), f"{prefix}.{name}")
