@@ -64,7 +64,7 @@ def _copied() -> None:
 
 def _generated() -> None:
     """Write what the package knows: keys of recipes, weights, and where data sets are."""
-    from neurodec.decoders.downloads import DOWNLOADS
+    from neurodec.features.downloads import DOWNLOADS
     from neurodec.run.recipe.recipe_keys import keys_page
 
     (HERE / "reference" / "recipe_keys.md").write_text(keys_page())
@@ -77,7 +77,8 @@ def _generated() -> None:
     head = "| weights | size | licence | command |\n|---|---|---|---|\n"
     (folder / "weights.md").write_text(head + "\n".join(rows) + "\n")
     told = []
-    for script in ("things_eeg2", "things_meg", "nsd", "bold5000"):
+    speech = ("gwilliams2022", "schoffelen2019", "broderick2019", "brennan2019")
+    for script in ("things_eeg2", "things_meg", "nsd", "bold5000", *speech):
         spec = importlib.util.spec_from_file_location(script, HERE.parent / "data_prep" / f"{script}.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)

@@ -45,13 +45,15 @@ SIMULATED_SIZES = (
     "minutes",
     "n_labelled",
     "n_stretches",
+    "n_stories",
 )
 
-SYSTEMS = {
-    "eeg": ("atm", "nice", "neurobridge"),
-    "meg": ("atm", "nice", "neurobridge"),
-    "fmri": ("mindbridge", "brain_diffuser"),
-    "states": ("csbrain",),
+RECIPES = {
+    "eeg": ("atm/simulated-eeg", "nice/simulated-eeg", "neurobridge/simulated-eeg"),
+    "meg": ("atm/simulated-meg", "nice/simulated-meg", "neurobridge/simulated-meg"),
+    "fmri": ("mindbridge/simulated-fmri", "brain_diffuser/simulated-fmri"),
+    "states": ("csbrain/simulated-states",),
+    "speech": ("speech/simulated",),
 }
 
 EXAMPLES = """examples:
@@ -214,12 +216,14 @@ def _add_simulate(verbs: argparse._SubParsersAction) -> None:
   neurodec simulate eeg --data-root sim-eeg
   neurodec simulate fmri --data-root sim-fmri --seed 1 --n_subjects 2 --n_train_concepts 60
   neurodec simulate states --data-root sim-states
+  neurodec simulate speech --data-root sim-speech
 
 Sizes that can be changed: --n_subjects, --n_train_concepts, --images_per_concept, --n_test_concepts,
 --gallery_per_concept, --train_repetitions, --test_repetitions; of states (continuous EEG of people in four
-states, without and with labels): --n_unlabelled, --minutes, --n_labelled, --n_stretches."""
+states, without and with labels): --n_unlabelled, --minutes, --n_labelled, --n_stretches; of speech (MEG of
+listeners to stories): --n_subjects, --n_stories, --minutes (of a story)."""
     parser = _verb(verbs, "simulate", summary, _simulate, example)
-    parser.add_argument("modality", choices=["eeg", "meg", "fmri", "states"])
+    parser.add_argument("modality", choices=list(RECIPES))
     parser.add_argument("--data-root", type=Path, required=True, help="empty folder to write")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bits")
     for name in SIMULATED_SIZES:
@@ -413,6 +417,5 @@ def _simulate(arguments: argparse.Namespace, overrides: list[str]) -> None:
     size = {name: count for name, count in size.items() if count is not None}
     root = simulate(arguments.data_root, arguments.modality, arguments.seed, **size)
     print(f"simulated {arguments.modality} in {root}; decode it with")
-    for system in SYSTEMS[arguments.modality]:
-        recipe = f"{system}/simulated-{arguments.modality}"
-        print(f"  neurodec run {recipe} --data-root {root} --out {root}-{system}")
+    for recipe in RECIPES[arguments.modality]:
+        print(f"  neurodec run {recipe} --data-root {root} --out {root}-{recipe.split('/')[0]}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 from neurodec.errors import NeurodecError
@@ -42,3 +44,28 @@ def no_foreign_code() -> Iterator[None]:
         yield
     finally:
         dynamic_module_utils.TIME_OUT_REMOTE_CODE = before
+
+
+@contextmanager
+def quiet(*libraries: str) -> Iterator[None]:
+    """Silence the bars, remarks and questions of diffusers and transformers, and give them back as they were.
+
+    Parameters
+    ----------
+    *libraries : str
+        Which of the two; both by default.
+    """
+    logs = [import_module(f"{name}.utils").logging for name in libraries or ("diffusers", "transformers")]
+    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
+    for log in logs:
+        log.set_verbosity_error()
+        log.disable_progress_bar()
+    try:
+        with warnings.catch_warnings(), no_foreign_code():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        for log, (verbosity, bars) in zip(logs, before, strict=True):
+            log.set_verbosity(verbosity)
+            if bars:
+                log.enable_progress_bar()

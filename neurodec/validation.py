@@ -28,7 +28,7 @@ from neurodec.features import Features, as_targets
 from neurodec.files import track
 from neurodec.preprocessing.eeg import Whitening
 from neurodec.report.thumbnails import data_url
-from neurodec.systems import RidgeSystem, System
+from neurodec.systems import LinearSystem, System, linear_baseline
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Results:
         page = shown.to_html(index=False, float_format=lambda value: f"{value:.3g}", na_rep="")
         picture = BytesIO()
         self.figure().savefig(picture, format="png")
-        return f'{page}<img src="{data_url(picture.getvalue(), "png")}" width="620">'
+        return f'{page}<img src="{data_url(picture.getvalue(), "image/png")}" width="620">'
 
 
 def evaluate(
@@ -272,13 +272,13 @@ def _run(
         raise NeurodecError(
             'No trial has the split "test"; give `split` when the study is made, or take cross_validate.'
         )
-    fitted = Fitted(name or name_of(system), system, train, targets, partial(_ridge, system, train, targets))
+    fitted = Fitted(name or name_of(system), system, train, targets, partial(_linear, system, train, targets))
     predictions = {rows: system.predict(trials) for rows, trials in evaluation.inputs(test).items()}
     return evaluation.run(predictions, test, fitted)
 
 
-def _ridge(system: System, train: Study, targets: dict[str, Features], head: str) -> RidgeSystem | None:
-    """Return the linear baseline on the same trials; none beside ridge itself."""
-    if isinstance(system, RidgeSystem):
+def _linear(system: System, train: Study, targets: dict[str, Features], head: str) -> LinearSystem | None:
+    """Return the linear baseline on the same trials; none beside a linear system."""
+    if isinstance(system, LinearSystem):
         return None
-    return RidgeSystem(head=head, targets=[head]).fit(train, targets)
+    return linear_baseline(head, targets).fit(train, targets)

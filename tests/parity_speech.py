@@ -13,7 +13,7 @@ from parity_inputs import DEVICE, arrays_of, input_of, tensor_of
 from neurodec.data.blocks import cut_sounds, merged_blocks, split_of_text
 from neurodec.encoders import SimpleConv
 from neurodec.encoders.sensor_attention import flattened, fourier_embedding
-from neurodec.evaluation.retrieval.segments import segment_accuracy, word_accuracy, word_probabilities
+from neurodec.evaluation.segments.segment_measures import segment_accuracy, word_accuracy, word_probabilities
 from neurodec.preprocessing.sinc import resample_sinc
 from neurodec.preprocessing.whitening import sorted_quantile_scale
 from neurodec.training.objectives.sequence_contrast import SequenceContrast, sequence_scores

@@ -5,7 +5,6 @@ first line names, ``sh`` and ``python`` blocks are run in order, in one folder a
 data that we do not hold, are run by test_printed_commands.py up to where their work begins.
 """
 
-import dataclasses
 import importlib
 import importlib.util
 import json
@@ -16,15 +15,14 @@ import types
 from pathlib import Path
 
 import mne
-import numpy as np
 import pytest
 from lab_recordings import N_TEST, write_betas, write_epochs, write_pictures, write_recording
 from linear_studies import write_recipe, write_study
+from listeners import write_listeners
 
 import neurodec
 from neurodec import OpenClip, RidgeSystem, Study
 from neurodec.cli import main
-from neurodec.features import Features
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -86,17 +84,9 @@ def own_recording(home):
     return {}
 
 
-def sequences(home):
-    rng = np.random.default_rng(0)
-    names = [f"segment-{number}" for number in range(60)]
-    info = mne.create_info([f"S{number}" for number in range(8)], 40.0, "eeg")
-    epochs = mne.EpochsArray(rng.normal(size=(60, 8, 20)), info, verbose="error")
-    study = Study.from_epochs(epochs, names, split=["train"] * 50 + ["test"] * 10)
-    trials = study.trials
-    places = {**trials.info, "ch_pos": rng.normal(0, 0.1, (8, 3)).tolist()}
-    study = Study.of(dataclasses.replace(trials, info=places))
-    values = rng.normal(size=(60, 5, 20)).astype(np.float32)
-    return {"study": study, "targets": {"audio": Features(values, names, {"embedding_space": "random"})}}
+def speech(home):
+    write_listeners(home / "recordings", n_sentences=80)
+    return {}
 
 
 def contributing(home):

@@ -37,6 +37,7 @@ DATA = (
     "sim-meg",
     "sim-fmri",
     "sim-states",
+    "sim-speech",
 )
 
 
@@ -138,6 +139,7 @@ def test_what_simulations_print_runs(here, begun, monkeypatch, capsys):
     monkeypatch.setattr(simulation, "write_images", lambda root, study: None)
     monkeypatch.setattr(simulation, "_WRITERS", dict.fromkeys(simulation._WRITERS, lambda *given: None))
     monkeypatch.setattr(simulation.states, "write", lambda file, *given: asked.append(file))
+    monkeypatch.setitem(simulation._WITHOUT_PICTURES, "speech", lambda *given: asked.append(given))
     lines = [line for line in PRINTED if line.split()[1] == "simulate"]
     assert len(lines) >= 6
     for number, line in enumerate(lines):

@@ -6,8 +6,15 @@ from neurodec.data.preprocessed import preprocess
 from neurodec.data.readers.arrays import ArrayFile
 from neurodec.data.readers.bids_fmri import BidsFMRI
 from neurodec.data.readers.bids_meeg import BidsEEG
+from neurodec.data.readers.datasets.brennan2019 import Brennan2019
+from neurodec.data.readers.datasets.broderick2019 import Broderick2019
+from neurodec.data.readers.datasets.broderick2019_mat import Broderick2019Mat
+from neurodec.data.readers.datasets.cocktail import CocktailParty
+from neurodec.data.readers.datasets.gwilliams2022 import Gwilliams2022
+from neurodec.data.readers.datasets.libribrain import LibriBrain
 from neurodec.data.readers.datasets.muse import MuseCSV
 from neurodec.data.readers.datasets.nsd import NSD
+from neurodec.data.readers.datasets.schoffelen2019 import Schoffelen2019
 from neurodec.data.readers.datasets.things_eeg2 import ThingsEEG2
 from neurodec.data.readers.datasets.things_meg import ThingsMEG
 from neurodec.data.readers.epochs_files import EpochsFiles
@@ -32,6 +39,7 @@ from neurodec.data.readers.labelled import (
     Siena,
 )
 from neurodec.data.readers.recordings import Recording, Recordings
+from neurodec.data.readers.speech.bids_speech import BidsSpeech
 from neurodec.data.readers.windows import EEGWindows
 from neurodec.data.splits import check_leakage, validation_concepts
 from neurodec.data.stimuli import stimuli_of_trials
@@ -59,10 +67,17 @@ __all__ = [
     "BCICIV2a",
     "BidsEEG",
     "BidsFMRI",
+    "BidsSpeech",
+    "Brennan2019",
+    "Broderick2019",
+    "Broderick2019Mat",
+    "CocktailParty",
     "Dataset",
     "EEGWindows",
     "EpochsFiles",
+    "Gwilliams2022",
     "LabelledEEG",
+    "LibriBrain",
     "MentalArithmetic",
     "Mumtaz2016",
     "MuseCSV",
@@ -70,6 +85,7 @@ __all__ = [
     "PhysioNetMI",
     "Recording",
     "Recordings",
+    "Schoffelen2019",
     "Siena",
     "Study",
     "ThingsEEG2",

@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 
 
-def merged_blocks(blocks: pd.DataFrame, shortest: float = 6.0) -> pd.DataFrame:
+def merged_blocks(
+    blocks: pd.DataFrame, shortest: float = 6.0, known: dict[tuple[str, str], bool] | None = None
+) -> pd.DataFrame:
     """Merge blocks that follow each other until they are longer than a minimum.
 
     Parameters
@@ -23,6 +25,9 @@ def merged_blocks(blocks: pd.DataFrame, shortest: float = 6.0) -> pd.DataFrame:
         `start`, `duration` (s) and `uid` (the text), in order.
     shortest : float
         Seconds; the last block may be shorter.
+    known : dict, optional
+        Whether a border lies between two texts that follow each other, as former recordings had it; what is decided
+        here is added. Without it, people who began to listen at other times get other blocks of one text.
 
     Returns
     -------
@@ -34,7 +39,10 @@ def merged_blocks(blocks: pd.DataFrame, shortest: float = 6.0) -> pd.DataFrame:
     ends = (blocks["start"] + blocks["duration"]).tolist()
     for place, (end, uid) in enumerate(zip(ends, blocks["uid"], strict=True)):
         texts.append(str(uid))
-        if end > start + shortest or place == len(ends) - 1:
+        ends_here = end > start + shortest or place == len(ends) - 1
+        if known is not None and place < len(ends) - 1:
+            ends_here = known.setdefault((str(uid), str(blocks["uid"].iloc[place + 1])), ends_here)
+        if ends_here:
             merged.append((start, end - start, ",".join(texts)))
             start, texts = end, []
     return pd.DataFrame(merged, columns=["start", "duration", "uid"])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from neurodec.data.account import add_note
+from neurodec.data.continuous import Windows
 from neurodec.data.noise import mean_noise
 from neurodec.data.trial_tables import same_rate
 from neurodec.data.trials import Trials, require_same_space
@@ -174,6 +175,11 @@ def _common_channels(parts: Sequence[Trials]) -> CommonSpace:
             f"Subject {where['subject']}, session {where['session']}, run {where['run']} has epochs of {min(lengths)} "
             f"samples at {sfreq:g} Hz, others {max(lengths)}; cut all epochs alike."
         )
+    if len({float(part.info["sfreq"]) for part in parts}) > 1 and isinstance(first.responses, Windows):
+        raise NeurodecError(
+            "Recordings have several sampling rates, and windows share samples; set `preprocessing.sfreq` to bring all "
+            "to one."
+        )
     if not shared:
         raise NeurodecError(
             "No channel is good in every recording; set `interpolate_bads: true`, or leave some out."
@@ -204,7 +210,8 @@ def _without_others(part: Trials, columns: np.ndarray) -> np.ndarray | None:
         return None
     averaged = done.get("reference") == "average"
     noise = next(iter(part.info.get("noise", {}).values()), None)
-    if averaged and noise is not None:
+    in_windows = isinstance(part.responses, Windows)  # scaled as they are read
+    if averaged and (noise is not None or in_windows):
         _note(
             part,
             "channels were scaled after the average of all good channels, those left out too, was taken off",
@@ -213,7 +220,7 @@ def _without_others(part: Trials, columns: np.ndarray) -> np.ndarray | None:
         covariance = noise[:, 1:]
         kept = inverse_square_root(covariance[np.ix_(columns, columns)])
         return kept @ np.linalg.inv(inverse_square_root(covariance))[columns]
-    if averaged and noise is None:
+    if averaged and noise is None and not in_windows:
         return np.eye(n_chans)[columns] - np.eye(n_chans)[columns].mean(axis=0)
     return None
 

@@ -16,9 +16,11 @@ import pandas as pd
 import neurodec
 from neurodec.class_descriptions import code_of, path_of
 from neurodec.data.account import Account, add_note
+from neurodec.data.continuous import Windows
 from neurodec.data.dataset import Dataset, Part
 from neurodec.data.harmonise import common_space, spaces_of, spell_alike
 from neurodec.data.noise import write_described
+from neurodec.data.responses import blocks_of
 from neurodec.data.splits import Level, check_leakage, n_overlapping
 from neurodec.data.stimuli import FILES, GALLERY, complete_stimuli, file_below
 from neurodec.data.study import MARK
@@ -55,9 +57,9 @@ def prepare(
 
     Each part is kept as soon as it is done, so a killed or refused run goes on where it stopped; a part whose files
     have changed since is read again. The finished folder holds one folder per space (`responses.npy`, float32, read
-    memory-mapped; `trials.csv`; `info.json`), `stimuli.csv`, and `study.json`, which names the spaces and carries the
-    provenance: every source file with a SHA-256, every parameter, the package version. A space whose folder was
-    deleted is prepared again, alone.
+    memory-mapped, or the `signals.npy` that windows are cut from; `trials.csv`; `info.json`), `stimuli.csv`, and
+    `study.json`, which names the spaces and carries the provenance: every source file with a SHA-256, every parameter,
+    the package version. A space whose folder was deleted is prepared again, alone.
 
     Parameters
     ----------
@@ -300,8 +302,8 @@ def _checked_stimuli(stimuli: pd.DataFrame, root: Path) -> pd.DataFrame:
         )
     if "split" in stimuli:
         require_splits(stimuli["split"], "The stimulus table", gallery=True)
-    for column in FILES:
-        for row, name in enumerate(stimuli.get(column, [])):
+    for column in set(FILES) & set(stimuli):  # a file may hold thousands of stimuli
+        for row, name in stimuli[column].drop_duplicates().items():
             file_below(root, name, "The stimulus table", row, column)
     return stimuli
 
@@ -319,7 +321,9 @@ def _prepare_part(dataset: Dataset, part: Part, root: Path, target: Path, stimul
         raise NeurodecError(f"{part.name} holds no trial; check its events, or leave it out of the recipe.")
     _require_info(trials, dataset)
     trials = _labelled(trials, stimuli)
-    bad = np.flatnonzero(~np.isfinite(trials.responses).all(axis=tuple(range(1, trials.responses.ndim))))
+    axes = tuple(range(1, trials.responses.ndim))
+    finite = [np.isfinite(trials.responses[rows]).all(axis=axes) for rows in blocks_of(len(trials))]
+    bad = np.flatnonzero(~np.concatenate(finite))
     if len(bad):
         raise NeurodecError(
             f"{part.name} holds NaN or infinite values (first in trial {bad[0]}, {len(bad)} trials in all); "
@@ -410,13 +414,17 @@ def _write_space(
     lost = [{**Account(notes=[f"left out: {why}"]).entry(name, 0, 0)} for name, why in skipped.items()]
     table = pd.concat([part.table for part in parts], ignore_index=True)
     table["repetition"] = table.groupby(["subject", "split", "stimulus"]).cumcount()
-    header = {"descr": "<f4", "fortran_order": False, "shape": (len(table), *space.shape)}
-    with atomic_path(folder / "responses.npy") as partial, partial.open("wb") as handle:
-        np.lib.format.write_array_header_1_0(handle, header)
-        for part, columns, turn in zip(parts, space.columns, space.turns, strict=True):
-            # Not through a memory map, where a full disk kills the process.
-            for block in space.blocks(part, columns, turn):
-                handle.write(np.ascontiguousarray(block, dtype="<f4").data)
+    windows = [part.responses for part in parts if isinstance(part.responses, Windows)]
+    if len(windows) == len(parts):
+        Windows.joined(windows, space.columns, folder)
+    else:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (len(table), *space.shape)}
+        with atomic_path(folder / "responses.npy") as partial, partial.open("wb") as handle:
+            np.lib.format.write_array_header_1_0(handle, header)
+            for part, columns, turn in zip(parts, space.columns, space.turns, strict=True):
+                # Not through a memory map, where a full disk kills the process.
+                for block in space.blocks(part, columns, turn):
+                    handle.write(np.ascontiguousarray(block, dtype="<f4").data)
     write_table(folder / "trials.csv", table)
     info = {**space.info, "account": [*space.info.get("account", []), *lost], "provenance": provenance}
     write_described(folder / "info.json", info)

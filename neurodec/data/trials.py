@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from neurodec.data.continuous import Windows
 from neurodec.data.noise import read_described, write_described
 from neurodec.data.responses import Averages, View, select
 from neurodec.data.trial_tables import require_splits, same_rate, with_defaults
@@ -256,13 +257,18 @@ class Trials:
     def save(self, folder: str | Path) -> None:
         """Write `responses.npy`, `trials.csv` and `info.json`, each atomically, `info.json` last.
 
+        Windows of continuous recordings are kept as these: `signals.npy` and `windows.npz` in place of `responses.npy`.
+
         Parameters
         ----------
         folder : str or Path
         """
         folder = Path(folder)
-        with atomic_path(folder / "responses.npy") as partial, partial.open("wb") as handle:
-            np.save(handle, np.asarray(self.responses, dtype=np.float32))
+        if isinstance(self.responses, Windows):
+            self.responses.save(folder)
+        else:
+            with atomic_path(folder / "responses.npy") as partial, partial.open("wb") as handle:
+                np.save(handle, np.asarray(self.responses, dtype=np.float32))
         write_table(folder / "trials.csv", self.table)
         write_described(folder / "info.json", self.info)
 
@@ -285,7 +291,10 @@ class Trials:
         folder = Path(folder)
         info = read_described(folder / "info.json")
         with reading(folder, "a prepared folder", "delete it and prepare again"):
-            responses = np.load(folder / "responses.npy", mmap_mode="r" if mmap else None)
+            mode = "r" if mmap else None
+            responses = Windows.load(folder, mode)
+            if responses is None:
+                responses = np.load(folder / "responses.npy", mmap_mode=mode)
             table = read_own_table(folder / "trials.csv", dtype=_TEXT)
             if not isinstance(info, dict) or "modality" not in info or responses.dtype.kind != "f":
                 raise NeurodecError(f"The prepared folder {folder} is damaged; delete it and prepare again.")

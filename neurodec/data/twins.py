@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from neurodec.data.responses import blocks_of
 from neurodec.data.splits import TRAINING, Level, of_stimuli
 from neurodec.data.stimuli import FILES, STRETCH
 from neurodec.data.trials import Trials
@@ -98,7 +99,8 @@ def check_twins(
 def of_one_file(stimuli: pd.DataFrame, root: Path, column: str = "image") -> list[pd.DataFrame]:
     """Return the stimuli, two or more, whose files, or rows of a file, have one content."""
     given = stimuli[stimuli[column] != ""]
-    sizes = pd.Series([(root / file).stat().st_size for file in given[column]], index=given.index)
+    known = {file: (root / file).stat().st_size for file in given[column].unique()}
+    sizes = given[column].map(known)
     alike = given[sizes.duplicated(keep=False) & (sizes > 0)]  # an empty file is refused when it is opened
     contents = {file: sha256_of(root / file) for file in alike[column].unique()}
     keys = [alike[column].map(contents), *([alike["row"]] if "row" in alike else [])]
@@ -180,9 +182,11 @@ def refuse_twins(parts: dict[str, Trials]) -> None:
     seen: dict[str, str] = {}
     for name, part in parts.items():
         for place, rows in part.table.groupby(["subject", "session", "run"], sort=False).indices.items():
-            samples = part.responses if len(rows) == len(part) else part.responses[rows]
             where = "{} (subject {}, session {}, run {})".format(name, *place)
-            first = seen.setdefault(hashlib.sha256(np.ascontiguousarray(samples)).hexdigest(), where)
+            digest = hashlib.sha256()
+            for block in blocks_of(len(rows)):
+                digest.update(np.ascontiguousarray(part.responses[rows[block]]))
+            first = seen.setdefault(digest.hexdigest(), where)
             if first != where:
                 raise NeurodecError(
                     f"The trials of {where} are the same recording as those of {first}; counted twice it would leak "

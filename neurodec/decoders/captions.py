@@ -14,19 +14,19 @@ from torch import Tensor, nn
 
 from neurodec.decoders.checked_rows import check_embeddings, check_space, in_batches
 from neurodec.decoders.contract import VIT_H
-from neurodec.decoders.downloads import find_folder, remedy
 from neurodec.decoders.loading import (
     DType,
     check_network,
     check_tokenizer,
     first_line,
     memory_advice,
-    quiet,
     resolve_device,
     resolve_dtype,
 )
 from neurodec.encoders.checkpoints import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError
+from neurodec.features.downloads import find_folder, remedy
+from neurodec.foreign_code import quiet
 
 # Positions in the authors' `nn.Sequential`; rearrangements hold the numbers left out.
 _PUBLISHED = {"1.": "spread.", "2.": "token_norm.", "4.": "mix.", "5.": "norm."}

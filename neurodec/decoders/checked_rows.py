@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from neurodec.decoders.loading import memory_advice, quiet
+from neurodec.decoders.loading import memory_advice
 from neurodec.errors import NeurodecError
 from neurodec.files import track
+from neurodec.foreign_code import quiet
 
 
 def check_space(own: str, given: str | None) -> None:

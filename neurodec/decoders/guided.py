@@ -27,7 +27,6 @@ from neurodec.decoders.checked_rows import (
     square,
 )
 from neurodec.decoders.contract import BIG_G, VIT_H, Decoder
-from neurodec.decoders.downloads import find_file, remedy
 from neurodec.decoders.first_picture import images_to_latents, latents_to_images
 from neurodec.decoders.loading import (
     DType,
@@ -36,13 +35,14 @@ from neurodec.decoders.loading import (
     first_line,
     load_pipeline,
     place,
-    quiet,
     read_shapes,
     resolve_device,
     resolve_dtype,
 )
 from neurodec.errors import NeurodecError
+from neurodec.features.downloads import find_file, remedy
 from neurodec.features.weights import EMBEDDED
+from neurodec.foreign_code import quiet
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, UNet2DConditionModel

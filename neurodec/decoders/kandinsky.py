@@ -23,7 +23,6 @@ from neurodec.decoders.checked_rows import (
     square,
 )
 from neurodec.decoders.contract import BIG_G, Decoder
-from neurodec.decoders.downloads import find_folder
 from neurodec.decoders.first_picture import images_to_latents, latents_to_images
 from neurodec.decoders.loading import (
     DType,
@@ -35,6 +34,7 @@ from neurodec.decoders.loading import (
     resolve_dtype,
 )
 from neurodec.errors import NeurodecError
+from neurodec.features.downloads import find_folder
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline

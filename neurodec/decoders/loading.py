@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +12,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from neurodec.decoders.downloads import find_folder, remedy
 from neurodec.errors import NeurodecError
-from neurodec.foreign_code import no_foreign_code, refuse_code
+from neurodec.features.downloads import find_folder, remedy
+from neurodec.foreign_code import quiet, refuse_code
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -35,7 +34,7 @@ def load_pipeline(name: str, kinds: tuple[str, ...], dtype: torch.dtype) -> Diff
     Parameters
     ----------
     name : str
-        As for `neurodec.decoders.downloads.find_folder`.
+        As for `neurodec.features.downloads.find_folder`.
     kinds : tuple of str
         Pipeline classes that the caller can run; the folder's own ``model_index.json`` names one.
     dtype : torch.dtype
@@ -243,28 +242,6 @@ def memory_advice(doing: str) -> Iterator[None]:
             f"The GPU ran out of memory while {doing}; lower the decoder's batch_size or set offload: model "
             "(sequential needs least and is slowest)."
         ) from error
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the bars, remarks and questions of diffusers and transformers, and give them back as they were."""
-    from diffusers.utils import logging as diffusers_log
-    from transformers.utils import logging as transformers_log
-
-    logs = (diffusers_log, transformers_log)
-    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
-    for log in logs:
-        log.set_verbosity_error()
-        log.disable_progress_bar()
-    try:
-        with warnings.catch_warnings(), no_foreign_code():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        for log, (verbosity, bars) in zip(logs, before, strict=True):
-            log.set_verbosity(verbosity)
-            if bars:
-                log.enable_progress_bar()
 
 
 def first_line(error: Exception) -> str:

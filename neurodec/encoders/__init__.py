@@ -21,6 +21,7 @@ from neurodec.encoders.mindbridge import MindBridge
 from neurodec.encoders.neurobridge import NeuroBridge
 from neurodec.encoders.nice import NICE
 from neurodec.encoders.simple_conv import SimpleConv
+from neurodec.encoders.simple_conv_pooled import SimpleConvPooled
 from neurodec.encoders.together import Together
 from neurodec.linear import RidgeClassifier
 
@@ -36,5 +37,6 @@ __all__ = [
     "NeuroBridge",
     "RidgeClassifier",
     "SimpleConv",
+    "SimpleConvPooled",
     "Together",
 ]

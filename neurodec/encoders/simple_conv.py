@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +31,8 @@ class SimpleConv(nn.Module):
         Target to its shape, [n_features, n_times]; filled in. One target is predicted.
     target : str, optional
         Which one, where there are several.
+    n_features : int, optional
+        Width of the output, where the objective brings the target to another one; that of the target by default.
     attention_channels : int
         Virtual channels of the spatial attention; 0 leaves it out, and then all responses need `n_chans` channels.
     position_dim : int
@@ -76,6 +79,7 @@ class SimpleConv(nn.Module):
         heads: dict[str, list[int]],
         target: str | None = None,
         *,
+        n_features: int | None = None,
         attention_channels: int = 270,
         position_dim: int = 2048,
         attention_dropout: float = 0.2,
@@ -107,7 +111,7 @@ class SimpleConv(nn.Module):
                 f"{tuple(shape)}; take a target over time."
             )
         act = {"gelu": nn.GELU, "relu": nn.ReLU}[activation]
-        self.channel_dropout, n_features, width = channel_dropout, shape[0], n_chans
+        self.channel_dropout, n_features, width = channel_dropout, n_features or shape[0], n_chans
         self.attention = None
         if attention_channels:
             per_subject = n_subjects if attention_per_subject else 0
@@ -128,23 +132,18 @@ class SimpleConv(nn.Module):
             width = own
         self.subject_vector = nn.Embedding(n_subjects, subject_dim) if subject_dim else None
         ends = hidden if output != "none" else n_features
-        dilations = [dilation_growth ** (layer % dilation_period) for layer in range(depth)]
-        widths = [width + subject_dim, *[hidden] * (depth - 1), ends]
-        self.encoder = nn.ModuleList()
-        for layer, dilation in enumerate(dilations):
-            bare = output == "none" and layer == depth - 1
-            self.encoder.append(
-                Block(
-                    widths[layer],
-                    widths[layer + 1],
-                    kernel_size,
-                    dilation,
-                    None if bare else act(),
-                    batch_norm and not bare,
-                    skip,
-                    glu_context if glu and (layer + 1) % glu == 0 else None,
-                )
-            )
+        self.encoder = convolutions(
+            [width + subject_dim, *[hidden] * (depth - 1), ends],
+            act,
+            kernel_size=kernel_size,
+            dilation_growth=dilation_growth,
+            dilation_period=dilation_period,
+            batch_norm=batch_norm,
+            skip=skip,
+            glu=glu,
+            glu_context=glu_context,
+            bare_end=output == "none",
+        )
         self.final = None
         if output == "linear":
             self.final = nn.Sequential(nn.ConvTranspose1d(hidden, n_features, 1))
@@ -308,6 +307,50 @@ def of_subjects(weights: Tensor, subject: Tensor) -> Tensor:
     own = weights[subject.clamp(min=0)]
     unknown = (subject < 0).view(-1, *[1] * (weights.ndim - 1))
     return torch.where(unknown, weights.mean(dim=0), own) if bool((subject < 0).any()) else own
+
+
+def convolutions(
+    widths: Sequence[int],
+    activation: Callable[[], nn.Module],
+    *,
+    kernel_size: int = 3,
+    dilation_growth: int = 2,
+    dilation_period: int = 5,
+    batch_norm: bool = True,
+    skip: bool = True,
+    glu: int = 2,
+    glu_context: int = 1,
+    bare_end: bool = True,
+) -> nn.ModuleList:
+    """Return dilated convolutions; the options are those of `SimpleConv`.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Channels before the first, and after every convolution.
+    activation : callable
+        Makes one.
+    kernel_size, dilation_growth, dilation_period, batch_norm, skip, glu, glu_context
+        See `SimpleConv`.
+    bare_end : bool
+        Neither normalise nor activate after the last.
+    """
+    blocks, depth = nn.ModuleList(), len(widths) - 1
+    for layer in range(depth):
+        bare = bare_end and layer == depth - 1
+        blocks.append(
+            Block(
+                widths[layer],
+                widths[layer + 1],
+                kernel_size,
+                dilation_growth ** (layer % dilation_period),
+                None if bare else activation(),
+                batch_norm and not bare,
+                skip,
+                glu_context if glu and (layer + 1) % glu == 0 else None,
+            )
+        )
+    return blocks
 
 
 class Block(nn.Module):

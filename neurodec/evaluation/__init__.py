@@ -5,12 +5,25 @@ from neurodec.evaluation.classification.categories import Classification
 from neurodec.evaluation.classification.predicted_labels import PredictedClasses, PredictedNumbers
 from neurodec.evaluation.encoding import VoxelEncoding
 from neurodec.evaluation.hidden_patches import HiddenPatches
-from neurodec.evaluation.presentation import Chart, Kept, Note, Panel, Picture, Row, Section, Table
+from neurodec.evaluation.presentation import (
+    Chart,
+    Kept,
+    Note,
+    Panel,
+    Picture,
+    Row,
+    Section,
+    Sound,
+    Sounds,
+    Table,
+)
 from neurodec.evaluation.reconstruction.picture_scores import ReconstructionScores, score_reconstructions
 from neurodec.evaluation.retrieval.candidate_sets import CandidateSets
 from neurodec.evaluation.retrieval.scored import RetrievalRun
 from neurodec.evaluation.retrieval.zero_shot import Retrieval
 from neurodec.evaluation.section import Evaluation
+from neurodec.evaluation.segments.segments import Segments
+from neurodec.evaluation.streams import Streams
 
 __all__ = [
     "Adaptation",
@@ -30,6 +43,10 @@ __all__ = [
     "RetrievalRun",
     "Row",
     "Section",
+    "Segments",
+    "Sound",
+    "Sounds",
+    "Streams",
     "Table",
     "VoxelEncoding",
     "score_reconstructions",

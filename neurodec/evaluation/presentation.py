@@ -114,6 +114,43 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class Sound:
+    """A stretch of a sound file.
+
+    Parameters
+    ----------
+    file : Path
+    start, stop : float
+        Seconds.
+    text : str
+        What stands below it, such as what is said.
+    mark : {"", "heard", "right"}
+        Set apart as what was heard, or framed as the right answer.
+    """
+
+    file: Path
+    start: float
+    stop: float
+    text: str
+    mark: Literal["", "heard", "right"] = ""
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """Rows of sounds.
+
+    Parameters
+    ----------
+    title : str
+    lines : sequence of (sequence of Sound, str)
+        Sounds, and what stands beside them.
+    """
+
+    title: str
+    lines: Sequence[tuple[Sequence[Sound], str]]
+
+
+@dataclass(frozen=True)
 class Chart:
     """A figure.
 
@@ -135,7 +172,7 @@ class Chart:
     lines: bool = True
 
 
-Block = Note | Table | Panel
+Block = Note | Table | Panel | Sounds
 
 
 @dataclass(frozen=True)
@@ -159,7 +196,7 @@ class Section:
         Paired comparison with the linear baseline: `difference`, `ci95`, `p_value`.
     tested : str
         What more of would make intervals narrower, in words.
-    blocks : sequence of Note, Table or Panel
+    blocks : sequence of Note, Table, Panel or Sounds
         In this order; loud notes come first.
     charts : sequence of Chart
     """
@@ -196,11 +233,14 @@ class Kept:
         `Trials.info` of the first space.
     pictures : dict of Path
         Stimulus to its picture.
+    sounds : dict of (Path, float, float)
+        Stimulus to its file, and where in it the stimulus begins and ends (s).
     """
 
     folders: Sequence[Path] = ()
     info: Mapping[str, Any] = field(default_factory=dict)
     pictures: Mapping[str, Path] = field(default_factory=dict)
+    sounds: Mapping[str, tuple[Path, float, float]] = field(default_factory=dict)
 
 
 def general_section(sections: Mapping[str, Any], title: str) -> Section:
@@ -222,7 +262,11 @@ def score_table(
 ) -> list[tuple[Row, dict[str, Any]]]:
     """Return a row, and the results that it is of, for the decoder, its baselines and controls."""
     linear = {"ridge": "ridge (linear)", "spectral": "band power, tangent space (linear)"}
-    controls = {"shuffled": "shuffled labels", "prestimulus": "before onset"}
+    controls = {
+        "shuffled": "shuffled labels",
+        "prestimulus": "before onset",
+        "noise": "noise in place of the brain",
+    }
     parts: list[tuple[Any, str, dict[str, Any]]] = [("decoder", name, sections.get(found) or {})]
     parts += [("baseline", linear.get(own, own), part) for own, part in sections.get("baselines", {}).items()]
     parts += [

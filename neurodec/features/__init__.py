@@ -3,9 +3,13 @@
 from neurodec.features.as_given import as_targets
 from neurodec.features.autoencoder_latents import AutoencoderLatents
 from neurodec.features.clip import OpenClip, embed_captions, embed_pictures
+from neurodec.features.clips import SoundFeatures
 from neurodec.features.extractor import Extractor
 from neurodec.features.labels import ClassLabels, Numbers
+from neurodec.features.mel import Mel
 from neurodec.features.precomputed import FeatureFiles
+from neurodec.features.series import Series
+from neurodec.features.speech_networks import SpeechNetwork
 from neurodec.features.table import Features
 from neurodec.features.tokens import image_layers
 from neurodec.features.weights import load_clip, load_tokenizer, weights_hash
@@ -16,8 +20,12 @@ __all__ = [
     "Extractor",
     "FeatureFiles",
     "Features",
+    "Mel",
     "Numbers",
     "OpenClip",
+    "Series",
+    "SoundFeatures",
+    "SpeechNetwork",
     "as_targets",
     "embed_captions",
     "embed_pictures",

@@ -19,7 +19,7 @@ def resample_sinc(
     Parameters
     ----------
     signals : ndarray, shape (..., n_times)
-        May be memory-mapped.
+        May be memory-mapped, or anything else with a `shape` that reads samples ``[..., index]``.
     old_rate, new_rate : float
         Hertz; whole numbers.
     zeros : int
@@ -48,7 +48,7 @@ def resample_sinc(
     shared = math.gcd(int(old_rate), int(new_rate))
     old, new = int(old_rate) // shared, int(new_rate) // shared
     if old == new:
-        return np.array(signals, dtype=np.float32)
+        return np.array(signals[..., np.arange(signals.shape[-1])], dtype=np.float32)
     kernels, width = _kernels(old, new, zeros, rolloff)  # (new, 2 * width + old)
     n_times = signals.shape[-1]
     n_out = new * n_times // old

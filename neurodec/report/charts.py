@@ -31,7 +31,7 @@ def saved(chart: Chart, folder: Path, evaluation: str = "") -> dict[str, Any]:
         chart.figure.savefig(partial)
     wide = " broad" if chart.figure.get_figwidth() > _BROAD else ""
     kind = "lines" if chart.lines else "map"
-    source = data_url(file.read_bytes(), "png")
+    source = data_url(file.read_bytes(), "image/png")
     title = f"{words(evaluation)}: {chart.title}" if evaluation else chart.title
     return {"title": title, "caption": chart.caption, "source": source, "kind": kind + wide}
 

@@ -12,13 +12,13 @@ import jinja2
 
 import neurodec
 from neurodec.data import summary
-from neurodec.evaluation.presentation import Block, Note, Panel, Section, Table, percent, words
+from neurodec.evaluation.presentation import Block, Note, Panel, Section, Sounds, Table, percent, words
 from neurodec.evaluation.presentation import p_value as written_p
 from neurodec.files import atomic_path, read_json
 from neurodec.report.advice import next_steps, shared_in_words
 from neurodec.report.charts import info_of, run_charts, saved, scores_chart
 from neurodec.report.sentences import over_seeds, preparation
-from neurodec.report.thumbnails import thumbnail
+from neurodec.report.thumbnails import audible, thumbnail
 from neurodec.training.history import nothing_learned
 
 _TEMPLATE = Path(__file__).with_name("template.html")
@@ -49,10 +49,12 @@ def write_report(out: str | Path, sections: Mapping[str, Section] | None = None)
     results, sections = read_json(out / "results.json"), sections or {}
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": percent, "p_value": written_p, "words": words, "thumbnail": thumbnail}
+    environment.filters["audible"] = audible
     environment.tests |= {
         "note": lambda block: isinstance(block, Note),
         "table": lambda block: isinstance(block, Table),
         "panel": lambda block: isinstance(block, Panel),
+        "sounds": lambda block: isinstance(block, Sounds),
     }
     first = next(iter(sections.values()), Section())
     config, info = out / "config.yaml", info_of(out)

@@ -9,8 +9,7 @@ from neurodec.evaluation.section import Fitted
 from neurodec.run.finished import Finished
 from neurodec.run.folds import Fold
 from neurodec.run.results import over_seeds
-from neurodec.systems import RidgeSystem
-from neurodec.training import TrainingData
+from neurodec.systems import LinearSystem, linear_baseline
 
 
 class Scoring:
@@ -31,13 +30,13 @@ class Scoring:
         name, train = named.class_path.rpartition(".")[2], fold.training(run.study)
         return Fitted(name, run.system(fold), train, run.features, partial(self.baseline, fold))
 
-    def baseline(self, fold: Fold, head: str) -> RidgeSystem | None:
-        """Return the linear baseline of a fold for a head, fitted once; none beside ridge itself."""
+    def baseline(self, fold: Fold, head: str) -> LinearSystem | None:
+        """Return the linear baseline of a fold for a head, fitted once; none beside a linear system."""
         run = self.run
-        if isinstance(run.fitted_system(fold), RidgeSystem):
+        if isinstance(run.fitted_system(fold), LinearSystem):
             return None
-        ridge = RidgeSystem(head=head, targets=[head], data=run.objects.data or TrainingData())
-        return ridge.fit(
+        linear = linear_baseline(head, run.features, run.objects.data)
+        return linear.fit(
             fold.training(run.study), run.features, out=run.out, name=f"{fold.name}.ridge-{head}"
         )
 

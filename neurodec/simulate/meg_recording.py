@@ -24,9 +24,9 @@ RESPONSES = Responses(evoked=16 * NANO)  # single trials decide: training pictur
 NUISANCE = Nuisance(blinks_per_minute=8.0, contact=0.05, unsteadiness=0.3)  # coils touch no skin
 
 
-def ctf_info(sfreq: float = SFREQ) -> mne.Info:
-    """Return info of 91 axial gradiometers on a helmet of 115 mm radius, named ``MLO11``-like by side and region."""
-    directions = _helmet(N_SENSORS)
+def ctf_info(sfreq: float = SFREQ, n_sensors: int = N_SENSORS) -> mne.Info:
+    """Return info of axial gradiometers on a helmet of 115 mm radius, named ``MLO11``-like by side and region."""
+    directions = _helmet(n_sensors)
     info = mne.create_info(_names(directions), sfreq, "mag")
     for channel, normal in zip(info["chs"], directions, strict=True):
         side = np.linalg.svd(normal[None])[2][1:]  # two axes across the coil

@@ -1,4 +1,4 @@
-"""Write a simulated study to disk: pictures, then one recording per subject, in the layout of a real data set."""
+"""Write a simulated study to disk: what is seen or heard, then the recordings, in the layout of a real data set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 import neurodec
 from neurodec.errors import NeurodecError
 from neurodec.files import read_json, remove_partials, track, write_json
-from neurodec.simulate import fmri_recording, meg_recording, states
+from neurodec.simulate import fmri_recording, meg_recording, speech_recording, states
 from neurodec.simulate.eeg_recording import EEGSession, session_files
 from neurodec.simulate.rendered_stimuli import Study, draw_study, write_images
 
@@ -48,26 +48,32 @@ SIZES = {
     "meg": Size(2, 600, 2, 50, 4, 1, 8),
     "fmri": Size(3, 300, 2, 50, 4, 1, 4),
     "states": states.StatesSize(),
+    "speech": speech_recording.SpeechSize(),
 }
 """Sizes that `simulate` takes by default: those of the demo recipes."""
+AnySize = Size | states.StatesSize | speech_recording.SpeechSize
 
 
 def simulate(
-    root: str | Path, modality: Literal["eeg", "meg", "fmri", "states"] = "eeg", seed: int = 0, **size: int
+    root: str | Path,
+    modality: Literal["eeg", "meg", "fmri", "states", "speech"] = "eeg",
+    seed: int = 0,
+    **size: int,
 ) -> Path:
-    """Simulate subjects who look at rendered scenes, or people in several states.
+    """Simulate subjects who look at rendered scenes or listen to stories, or people in several states.
 
     Parameters
     ----------
     root : str or Path
         Folder to write. Files that are there from a broken run of the same call are kept.
-    modality : {"eeg", "meg", "fmri", "states"}
+    modality : {"eeg", "meg", "fmri", "states", "speech"}
         ``eeg``: the raw layout of THINGS-EEG2; ``meg``: epochs as in THINGS-MEG; ``fmri``: a BIDS folder; ``states``:
-        continuous EEG as EDF, without labels and with (see `neurodec.simulate.states`).
+        continuous EEG as EDF, without labels and with (see `neurodec.simulate.states`); ``speech``: a BIDS folder of
+        continuous MEG with the audio of stories (see `neurodec.simulate.speech_recording`).
     seed : int
         Same seed, same bits.
     **size : int
-        Fields of `Size` (or `StatesSize`) that differ from ``SIZES[modality]``.
+        Fields of `Size` (or `StatesSize`, `SpeechSize`) that differ from ``SIZES[modality]``.
 
     Returns
     -------
@@ -103,11 +109,9 @@ def simulate(
         return root
     for folder in {root, *(file.parent for file in recordings)}:
         remove_partials(folder)
-    if isinstance(chosen, states.StatesSize):
+    if not isinstance(chosen, Size):
         write_json(root / MARK, stamp)
-        for number, file in track(list(enumerate(recordings)), "recording EEG"):
-            if not file.exists():
-                states.write(file, number, chosen, seed)
+        _WITHOUT_PICTURES[modality](root, chosen, seed)
         return root
     counts = (
         chosen.n_train_concepts,
@@ -168,13 +172,13 @@ def _begun(root: Path, stamp: dict[str, object]) -> bool:
     return False
 
 
-def _require_fitting(modality: str, size: Size | states.StatesSize) -> None:
+def _require_fitting(modality: str, size: AnySize) -> None:
     low = [
         name for name, count in asdict(size).items() if count < (0 if name == "gallery_per_concept" else 1)
     ]
     if low:
         raise NeurodecError(f"A simulation needs at least one of {', '.join(low)}; raise it.")
-    if isinstance(size, states.StatesSize):
+    if not isinstance(size, Size):
         return
     sessions = size.train_repetitions
     if modality == "eeg" and (sessions % 2 or size.test_repetitions % sessions):
@@ -189,10 +193,12 @@ def _require_fitting(modality: str, size: Size | states.StatesSize) -> None:
         )
 
 
-def _recordings(root: Path, modality: str, size: Size | states.StatesSize) -> list[Path]:
+def _recordings(root: Path, modality: str, size: AnySize) -> list[Path]:
     """List the files that a finished simulation has."""
     if isinstance(size, states.StatesSize):
         return states.files(root, size)
+    if isinstance(size, speech_recording.SpeechSize):
+        return speech_recording.files(root, size)
     subjects = range(1, size.n_subjects + 1)
     if modality == "eeg":
         sessions = range(1, size.train_repetitions + 1)
@@ -229,4 +235,11 @@ def _write_fmri(root: Path, study: Study, size: Size, seed: int) -> None:
         )
 
 
+def _write_states(root: Path, size: states.StatesSize, seed: int) -> None:
+    for number, file in track(list(enumerate(states.files(root, size))), "recording EEG"):
+        if not file.exists():
+            states.write(file, number, size, seed)
+
+
+_WITHOUT_PICTURES = {"states": _write_states, "speech": speech_recording.write}
 _WRITERS = {"eeg": _write_eeg, "meg": _write_meg, "fmri": _write_fmri}

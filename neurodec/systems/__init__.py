@@ -5,7 +5,10 @@ from neurodec.systems.embedding_decoder import EmbeddingDecoder
 from neurodec.systems.in_context.in_context_classifier import InContextClassifier
 from neurodec.systems.in_context.in_context_system import InContextSystem
 from neurodec.systems.in_context.tasks import MetaStage
+from neurodec.systems.lagged_ridge_system import LaggedRidgeSystem
 from neurodec.systems.lightning_system import LightningSystem
+from neurodec.systems.linear_baseline import linear_baseline
+from neurodec.systems.linear_system import LinearSystem
 from neurodec.systems.loading_systems import load_system
 from neurodec.systems.probe import ProbeClassifier
 from neurodec.systems.ridge_system import RidgeSystem
@@ -16,10 +19,13 @@ __all__ = [
     "EmbeddingDecoder",
     "InContextClassifier",
     "InContextSystem",
+    "LaggedRidgeSystem",
     "LightningSystem",
+    "LinearSystem",
     "MetaStage",
     "ProbeClassifier",
     "RidgeSystem",
     "System",
+    "linear_baseline",
     "load_system",
 ]

@@ -17,10 +17,11 @@ from neurodec.encoders import ATM
 from neurodec.errors import NeurodecError, interruptible, reading
 from neurodec.linear.classifier import Classifier
 from neurodec.training.augmentations import Noise
-from neurodec.training.batches import Gather, Steps, as_tensor
+from neurodec.training.gather import Gather, as_tensor
 from neurodec.training.module import EncoderModule
 from neurodec.training.objectives import ClassObjective
 from neurodec.training.saved_encoder import channels_of, embed
+from neurodec.training.steps import Steps
 from neurodec.training.trainer import quiet
 
 _PLAIN = {

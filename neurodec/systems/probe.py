@@ -14,7 +14,7 @@ from neurodec.errors import NeurodecError
 from neurodec.files import track
 from neurodec.linear.classifier import Classifier, RidgeClassifier
 from neurodec.systems.contrastive_classifier import asked_of, built_encoder
-from neurodec.training.batches import as_tensor
+from neurodec.training.gather import as_tensor
 
 _AT_ONCE = 64  # trials
 

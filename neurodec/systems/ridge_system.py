@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 
 from neurodec.data import Study, Trials
 from neurodec.data.descriptions import require_arrays
-from neurodec.data.noise import read_described, write_described
-from neurodec.data.predictions import Predictions
 from neurodec.data.splits import column_of
-from neurodec.errors import NeurodecError, reading
-from neurodec.features import Features, as_targets
-from neurodec.files import atomic_path, key_of, require_file_name
+from neurodec.features import Features
 from neurodec.linear.features import linear_features
 from neurodec.linear.ridge import Standardised, grouped_folds
 from neurodec.linear.solvers import Factor, held_out_errors, held_out_predictions
-from neurodec.systems.system import RefitsApart, System, as_trained, facts_of, home_of, require_trials_to_fit
+from neurodec.systems.linear_system import LinearSystem
+from neurodec.systems.system import as_trained
 from neurodec.training.batches import TrainingData
-from neurodec.training.fit_keys import content_key, is_fitted, written_files
 
 Renormalisation = Literal["none", "train", "test-batch"]
 _TARGETS = 8192  # target values solved, and predicted, at once
 
 
 @dataclass
-class RidgeSystem(RefitsApart, System):
+class RidgeSystem(LinearSystem):
     """Ridge from responses to any number of targets, one model per space.
 
     Parameters
@@ -88,75 +84,26 @@ class RidgeSystem(RefitsApart, System):
     renormalise: Renormalisation = "none"
     data: TrainingData = field(default_factory=TrainingData)
 
-    def fit(
-        self,
-        study: Study,
-        targets: dict[str, Features],
-        *,
-        out: str | Path | None = None,
-        name: str = "all",
-        new: Sequence[str] = (),
-        selection_trials: Study | None = None,
-    ) -> Self:
-        """Solve; see `System.fit`."""
-        require_trials_to_fit(study)
-        targets = as_targets(targets, study.stimuli)
-        out, self._home = home_of(out)  # weights are memory-mapped
-        folder = out / "models" / require_file_name(name, "The fit")
-        cut, chosen = self.data.cut(study), self._chosen(targets)
-        key = key_of([self._parameters(), content_key(cut, chosen)])
-        if not is_fitted(folder, key):
-            self._fit(cut, chosen, folder, key)
-        self._take(folder)
-        return self
+    _class_path: ClassVar[str] = "neurodec.systems.RidgeSystem"
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the fields; see `System.get_params`."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
+    def _chosen(self, targets: dict[str, Features], fixed: Sequence[str] = ()) -> dict[str, Features]:
+        return super()._chosen(targets, [*fixed, *self.alpha])
 
-    def _parameters(self) -> dict[str, Any]:
-        """Return what a fit follows from, as plain values."""
-        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "data"}
-        data = {name: getattr(self.data, name) for name in ("ch_names", "tmin", "tmax")}
-        by = {"held_out_by": self.data.held_out_by} if self.data.held_out_by else {}
-        return {**own, "data": {**data, **by}}
-
-    def _chosen(self, targets: dict[str, Features]) -> dict[str, Features]:
-        names = list(targets) if self.targets is None else self.targets
-        unknown = [name for name in [*names, *self.alpha] if name not in targets]
-        if unknown or self.head not in names:
-            raise NeurodecError(
-                f"The ridge system needs the target {(unknown or [self.head])[0]}, and the recipe has "
-                f"{', '.join(targets) or 'none'}; add it to `targets`, or correct `head`, `targets` and `alpha`."
-            )
-        return {name: targets[name] for name in names}
-
-    def _fit(self, study: Study, targets: dict[str, Features], folder: Path, key: str) -> None:
+    def _fit_space(
+        self, trials: Trials, stimuli: pd.DataFrame, targets: dict[str, Features], folder: Path
+    ) -> dict[str, float | None]:
+        trials = trials.average() if self.average_repetitions else trials
+        features = linear_features(trials)
+        scaler = Standardised.of(features)
+        np.savez(folder / "scaler.npz", centre=scaler.centre, scale=scaler.scale)
+        factor = Factor.of(scaler.rows(features))
+        groups = column_of(trials.table, self.data.held_out_by or "concept", stimuli)
+        folds = grouped_folds(len(trials), groups.to_numpy(), self.n_folds)
         alphas = {}
-        with atomic_path(folder) as partial:
-            for space, trials in study.spaces.items():
-                trials = trials.average() if self.average_repetitions else trials
-                features = linear_features(trials)
-                scaler = Standardised.of(features)
-                (partial / space).mkdir(parents=True)
-                np.savez(partial / space / "scaler.npz", centre=scaler.centre, scale=scaler.scale)
-                factor = Factor.of(scaler.rows(features))
-                groups = column_of(trials.table, self.data.held_out_by or "concept", study.stimuli)
-                folds = grouped_folds(len(trials), groups.to_numpy(), self.n_folds)
-                for name, own in targets.items():
-                    rows = own.rows(trials.table["stimulus"])
-                    alphas[f"{space}/{name}"] = self._solve(factor, own, rows, name, folds, partial / space)
-            config = {
-                "system": "neurodec.systems.RidgeSystem",
-                "init_args": self._parameters(),
-                "key": key,
-                "targets": {name: list(own.values.shape[1:]) for name, own in targets.items()},
-                "embedding_spaces": {name: own.embedding_space for name, own in targets.items()},
-                "alpha": alphas,
-                "subjects": study.subjects,
-                **facts_of(study),
-            }
-            write_described(partial / "config.json", {**config, "files": written_files(partial)})
+        for name, own in targets.items():
+            rows = own.rows(trials.table["stimulus"])
+            alphas[name] = self._solve(factor, own, rows, name, folds, folder)
+        return alphas
 
     def _solve(
         self,
@@ -208,23 +155,14 @@ class RidgeSystem(RefitsApart, System):
         np.save(folder / f"{name}_statistics.npy", statistics)
         return None if chosen is None else float(chosen[0])
 
-    def _take(self, folder: str | Path) -> None:
-        folder = self._folder = Path(folder)
-        self.config = read_described(folder / "config.json")
-        with reading(folder, "a ridge system", "delete it and fit again"):
-            arguments = dict(self.config["init_args"])
-            vars(self).update({**arguments, "data": TrainingData(**arguments.pop("data"))})
-            self._models: dict[str, dict[str, Any]] = {}
-            for space in self.config.get("spaces") or [self.config["space"]]:
-                require_file_name(space, "The space")
-                with np.load(folder / space / "scaler.npz") as scaler:
-                    model: dict[str, Any] = {"scaler": Standardised(scaler["centre"], scaler["scale"])}
-                for name in self.config["targets"]:
-                    require_file_name(name, "The target")
-                    weights = np.load(folder / space / f"{name}_weights.npy", mmap_mode="r")
-                    model[name] = weights, np.load(folder / space / f"{name}_statistics.npy")
-                self._models[space] = model
-                self._check(folder / space, model)
+    def _read_space(self, folder: Path) -> dict[str, Any]:
+        with np.load(folder / "scaler.npz") as scaler:
+            model: dict[str, Any] = {"scaler": Standardised(scaler["centre"], scaler["scale"])}
+        for name in self.config["targets"]:
+            weights = np.load(folder / f"{name}_weights.npy", mmap_mode="r")
+            model[name] = weights, np.load(folder / f"{name}_statistics.npy")
+        self._check(folder, model)
+        return model
 
     def _check(self, folder: Path, model: dict[str, Any]) -> None:
         scaler, n_features = model["scaler"], model["scaler"].centre.size
@@ -234,19 +172,6 @@ class RidgeSystem(RefitsApart, System):
             require_arrays(folder, {f"{name}_{what}.npy": own for what, own in wanted.items()})
         arrays = {"centre": (scaler.centre, (n_features,)), "scale": (scaler.scale, (n_features,))}
         require_arrays(folder, arrays)
-
-    def predict(self, study: Study) -> Predictions:
-        """Predict every trial; see `System.predict`."""
-        parts = []
-        for space, trials in as_trained(study, self.config).spaces.items():
-            if space not in self._models:
-                raise NeurodecError(
-                    f"The ridge system was not fitted to the space {space}, only to {', '.join(self._models)}; fit it "
-                    "with that subject."
-                )
-            heads = self._predict(trials, self._models[space])
-            parts.append(Predictions(heads, trials.table.assign(space=space)))
-        return Predictions.concatenate(parts)
 
     def _predict(self, trials: Trials, model: dict[str, Any]) -> dict[str, np.ndarray]:
         rows = model["scaler"].rows(linear_features(trials))
@@ -277,31 +202,6 @@ class RidgeSystem(RefitsApart, System):
         """Return the mean training target; see `System.mean_target`."""
         statistics = [model[name][1][0] for model in self._models.values()]
         return np.mean(statistics, axis=0).reshape(self.config["targets"][name])
-
-    @property
-    def spaces(self) -> list[str]:
-        """Spaces that it was fitted to."""
-        return list(self._models)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Copy the folder that `fit` wrote."""
-        if Path(folder).resolve() != self._folder.resolve():
-            shutil.copytree(self._folder, folder)
-
-    @classmethod
-    def from_pretrained(
-        cls, folder: str | Path, allow: frozenset[str] | set[str] = frozenset()
-    ) -> RidgeSystem:
-        """Read a folder that `fit` wrote.
-
-        Raises
-        ------
-        NeurodecError
-            If a file is missing or damaged.
-        """
-        system = cls()
-        system._take(folder)
-        return system
 
     @property
     def n_parameters(self) -> int:

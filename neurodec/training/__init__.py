@@ -21,6 +21,7 @@ from neurodec.training.objectives import (
 )
 from neurodec.training.objectives.bridge import BridgeObjective
 from neurodec.training.objectives.contrastive_losses import info_nce, reconstruction_loss, retrieval_loss
+from neurodec.training.objectives.deep_sequence_contrast import DeepSequenceContrast
 from neurodec.training.objectives.label_objectives import LabelObjective, NumberObjective
 from neurodec.training.objectives.sequence_contrast import SequenceContrast
 from neurodec.training.objectives.shared_space import SharedSpaceObjective
@@ -34,6 +35,7 @@ __all__ = [
     "BridgeObjective",
     "ClassObjective",
     "CosineSchedule",
+    "DeepSequenceContrast",
     "DropChannels",
     "EncoderModule",
     "HiddenPatchesObjective",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,16 +11,16 @@ import lightning as L
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from neurodec.data import Study, Trials, validation_concepts
-from neurodec.data.responses import Selection, View
+from neurodec.data.responses import select
 from neurodec.data.splits import column_of, groups_of
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
 from neurodec.training.augmentations import Augmentation
-from neurodec.training.batch import Batch
+from neurodec.training.gather import Gather, held, source_of
+from neurodec.training.steps import InOrder, Steps
 
 _MOST = 64  # trials of a batch, unless a number is given
 
@@ -43,6 +41,10 @@ class TrainingData:
     held_out_by : str, optional
         Column of the trials or stimuli, such as `sentence`, whose values are held out in place of concepts, and kept
         together where ridge tunes its penalty; in a recipe by default that of the evaluation's `leakage`.
+    distinct_by : str, optional
+        Column of the trials or stimuli of which a step holds no value twice, such as `stimulus`, or `block` of speech:
+        in a contrastive loss, what two people saw or heard alike would be each other's negatives. Trials that find no
+        place are left out of the epoch.
     average_repetitions : bool
         Train on the mean over repetitions instead of single trials.
     ch_names : list of str, optional
@@ -59,6 +61,7 @@ class TrainingData:
     batch_size: int | None = None
     validation_fraction: float = 0.1
     held_out_by: str | None = None
+    distinct_by: str | None = None
     average_repetitions: bool = False
     ch_names: list[str] | None = None
     tmin: float | None = None
@@ -68,7 +71,8 @@ class TrainingData:
 
     def parameters(self) -> dict[str, Any]:
         """Return plain values that tell one setting from another."""
-        own = {name: value for name, value in vars(self).items() if name != "held_out_by" or value}
+        optional = ("held_out_by", "distinct_by")
+        own = {name: value for name, value in vars(self).items() if name not in optional or value}
         told = [
             {"class": type(one).__qualname__, **{k: v for k, v in vars(one).items() if k[0] != "_"}}
             for one in self.augmentations
@@ -147,7 +151,9 @@ class TrialBatches(L.LightningDataModule):
                 out = column_of(trials.table, self.column, self.study.stimuli).isin(self.held_out).to_numpy()
             training[name], validation[name] = np.flatnonzero(~out), np.flatnonzero(out)
         average = self.settings.average_repetitions
-        self.training = self._gathers(self.study.select(training), average)
+        trained = self.study.select(training)
+        self.training = self._gathers(trained, average)
+        self.groups = self._groups(trained.average() if average else trained)
         if self.selection_trials is not None:
             self.validation = self._gathers(self.selection_trials.average(), False)
         else:
@@ -199,6 +205,15 @@ class TrialBatches(L.LightningDataModule):
         """Trials of one space in a step, over all processes."""
         return max(1, self.batch_size // len(self.spaces))
 
+    def _groups(self, study: Study) -> dict[str, np.ndarray] | None:
+        """Return a number for what no step may hold twice, for every trial of every space."""
+        column = self.settings.distinct_by
+        if column is None:
+            return None
+        codes = pd.factorize(column_of(study.table, column, study.stimuli))[0]
+        ends = np.cumsum([len(trials) for trials in study.spaces.values()])[:-1]
+        return dict(zip(study.spaces, np.split(codes, ends), strict=True))
+
     def _gathers(self, study: Study, average: bool) -> dict[str, Gather]:
         study = study.average().in_memory() if average else study
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
@@ -221,7 +236,7 @@ class TrialBatches(L.LightningDataModule):
         for name, features in self.targets.items():
             order = features.rows(first.stimuli)
             aligned = np.array_equal(order, np.arange(len(order)))
-            tables[name] = as_tensor(features.values if aligned else features.values[order])
+            tables[name] = held(features.values if aligned else select(features.values, order))
         return Gather(*source_of(trials.responses), rows, tables, self.scales.get(space, 1.0))
 
     def train_dataloader(self) -> DataLoader:
@@ -245,7 +260,13 @@ class TrialBatches(L.LightningDataModule):
             lambda: self.trainer.current_epoch if self.trainer else 0,
             rank,
             n_processes,
+            self.groups,
         )
+        if self.groups is not None and not next(iter(steps.orders().values())).size:
+            raise NeurodecError(
+                f"No batch of {self.batch_size} trials has as many values of `distinct_by` "
+                f"({self.settings.distinct_by}); lower data.batch_size, or leave data.distinct_by out."
+            )
         return DataLoader(steps, batch_size=None)
 
     def val_dataloader(self) -> DataLoader | list:
@@ -253,182 +274,3 @@ class TrialBatches(L.LightningDataModule):
         if not self.validation:
             return []
         return DataLoader(InOrder(self.validation, self.batch_size), batch_size=None)
-
-
-class Steps(IterableDataset):
-    """Steps of one epoch: from every space its share of trials, in an order that follows from seed and epoch alone.
-
-    A resumed run sees the same batches, and so do several processes, each of which takes its part of every share.
-    """
-
-    def __init__(
-        self,
-        gathers: dict[str, Gather],
-        share: int,
-        seed: int,
-        epoch: Callable[[], int],
-        rank: int = 0,
-        n_processes: int = 1,
-    ) -> None:
-        self.gathers, self.share, self.seed, self.epoch = gathers, share, seed, epoch
-        self.rank, self.micro = rank, share // n_processes
-
-    def __len__(self) -> int:
-        return max(len(gather) // self.share for gather in self.gathers.values())
-
-    def __iter__(self) -> Iterator[Batch]:
-        orders = {}
-        for number, (name, gather) in enumerate(self.gathers.items()):
-            whole = len(gather) // self.share * self.share
-            rounds = -(-len(self) * self.share // whole)
-            drawn = []
-            for turn in range(rounds):
-                key = [self.seed, self.epoch()] + ([number, turn] if number or turn else [])
-                drawn.append(np.random.default_rng(key).permutation(len(gather))[:whole])
-            orders[name] = np.concatenate(drawn)
-        row = self.rank * self.micro * len(self.gathers)
-        for step in range(len(self)):
-            first = step * self.share + self.rank * self.micro
-            yield Batch.joined(
-                [
-                    gather.batch(orders[name][first : first + self.micro], name, row)
-                    for name, gather in self.gathers.items()
-                ]
-            )
-
-
-class InOrder(IterableDataset):
-    """All rows of every space, a batch of one space at a time."""
-
-    def __init__(self, gathers: dict[str, Gather], batch_size: int) -> None:
-        self.gathers, self.batch_size = gathers, batch_size
-
-    def __len__(self) -> int:
-        return sum(-(-len(gather) // self.batch_size) for gather in self.gathers.values())
-
-    def __iter__(self) -> Iterator[Batch]:
-        for name, gather in self.gathers.items():
-            for start in range(0, len(gather), self.batch_size):
-                yield gather.batch(np.arange(start, min(start + self.batch_size, len(gather))), name)
-
-
-class Gather:
-    """Some rows of the responses of one space, what belongs to each, and the tables that their `stimulus` points into.
-
-    Parameters
-    ----------
-    responses : Tensor, shape (n_trials, ...)
-        May be backed by a memory map.
-    places : Tensor, shape (n,), int64
-        The trials that take part.
-    chans : Tensor of int64, optional
-        Channels (or voxels) to take.
-    rows : dict of Tensor, shape (n,)
-        `stimulus`, `subject` and `space` of every trial that takes part.
-    tables : dict of Tensor
-        First axis is the stimulus.
-    scale : float
-        What responses are divided by once they are gathered.
-    """
-
-    def __init__(
-        self,
-        responses: Tensor,
-        places: Tensor,
-        chans: Tensor | None,
-        rows: dict[str, Tensor],
-        tables: dict[str, Tensor],
-        scale: float = 1.0,
-    ) -> None:
-        self.responses, self.places, self.chans = responses, places, chans
-        self.rows, self.tables, self.scale = rows, tables, scale
-        self._buffers = {name: Buffers() for name in ("response", *tables)}
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def batch(self, wanted: np.ndarray, space: str, first: int = 0) -> Batch:
-        """Return some rows by one gather per tensor; `first` is the number of the first among those of a step."""
-        index = torch.from_numpy(wanted).to(self.places.device)
-        rows = {name: values[index] for name, values in self.rows.items()}
-        targets = {name: self._take(name, table, rows["stimulus"]) for name, table in self.tables.items()}
-        response = self._take("response", self.responses, self.places[index])
-        if self.scale != 1.0:  # in place: the gathered rows are nobody else's
-            response /= self.scale
-        responses = {space: response if self.chans is None else response[:, self.chans]}
-        return Batch(
-            responses, targets, **rows, row=torch.arange(first, first + len(wanted), device=index.device)
-        )
-
-    def _take(self, name: str, source: Tensor, rows: Tensor) -> Tensor:
-        rows = rows.to(source.device)
-        if rows.is_cuda:
-            return source.index_select(0, rows).float()
-        if source.dtype != torch.float32:
-            return source.index_select(0, rows).float()
-        out = self._buffers[name].lend((len(rows), *source.shape[1:]))
-        return torch.index_select(source, 0, rows, out=out)
-
-    def to(self, device: torch.device) -> Gather:
-        """Move to a GPU what half of its free memory holds: the targets, then the responses too; otherwise stay."""
-        if device.type != "cuda":
-            return self
-        room = free_memory(device) / 2
-        targets = sum(table.numel() * table.element_size() for table in self.tables.values())
-        responses = len(self) * self.responses[0].numel() * self.responses.element_size()
-        if targets > room:
-            return self
-        tables = {name: table.to(device) for name, table in self.tables.items()}
-        if targets + responses > room:
-            return Gather(self.responses, self.places, self.chans, self.rows, tables, self.scale)
-        rows = {name: values.to(device) for name, values in self.rows.items()}
-        whole = torch.empty((len(self), *self.responses.shape[1:]), dtype=self.responses.dtype, device=device)
-        for start in range(0, len(self), 1024):
-            stop = min(start + 1024, len(self))
-            whole[start:stop] = self.responses[self.places[start:stop]].to(device)
-        chans = None if self.chans is None else self.chans.to(device)
-        return Gather(whole, torch.arange(len(self), device=device), chans, rows, tables, self.scale)
-
-
-def free_memory(device: torch.device) -> int:
-    """Return the bytes that a GPU can still hold; blocks that torch keeps for later count as free."""
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + unused
-
-
-class Buffers:
-    """Lends float32 tensors and takes them back once nothing refers to them any more.
-
-    A batch of tens of megabytes is otherwise mapped and unmapped by the allocator every time, and touching fresh
-    pages costs several times the copy itself.
-    """
-
-    def __init__(self) -> None:
-        self._lent: list[tuple[np.ndarray, weakref.ref]] = []
-
-    def lend(self, shape: tuple[int, ...]) -> Tensor:
-        """Return an uninitialised tensor of this shape."""
-        free = [place for place, (_, lent) in enumerate(self._lent) if lent() is None]
-        memory = self._lent.pop(free[0])[0] if free else None
-        if memory is None or memory.shape != shape:
-            memory = np.empty(shape, dtype=np.float32)
-        view = memory[:]  # the tensor's storage keeps this view alive, through autograd and further views too
-        self._lent.append((memory, weakref.ref(view)))
-        return torch.from_numpy(view)
-
-
-def source_of(responses: np.ndarray | View) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the tensor beneath responses, the rows to take from it, and the channels if not all."""
-    if isinstance(responses, Selection) and isinstance(responses.source, np.ndarray):
-        whole = as_tensor(responses.source)
-        whole = whole if responses.times is None else whole[..., responses.times]
-        chans = None if responses.chans is None else torch.from_numpy(np.asarray(responses.chans))
-        return whole, torch.from_numpy(np.asarray(responses.rows)), chans
-    return as_tensor(np.asarray(responses)), torch.arange(len(responses)), None
-
-
-def as_tensor(values: np.ndarray) -> Tensor:
-    """View an array as a tensor; a read-only memory map is fine, because nobody writes to it."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(np.asarray(values))

@@ -19,8 +19,8 @@ from neurodec.encoders.checkpoints import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError, reading
 from neurodec.files import atomic_path, track
 from neurodec.training.batch import Heads
-from neurodec.training.batches import as_tensor
 from neurodec.training.fit_keys import written_files
+from neurodec.training.gather import as_tensor
 from neurodec.training.module import heads_of
 from neurodec.training.objectives import Objective
 

@@ -7,7 +7,8 @@ import time
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from neurodec.training.batches import Gather, Steps
+from neurodec.training.gather import Gather
+from neurodec.training.steps import Steps
 
 N_TRIALS, BATCH, N_ROUNDS = 8192, 1024, 4
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from neurodec import NeurodecError
 from neurodec.decoders import Captioner, GuidedDiffusion, Kandinsky
-from neurodec.decoders.loading import quiet
+from neurodec.foreign_code import quiet
 
 PLACE = {"adapter_subfolder": "sdxl_models", "adapter_weights": "ip-adapter_sdxl_vit-h.safetensors"}
 

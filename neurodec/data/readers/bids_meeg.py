@@ -91,24 +91,17 @@ class BidsEEG(Dataset):
         for path in self._recordings(root):
             channels = companion(path, root, "_channels.tsv")
             tables = [*([channels] if channels else []), *table_files(root, self.stimuli_table)]
-            files = (*source_files(path), self._events_file(path, root), *tables)
-            parts.append(Part(_name(path), entities(path)["sub"], files))
+            files = (*source_files(path), events_file(path, root), *tables)
+            parts.append(Part(recording_name(path), entities(path)["sub"], files))
         return parts
 
     def load(self, part: Part, root: Path) -> Trials:
         """Read, filter, cut and whiten one recording."""
-        path = next(file for file in self._recordings(root) if _name(file) == part.name)
-        named, account, where = entities(path), Account(), str(path)
+        path = next(file for file in self._recordings(root) if recording_name(file) == part.name)
+        account, where, fields = Account(), str(path), run_fields(path)
         raw, clock = open_raw(path, account)
-        _apply_channels(raw, companion(path, root, "_channels.tsv"), account)
-        fields = {
-            "subject": named["sub"],
-            "session": named.get("ses", "01"),
-            "run": "_".join(
-                named[key] for key in ("acq", "run" if "run" in named else "task") if key in named
-            ),
-        }
-        file = self._events_file(path, root)
+        apply_channels(raw, companion(path, root, "_channels.tsv"), account)
+        file = events_file(path, root)
         events = self._events(file, account, raw, clock)
         events = events.drop(columns=[name for name in fields if name in events])
         events = label_trials(events, self._table(root), str(file))
@@ -118,7 +111,7 @@ class BidsEEG(Dataset):
         """Read the stimulus table, or list what the events name."""
         if self.stimuli_table:
             return read_stimuli(root / self.stimuli_table, root)
-        files = [self._events_file(path, root) for path in self._recordings(root)]
+        files = [events_file(path, root) for path in self._recordings(root)]
         tables = {str(file): self._events(file, Account()) for file in files}
         return pictures_of(stimuli_of_trials(tables), root)
 
@@ -126,31 +119,7 @@ class BidsEEG(Dataset):
         return read_stimuli(root / self.stimuli_table, root) if self.stimuli_table else None
 
     def _recordings(self, root: Path) -> list[Path]:
-        kind = _FOLDERS.get(self.modality, self.modality)
-        files = [
-            path
-            for path in bids_files(root, f"sub-*/**/{kind}/*_{kind}.*")
-            if path.suffix in SUFFIXES
-            and not re.search(r"_split-0*([2-9]|\d{2,})_", path.name)  # MNE follows the first piece to these
-        ]
-        found = wanted(files, self.subjects, self.sessions, self.tasks, self.entities)
-        absent = [name for name in self.subjects or () if not wanted(found, [name], None, None, None)]
-        if absent or not found:
-            which = f"sub-{min(absent).removeprefix('sub-')}" if absent else "sub-*"
-            raise NeurodecError(
-                f"No {kind} recording of {which} below {root} ({', '.join(SUFFIXES)} with the wanted session "
-                "and task); correct --data-root or the recipe's dataset section."
-            )
-        require_one_each(found, root)
-        return found
-
-    def _events_file(self, path: Path, root: Path) -> Path:
-        file = companion(path, root, "_events.tsv")
-        if file is None:
-            raise NeurodecError(
-                f"{path.with_name(_name(path))}_events.tsv is missing; every recording needs its events."
-            )
-        return file
+        return bids_recordings(root, self.modality, self.subjects, self.sessions, self.tasks, self.entities)
 
     def _events(
         self, file: Path, account: Account, raw: mne.io.BaseRaw | None = None, clock: Clock | None = None
@@ -188,6 +157,64 @@ class BidsEEG(Dataset):
         return events
 
 
+def bids_recordings(
+    root: Path,
+    modality: Kind,
+    subjects: list[str] | None,
+    sessions: list[str] | None,
+    tasks: list[str] | None,
+    chosen: dict[str, str | None] | None,
+) -> list[Path]:
+    """List the recordings of a kind below a BIDS folder; see `BidsEEG`.
+
+    Raises
+    ------
+    NeurodecError
+        If there is none, a subject has none, or several files are one recording.
+    """
+    kind = _FOLDERS.get(modality, modality)
+    files = [
+        path
+        for path in bids_files(root, f"sub-*/**/{kind}/*_{kind}.*")
+        if path.suffix in SUFFIXES
+        and not re.search(r"_split-0*([2-9]|\d{2,})_", path.name)  # MNE follows the first piece to these
+    ]
+    found = wanted(files, subjects, sessions, tasks, chosen)
+    absent = [name for name in subjects or () if not wanted(found, [name], None, None, None)]
+    if absent or not found:
+        which = f"sub-{min(absent).removeprefix('sub-')}" if absent else "sub-*"
+        raise NeurodecError(
+            f"No {kind} recording of {which} below {root} ({', '.join(SUFFIXES)} with the wanted session "
+            "and task); correct --data-root or the recipe's dataset section."
+        )
+    require_one_each(found, root)
+    return found
+
+
+def events_file(path: Path, root: Path) -> Path:
+    """Return the events table of a recording.
+
+    Raises
+    ------
+    NeurodecError
+        If there is none.
+    """
+    file = companion(path, root, "_events.tsv")
+    if file is None:
+        raise NeurodecError(
+            f"{path.with_name(recording_name(path))}_events.tsv is missing; every recording needs its events."
+        )
+    return file
+
+
+def run_fields(path: Path) -> dict[str, str]:
+    """Return `subject`, `session` and `run` of a recording from its name."""
+    named = entities(path)
+    keys = ("acq", "run" if "run" in named else "task")
+    run = "_".join(named[key] for key in keys if key in named)
+    return {"subject": named["sub"], "session": named.get("ses", "01"), "run": run}
+
+
 def _compare_samples(events: pd.DataFrame, sfreq: float, account: Account) -> None:
     """Tell of events whose column `sample` is another moment than their onset, which counts."""
     if "sample" not in events:
@@ -200,11 +227,12 @@ def _compare_samples(events: pd.DataFrame, sfreq: float, account: Account) -> No
         )
 
 
-def _name(path: Path) -> str:
+def recording_name(path: Path) -> str:
+    """Return the name of a recording without its kind."""
     return re.sub(r"_(split-\d+_)?(eeg|meg|ieeg)$", "", path.stem)
 
 
-def _apply_channels(raw: mne.io.BaseRaw, file: Path | None, account: Account) -> None:
+def apply_channels(raw: mne.io.BaseRaw, file: Path | None, account: Account) -> None:
     """Take channel types and bad channels from ``channels.tsv``.
 
     Raises

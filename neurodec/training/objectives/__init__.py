@@ -8,6 +8,7 @@ from neurodec.training.objectives.contrastive import (
     RetrievalObjective,
 )
 from neurodec.training.objectives.contrastive_losses import info_nce, reconstruction_loss, retrieval_loss
+from neurodec.training.objectives.deep_sequence_contrast import DeepSequenceContrast
 from neurodec.training.objectives.hidden_patches_objective import HiddenPatchesObjective
 from neurodec.training.objectives.label_objectives import LabelObjective, NumberObjective
 from neurodec.training.objectives.objective import Objective, SquaredError, SumObjective
@@ -17,6 +18,7 @@ from neurodec.training.objectives.shared_space import SharedSpaceObjective
 __all__ = [
     "BridgeObjective",
     "ClassObjective",
+    "DeepSequenceContrast",
     "HiddenPatchesObjective",
     "LabelObjective",
     "LogitScale",

@@ -27,6 +27,11 @@ class SequenceContrast(Objective):
         A sequence, (n_features, n_times).
     distinct : bool
         Let rows that show the same stimulus share the positive mass.
+    negatives : int
+        Candidates of a training step: targets of earlier steps are added to those of the batch until there are so many.
+    pool_size : int, optional
+        How many earlier targets are kept, the newest; twice `negatives` by default. A validation empties the pool, so
+        that every epoch begins alike.
     pool : bool
         Compare means over time.
     center : bool
@@ -48,6 +53,8 @@ class SequenceContrast(Objective):
         target: str = "audio",
         *,
         distinct: bool = False,
+        negatives: int = 0,
+        pool_size: int | None = None,
         pool: bool = False,
         center: bool = False,
         tmin: float | None = None,
@@ -60,6 +67,8 @@ class SequenceContrast(Objective):
         super().__init__()
         self.head, self.needs, self.distinct = target, (target,), distinct
         self.pool, self.center, self.start, self.sfreq = pool, center, start, sfreq
+        self.negatives, self.pool_size = negatives, 2 * negatives if pool_size is None else pool_size
+        self._earlier: list[Tensor] = []
         self.windows = {False: (tmin, tmax), True: (tmin, tmax)}
         if tmin_train is not None or tmax_train is not None:
             self.windows[True] = (tmin_train, tmax_train)
@@ -74,14 +83,34 @@ class SequenceContrast(Objective):
         progress : float
             Of the training, from 0 to 1.
         """
-        wanted = batch[self.head]
+        wanted = self.compared(batch[self.head])
         if wanted.ndim != 3 or found[self.head].shape[1:] != wanted.shape[1:]:
             raise NeurodecError(
                 f"SequenceContrast compares sequences (n_features, n_times) of one length; the head {self.head} has "
                 f"the shape {tuple(found[self.head].shape[1:])}, the target {tuple(wanted.shape[1:])}."
             )
         groups = batch.stimulus if self.distinct else None
-        return {"contrast": self.loss(found[self.head], wanted, groups)}
+        return {"contrast": self.loss(found[self.head], self._with_earlier(wanted), groups)}
+
+    def _with_earlier(self, wanted: Tensor) -> Tensor:
+        """Return the targets of a batch, and in training those of earlier steps after them; keep these for later."""
+        if not self.training or not self.negatives:
+            self._earlier = []
+            return wanted
+        n_more = max(self.negatives - len(wanted), 0)
+        pool = torch.cat(self._earlier)[-self.pool_size :] if self._earlier else wanted[:0]
+        drawn = torch.randperm(len(pool), device=pool.device)[:n_more]
+        self._earlier = [pool, wanted.detach()]
+        return torch.cat([wanted, pool[drawn]])
+
+    def compared(self, targets: Tensor) -> Tensor:
+        """Return targets as predictions are compared with them: as they are.
+
+        Parameters
+        ----------
+        targets : Tensor, shape (n, n_features, n_times)
+        """
+        return targets
 
     def loss(self, found: Tensor, candidates: Tensor, groups: Tensor | None = None) -> Tensor:
         """Return the cross entropy; row b belongs to candidate b, further candidates are negatives.
@@ -97,6 +126,7 @@ class SequenceContrast(Objective):
         if groups is None:
             return F.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
         positives = (groups[:, None] == groups).to(scores)
+        positives = F.pad(positives, (0, scores.shape[1] - len(groups)))
         return F.cross_entropy(scores, positives / positives.sum(dim=1, keepdim=True))
 
     def scores(self, found: Tensor, candidates: Tensor) -> Tensor:

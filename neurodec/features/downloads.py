@@ -1,4 +1,4 @@
-"""Where generators lie on this machine, and how to fetch those that do not: sizes, licences and commands.
+"""Where published networks lie on this machine, and how to fetch those that do not: sizes, licences and commands.
 
 Nothing is downloaded here: gigabytes are fetched by a command that the user types, knowing size and licence.
 """
@@ -41,6 +41,7 @@ class Download:
 
 _HALF = '--include "*.json" "*.txt" "*/*.fp16.safetensors"'
 _WHOLE = '--include "*.json" "*.txt" "*/model.safetensors" "*/diffusion_pytorch_model.safetensors"'
+_BIN = '--include "*.json" "pytorch_model.bin"'
 _UNCHECKED = '--exclude "safety_checker/*"'
 _STABILITY = "Stability AI non-commercial/community"
 _UNKNOWN = Download("size in its model card", "in its model card")
@@ -59,6 +60,10 @@ DOWNLOADS = {
     "kandinsky-community/kandinsky-2-2-prior": Download(
         "about 4 GB", "Apache-2.0", '--include "image_encoder/*.json" "image_encoder/*.safetensors"'
     ),
+    "facebook/wav2vec2-large-xlsr-53": Download("about 1.3 GB", "Apache-2.0", _BIN),
+    "facebook/hubert-large-ll60k": Download("about 1.3 GB", "Apache-2.0", _BIN),
+    "microsoft/wavlm-large": Download("about 1.3 GB", "MIT (CC BY-SA 3.0 of its repository)", _BIN),
+    "openai/whisper-small": Download("about 1 GB", "Apache-2.0", '--include "*.json" "model.safetensors"'),
     "h94/IP-Adapter": Download("0.04 to 0.9 GB per adapter", "Apache-2.0"),
     "microsoft/git-large-coco": Download(
         "about 1.6 GB", "MIT", '--include "*.json" "*.txt" "model.safetensors"'

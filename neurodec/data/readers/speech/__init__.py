@@ -1,0 +1,1 @@
+"""Recordings of people who listen to speech."""
