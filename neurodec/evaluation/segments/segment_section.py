@@ -116,7 +116,8 @@ def _notes(sections: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[No
         f"Candidates are all segments of the test, {found['n_candidates']} of one length, each around the onset of a "
         "word; all decoders are ranked by the cosine of a prediction with a candidate, each less its mean over "
         f"training windows. Without that, as the paper compares, top-10 is {percent(found['uncentred_top10'])}. "
-        "Intervals are over texts, since windows at successive words overlap; p counts exchanges of whole texts that score as well.",
+        "Intervals are over texts, since windows at successive words overlap; p counts exchanges of whole texts that "
+        "score as well.",
         kind="soft",
     )
 
