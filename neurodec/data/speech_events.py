@@ -37,8 +37,8 @@ class Cutting:
         Sentences are joined until they are longer; 0 leaves every one alone.
     blocks_by : {"sentence", "sound"}
         What begins a block: the first word of a sentence, or a sound.
-    test, validation : float
-        Shares of the texts.
+    test, validation, removed : float
+        Shares of the texts; what is removed would be for training.
     seed : int
         Of their draw.
     """
@@ -52,6 +52,7 @@ class Cutting:
     blocks_by: str = "sentence"
     test: float = 0.2
     validation: float = 0.1
+    removed: float = 0.0
     seed: int = 12
 
     @property
@@ -169,15 +170,17 @@ def blocks_of(
         return _given_splits(blocks, words, place)
     if cutting.shortest_block and cutting.blocks_by == "sentence":
         blocks = merged_blocks(blocks, cutting.shortest_block, borders)
-    splits = [split_of_text(text, cutting.test, cutting.validation, cutting.seed) for text in blocks["uid"]]
-    return pd.DataFrame(
-        {
-            "start": blocks["start"],
-            "stop": blocks["start"] + blocks["duration"],
-            "block": blocks["uid"],
-            "split": splits,
-        }
-    )
+    splits = [
+        split_of_text(text, cutting.test, cutting.validation, cutting.seed, cutting.removed)
+        for text in blocks["uid"]
+    ]
+    table = {
+        "start": blocks["start"],
+        "stop": blocks["start"] + blocks["duration"],
+        "block": blocks["uid"],
+        "split": splits,
+    }
+    return pd.DataFrame(table).dropna(subset="split").reset_index(drop=True)
 
 
 def _given_splits(blocks: pd.DataFrame, words: pd.DataFrame, place: np.ndarray) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from neurodec.data import Trials
+from neurodec.data.continuous import Windows
 from neurodec.data.study import MARK
 from neurodec.data.trial_tables import has_time
 from neurodec.evaluation.figures import intervals
@@ -88,7 +89,10 @@ def _training(out: Path, results: dict[str, Any]) -> Iterator[Chart]:
 def _evoked(out: Path) -> Iterator[Chart]:
     info = info_of(out)
     space = out / "prepared" / info["spaces"][0] if info else out
-    evoked = evoked_of(Trials.load(space)) if (space / "responses.npy").exists() else None
+    trials = Trials.load(space) if (space / "info.json").exists() else None
+    if trials is not None and isinstance(trials.responses, Windows):
+        trials = trials.split("test")  # those of the training begin anywhere
+    evoked = None if trials is None else evoked_of(trials)
     if evoked is None:
         return
     best = int(evoked.snr.argmax())

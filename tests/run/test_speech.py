@@ -63,6 +63,7 @@ def test_the_report_plays_what_was_heard_and_found(home):
     assert page.count("<audio controls") >= 12
     assert "data:audio/wav;base64" in page
     assert "noise in place of the brain" in page
+    assert "Evoked response" in page
     assert len(page) < 5_000_000
 
 

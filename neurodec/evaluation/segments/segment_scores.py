@@ -14,7 +14,7 @@ from neurodec.evaluation.retrieval.similarity import Centre
 from neurodec.evaluation.section import Predictor
 from neurodec.files import track
 
-_ROWS = 256  # windows predicted at once
+_ROWS = 512  # windows predicted at once
 _CANDIDATES = 128
 _TINY = 1e-12
 
@@ -71,7 +71,7 @@ def segment_scores(
 
     Notes
     -----
-    Memory: 256 predictions, 128 candidates, and the result.
+    Memory: 512 predictions in double precision, 128 candidates, and the result.
     """
     cosines, products, tables = [], [], []
     lengths = _lengths(candidates, centre)

@@ -200,3 +200,12 @@ def test_settings_that_do_not_fit_are_refused(folder):
     ):
         with pytest.raises(NeurodecError, match=sentence):
             BidsSpeech(preprocessing=settings).parts(folder)
+
+
+def test_removed_texts_are_those_of_the_training_alone(folder, tmp_path):
+    whole, fewer = (BidsSpeech(removed=share).stimuli(folder) for share in (0.0, 0.4))
+    kept = {split: set(own["stimulus"]) for split, own in whole.groupby("split")}
+    left = {split: set(own["stimulus"]) for split, own in fewer.groupby("split")}
+    assert left["test"] == kept["test"]
+    assert left["validation"] == kept["validation"]
+    assert left["train"] < kept["train"]

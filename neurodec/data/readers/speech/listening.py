@@ -79,8 +79,9 @@ class SpeechReader(Dataset):
         The first recording of a text decides where its blocks end. False joins sentences in every recording anew, as
         published; where people begin to listen at other times, one sentence may then be in the training of one and in
         the test of another, which is refused.
-    test, validation : float
-        Shares of the texts. The text of a block decides, so that all people and sessions agree.
+    test, validation, removed : float
+        Shares of the texts. The text of a block decides, so that all people and sessions agree. What is removed would
+        be for training: scores against it show what more hours bring.
     seed : int
         Of the split.
     modality : "meg", "mag", "grad", "eeg", "seeg" or "ecog"
@@ -98,6 +99,7 @@ class SpeechReader(Dataset):
     same_blocks: bool = True
     test: float = 0.2
     validation: float = 0.1
+    removed: float = 0.0
     seed: int = 12
     modality: Kind = "meg"
 
@@ -198,6 +200,7 @@ class SpeechReader(Dataset):
             blocks_by=self.blocks_by,
             test=self.test,
             validation=self.validation,
+            removed=self.removed,
             seed=self.seed,
         )
 
@@ -217,8 +220,8 @@ class SpeechReader(Dataset):
         for name, value in (("step", self.step), ("test", self.test)):
             if value <= 0:
                 raise NeurodecError(f"`{name}` is {value:g}; give a number above 0.")
-        if self.test + self.validation >= 1:
-            raise NeurodecError("`test` and `validation` leave no text for training; lower them.")
+        if self.test + self.validation + self.removed >= 1:
+            raise NeurodecError("`test`, `validation` and `removed` leave no text for training; lower them.")
 
     def _tables(self, root: Path) -> dict[str, tuple[pd.DataFrame, Account]]:
         """Return the windows of all recordings, listed once and in order: the first of a text decides on its blocks."""
