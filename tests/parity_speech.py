@@ -13,7 +13,7 @@ from parity_inputs import DEVICE, arrays_of, input_of, tensor_of
 from neurodec.data.blocks import cut_sounds, merged_blocks, split_of_text
 from neurodec.encoders import SimpleConv
 from neurodec.encoders.sensor_attention import flattened, fourier_embedding
-from neurodec.evaluation.segments.segment_measures import segment_accuracy, word_accuracy, word_probabilities
+from neurodec.evaluation.segments.segment_measures import carried, hits, word_scores
 from neurodec.preprocessing.sinc import resample_sinc
 from neurodec.preprocessing.whitening import sorted_quantile_scale
 from neurodec.training.objectives.sequence_contrast import SequenceContrast, sequence_scores
@@ -155,15 +155,17 @@ def accuracy(case: dict, fill: ModuleType) -> Outputs:
         np.array(case["inputs"][name]["values"]) for name in ("segment_of_estimate", "word_of_candidate")
     )
     estimate = tensor_of(case, fill, "estimate_raw") + 0.08 * candidates[shown]
-    probabilities = sequence_scores(estimate, candidates).softmax(dim=1).cpu().numpy()
-    summed, vocabulary = word_probabilities(probabilities, words)
-    outputs = {"probabilities": probabilities, "vocab_probabilities": summed}
+    scores = sequence_scores(estimate, candidates)
+    summed, _, places = word_scores(scores.cpu().numpy(), words)
+    outputs = {
+        "probabilities": scores.softmax(dim=1).cpu().numpy(),
+        "vocab_probabilities": np.exp(summed).astype(np.float32),
+    }
+    rows, scores = np.arange(len(shown)), scores.cpu().numpy()
     for k in (1, 5, 10):
-        outputs[f"segment_top{k}"] = np.array([segment_accuracy(probabilities, shown, k)])
-        outputs[f"word_vocab_top{k}"] = np.array(
-            [segment_accuracy(summed, np.searchsorted(vocabulary, words[shown]), k)]
-        )
-        outputs[f"word_any_top{k}"] = np.array([word_accuracy(probabilities, shown, words, k)])
+        outputs[f"segment_top{k}"] = np.array([hits(scores, k)[rows, shown].mean()])
+        outputs[f"word_vocab_top{k}"] = np.array([hits(summed, k)[rows, places[shown]].mean()])
+        outputs[f"word_any_top{k}"] = np.array([carried(scores, shown, words, k).mean()])
     return outputs
 
 

@@ -22,6 +22,7 @@ import parity_in_context
 import parity_metrics
 import parity_priors
 import parity_speech
+import parity_wave
 import torch
 from parity_inputs import DEVICE, arrays_of, input_of, tensor_of
 
@@ -99,6 +100,7 @@ FAMILIES: dict[str, Callable[[dict, ModuleType], Outputs]] = {
     **parity_priors.FAMILIES,
     **parity_metrics.FAMILIES,
     **parity_speech.FAMILIES,
+    **parity_wave.FAMILIES,
 }
 
 

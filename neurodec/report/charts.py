@@ -89,7 +89,7 @@ def _training(out: Path, results: dict[str, Any]) -> Iterator[Chart]:
 def _evoked(out: Path) -> Iterator[Chart]:
     info = info_of(out)
     space = out / "prepared" / info["spaces"][0] if info else out
-    trials = Trials.load(space) if (space / "info.json").exists() else None
+    trials = Trials.load(space) if (space / "trials.csv").exists() else None
     if trials is not None and isinstance(trials.responses, Windows):
         trials = trials.split("test")  # those of the training begin anywhere
     evoked = None if trials is None else evoked_of(trials)

@@ -197,7 +197,7 @@ def test_another_seed_tells_another_story(story):
 
 
 def test_mark_and_refusals(speech, tmp_path):
-    assert command_of(speech) == "neurodec simulate speech --data-root DIR --minutes 1"
+    assert command_of(speech) == "neurodec simulate speech --data-root DIR --n_stories 2 --minutes 1"
     with pytest.raises(NeurodecError, match="n_test_concepts is not a size of a simulation of speech"):
         simulate(tmp_path / "new", "speech", n_test_concepts=2)
     with pytest.raises(NeurodecError, match="at least one of n_stories"):

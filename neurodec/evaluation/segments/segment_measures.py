@@ -10,58 +10,54 @@ import numpy as np
 _AT_ONCE = 1024  # windows whose scores are sorted at once
 
 
-def segment_accuracy(probabilities: np.ndarray, true: np.ndarray, k: int) -> float:
-    """Return how often the right column is among the k most probable.
+def word_scores(product: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the logarithm of every word's probability, the sum of those of its candidates.
 
     Parameters
     ----------
-    probabilities : ndarray, shape (n, n_candidates)
-    true : ndarray of int, shape (n,)
-        Right column of every row.
-    k : int
-    """
-    return float((_best(probabilities, k) == np.asarray(true)[:, None]).any(axis=1).mean())
-
-
-def word_probabilities(probabilities: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the summed probability of the candidates of every word, and the words in order.
-
-    Parameters
-    ----------
-    probabilities : ndarray, shape (n, n_candidates)
+    product : ndarray, shape (n, n_candidates)
+        Whose softmax gives probabilities.
     words : ndarray, shape (n_candidates,)
         Word of every candidate.
 
     Returns
     -------
-    summed : ndarray, shape (n, n_words)
+    scores : ndarray, shape (n, n_words), float64
     vocabulary : ndarray, shape (n_words,)
+        In order.
+    places : ndarray of int, shape (n_candidates,)
+        Column of every candidate's word.
     """
     vocabulary, places = np.unique(words, return_inverse=True)
-    member = np.zeros((len(places), len(vocabulary)), dtype=probabilities.dtype)
-    member[np.arange(len(places)), places] = 1
-    return probabilities @ member, vocabulary
+    order = np.argsort(places, kind="stable")
+    starts = np.searchsorted(places[order], np.arange(len(vocabulary)))
+    found = np.empty((len(product), len(vocabulary)))
+    for start in range(0, len(product), _AT_ONCE):
+        block = product[start : start + _AT_ONCE].astype(np.float64)
+        weights = np.exp(block - block.max(axis=1, keepdims=True))
+        sums = np.add.reduceat(weights[:, order], starts, axis=1) / weights.sum(axis=1, keepdims=True)
+        found[start : start + _AT_ONCE] = np.log(np.maximum(sums, np.finfo(np.float64).tiny))
+    return found, vocabulary, places
 
 
-def word_accuracy(probabilities: np.ndarray, true: np.ndarray, words: np.ndarray, k: int) -> float:
-    """Return how often one of the k most probable candidates carries the right word.
+def carried(scores: np.ndarray, true: np.ndarray, words: np.ndarray, k: int) -> np.ndarray:
+    """Return whether one of the k best candidates carries the right word, shape (n,).
 
     Parameters
     ----------
-    probabilities : ndarray, shape (n, n_candidates)
+    scores : ndarray, shape (n, n_candidates)
     true : ndarray of int, shape (n,)
         Right column of every row.
     words : ndarray, shape (n_candidates,)
     k : int
     """
-    words = np.asarray(words)
-    return float((words[_best(probabilities, k)] == words[true][:, None]).any(axis=1).mean())
-
-
-def _best(probabilities: np.ndarray, k: int) -> np.ndarray:
-    """Return the k most probable columns of every row, in no order."""
-    k = min(k, probabilities.shape[1])
-    return np.argpartition(-probabilities, k - 1, axis=1)[:, :k]
+    k = min(k, scores.shape[1])
+    found = np.empty(len(scores), dtype=bool)
+    for start in range(0, len(scores), _AT_ONCE):
+        best = np.argpartition(-scores[start : start + _AT_ONCE], k - 1, axis=1)[:, :k]
+        right = words[true[start : start + _AT_ONCE]]
+        found[start : start + _AT_ONCE] = (words[best] == right[:, None]).any(axis=1)
+    return found
 
 
 def hits(scores: np.ndarray, k: int) -> np.ndarray:

@@ -7,11 +7,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from scipy.special import logsumexp
 
 from neurodec.evaluation.retrieval.similarity import rank_bounds
 from neurodec.evaluation.segments.segment_context import in_context
-from neurodec.evaluation.segments.segment_measures import exchanged, hits, nulls_of
+from neurodec.evaluation.segments.segment_measures import carried, exchanged, hits, nulls_of, word_scores
 from neurodec.evaluation.segments.segment_scores import SegmentScores
 from neurodec.evaluation.statistics.intervals import interval, paired_difference
 from neurodec.evaluation.statistics.permutations import permutation_p
@@ -52,8 +51,7 @@ def summary_of(scores: SegmentScores, about: Candidates, settings: Settings) -> 
     """
     texts = scores.table["block"].to_numpy(dtype=str)
     found, matrices = _top(scores.cosine, scores.true)
-    vocabulary, codes = np.unique(about.words, return_inverse=True)
-    of_words = _word_scores(scores.product, codes, len(vocabulary))
+    of_words, vocabulary, codes = word_scores(scores.product, about.words)
     word_hits, word_matrices = _top(of_words, scores.true, codes)
     nulls = nulls_of([*matrices, *word_matrices], about.blocks, settings.n_permutations, settings.seed)
     best, worst = rank_bounds(scores.cosine, scores.true)
@@ -71,6 +69,7 @@ def summary_of(scores: SegmentScores, about: Candidates, settings: Settings) -> 
             "n_candidates": len(vocabulary),
             **_shares(word_hits, texts, nulls[3:]),
             **{f"chance_top{k}": float(null.mean()) for k, null in zip(PLACES, nulls[3:], strict=True)},
+            "carried_top10": float(carried(scores.product, scores.true, about.words, 10).mean()),
         },
         "frequent_words": _frequent(scores, about, texts, settings.n_frequent),
         "per_subject": _per_subject(found, scores.table, texts),
@@ -127,28 +126,13 @@ def _shares(found: dict[int, np.ndarray], texts: np.ndarray, nulls: np.ndarray) 
     return own
 
 
-def _word_scores(product: np.ndarray, codes: np.ndarray, n_words: int) -> np.ndarray:
-    """Return the logarithm of every word's summed probability, shape (n_windows, n_words)."""
-    order = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[order], np.arange(n_words))
-    found = np.empty((len(product), n_words), dtype=np.float32)
-    for row, own in enumerate(product):
-        top = float(own.max())
-        found[row] = np.add.reduceat(np.exp(own[order].astype(np.float64) - top), starts)
-    return np.log(np.maximum(found, 1e-30))
-
-
 def _frequent(scores: SegmentScores, about: Candidates, texts: np.ndarray, n_frequent: int) -> dict[str, Any]:
     """Decode the most frequent words among themselves; every word counts alike."""
     heard = pd.Series(about.words[scores.true]).value_counts(sort=True)
     chosen = heard.index[:n_frequent]
     columns = np.flatnonzero(np.isin(about.words, chosen))
     rows = np.flatnonzero(np.isin(about.words[scores.true], chosen))
-    vocabulary, codes = np.unique(about.words[columns], return_inverse=True)
-    product = scores.product[rows][:, columns]
-    of_words = np.stack(
-        [logsumexp(product[:, codes == place], axis=1) for place in range(len(vocabulary))], axis=1
-    )
+    of_words, vocabulary, _ = word_scores(scores.product[rows][:, columns], about.words[columns])
     true = np.searchsorted(vocabulary, about.words[scores.true][rows])
     own: dict[str, Any] = {"n_candidates": len(vocabulary), "n_windows": len(rows)}
     for k in (1, 10):
