@@ -38,6 +38,7 @@ from neurodec.data.readers.labelled import (
     PhysioNetMI,
     Siena,
 )
+from neurodec.data.readers.parcels import ParcelSeries
 from neurodec.data.readers.recordings import Recording, Recordings
 from neurodec.data.readers.speech.bids_speech import BidsSpeech
 from neurodec.data.readers.windows import EEGWindows
@@ -81,6 +82,7 @@ __all__ = [
     "MentalArithmetic",
     "Mumtaz2016",
     "MuseCSV",
+    "ParcelSeries",
     "Part",
     "PhysioNetMI",
     "Recording",

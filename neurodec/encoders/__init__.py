@@ -23,11 +23,14 @@ from neurodec.encoders.nice import NICE
 from neurodec.encoders.simple_conv import SimpleConv
 from neurodec.encoders.simple_conv_pooled import SimpleConvPooled
 from neurodec.encoders.together import Together
+from neurodec.encoders.wave import WAVE
+from neurodec.encoders.wave_pretraining import WAVEPretraining
 from neurodec.linear import RidgeClassifier
 
 __all__ = [
     "ATM",
     "NICE",
+    "WAVE",
     "ATMLowLevel",
     "CSBrain",
     "CSBrainPretraining",
@@ -39,4 +42,5 @@ __all__ = [
     "SimpleConv",
     "SimpleConvPooled",
     "Together",
+    "WAVEPretraining",
 ]

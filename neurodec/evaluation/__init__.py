@@ -5,6 +5,7 @@ from neurodec.evaluation.classification.categories import Classification
 from neurodec.evaluation.classification.predicted_labels import PredictedClasses, PredictedNumbers
 from neurodec.evaluation.encoding import VoxelEncoding
 from neurodec.evaluation.hidden_patches import HiddenPatches
+from neurodec.evaluation.next_volume import NextVolume
 from neurodec.evaluation.presentation import (
     Chart,
     Kept,
@@ -33,6 +34,7 @@ __all__ = [
     "Evaluation",
     "HiddenPatches",
     "Kept",
+    "NextVolume",
     "Note",
     "Panel",
     "Picture",

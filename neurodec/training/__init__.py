@@ -13,6 +13,7 @@ from neurodec.training.module import EncoderModule
 from neurodec.training.objectives import (
     ClassObjective,
     HiddenPatchesObjective,
+    HiddenVolumeObjective,
     Objective,
     ReconstructionObjective,
     RetrievalObjective,
@@ -39,6 +40,7 @@ __all__ = [
     "DropChannels",
     "EncoderModule",
     "HiddenPatchesObjective",
+    "HiddenVolumeObjective",
     "LabelObjective",
     "Noise",
     "NumberObjective",

@@ -10,6 +10,7 @@ from neurodec.training.objectives.contrastive import (
 from neurodec.training.objectives.contrastive_losses import info_nce, reconstruction_loss, retrieval_loss
 from neurodec.training.objectives.deep_sequence_contrast import DeepSequenceContrast
 from neurodec.training.objectives.hidden_patches_objective import HiddenPatchesObjective
+from neurodec.training.objectives.hidden_volume_objective import HiddenVolumeObjective
 from neurodec.training.objectives.label_objectives import LabelObjective, NumberObjective
 from neurodec.training.objectives.objective import Objective, SquaredError, SumObjective
 from neurodec.training.objectives.sequence_contrast import SequenceContrast
@@ -20,6 +21,7 @@ __all__ = [
     "ClassObjective",
     "DeepSequenceContrast",
     "HiddenPatchesObjective",
+    "HiddenVolumeObjective",
     "LabelObjective",
     "LogitScale",
     "NumberObjective",
