@@ -5,11 +5,10 @@ Run: ``python data_prep/brennan2019.py [--data-root DIR]``. Without arguments it
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 
-from neurodec import NeurodecError
+from listeners import check
+
 from neurodec.data import Brennan2019
 
 ABOUT = """\
@@ -24,26 +23,5 @@ Alice in Wonderland, chapter one (Brennan & Hale 2019, doi:10.1371/journal.pone.
 Nine people are left out, as in published results; Brennan2019(subjects=[...]) reads any."""
 
 
-def main() -> int:
-    """Print what to download, and count what is there."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data-root", type=Path)
-    arguments = parser.parse_args()
-    print(ABOUT)
-    if arguments.data_root is None:
-        return 0
-    try:
-        reader = Brennan2019()
-        parts = reader.parts(arguments.data_root)
-        heard = reader.stimuli(arguments.data_root)
-    except NeurodecError as error:
-        print(error, file=sys.stderr)
-        return 2
-    people = {part.subject for part in parts}
-    counts = ", ".join(f"{count} {split}" for split, count in heard["split"].value_counts().items())
-    print(f"{len(parts)} recordings of {len(people)} people, of 33 of 33; segments: {counts}")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(check(ABOUT, "33 of 33", Brennan2019()))

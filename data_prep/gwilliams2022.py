@@ -5,11 +5,10 @@ Run: ``python data_prep/gwilliams2022.py [--data-root DIR]``. Without arguments 
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 
-from neurodec import NeurodecError
+from listeners import check
+
 from neurodec.data import Gwilliams2022
 
 ABOUT = """\
@@ -23,26 +22,5 @@ MEG-MASC (Gwilliams et al. 2023, doi:10.1038/s41597-023-02752-5)
 Some combinations of session and task do not exist; they are skipped, and named in the account of the study."""
 
 
-def main() -> int:
-    """Print what to download, and count what is there."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data-root", type=Path)
-    arguments = parser.parse_args()
-    print(ABOUT)
-    if arguments.data_root is None:
-        return 0
-    try:
-        reader = Gwilliams2022()
-        parts = reader.parts(arguments.data_root)
-        heard = reader.stimuli(arguments.data_root)
-    except NeurodecError as error:
-        print(error, file=sys.stderr)
-        return 2
-    people = {part.subject for part in parts}
-    counts = ", ".join(f"{count} {split}" for split, count in heard["split"].value_counts().items())
-    print(f"{len(parts)} recordings of {len(people)} people, of 196 of 27; segments: {counts}")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(check(ABOUT, "196 of 27", Gwilliams2022()))

@@ -5,11 +5,10 @@ Run: ``python data_prep/schoffelen2019.py [--data-root DIR]``. Without arguments
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 
-from neurodec import NeurodecError
+from listeners import check
+
 from neurodec.data import Schoffelen2019
 
 ABOUT = """\
@@ -24,26 +23,5 @@ The release does not tell when words are said: align every sound with its line o
 aligner that knows Dutch) to a TextGrid with the tier words. Readers (sub-V*) are not read."""
 
 
-def main() -> int:
-    """Print what to download, and count what is there."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data-root", type=Path)
-    arguments = parser.parse_args()
-    print(ABOUT)
-    if arguments.data_root is None:
-        return 0
-    try:
-        reader = Schoffelen2019()
-        parts = reader.parts(arguments.data_root)
-        heard = reader.stimuli(arguments.data_root)
-    except NeurodecError as error:
-        print(error, file=sys.stderr)
-        return 2
-    people = {part.subject for part in parts}
-    counts = ", ".join(f"{count} {split}" for split, count in heard["split"].value_counts().items())
-    print(f"{len(parts)} recordings of {len(people)} people, of 96 of 96; segments: {counts}")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(check(ABOUT, "96 of 96", Schoffelen2019()))

@@ -1,6 +1,6 @@
 """Sphinx configuration; `make docs` builds the site into docs/_build/html."""
 
-import importlib.util
+import importlib
 import shutil
 import sys
 from pathlib import Path
@@ -78,10 +78,9 @@ def _generated() -> None:
     (folder / "weights.md").write_text(head + "\n".join(rows) + "\n")
     told = []
     speech = ("gwilliams2022", "schoffelen2019", "broderick2019", "brennan2019")
+    sys.path.insert(0, str(HERE.parent / "data_prep"))
     for script in ("things_eeg2", "things_meg", "nsd", "bold5000", *speech):
-        spec = importlib.util.spec_from_file_location(script, HERE.parent / "data_prep" / f"{script}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = importlib.import_module(script)
         told.append(f"`python data_prep/{script}.py`:\n\n```text\n{module.ABOUT}\n```\n")
     (folder / "data_sets.md").write_text("\n".join(told))
 

@@ -96,3 +96,11 @@ def test_sets_of_eeg_with_classes(tmp_path):
     script("eeg_classes", "MentalArithmetic", "--data-root", tmp_path, "--split", "by_people")
     text = (FOLDER / "eeg_classes.py").read_text()
     assert all(f'"{name}"' in text for name in tables() if name != "AnnotatedWindows")
+
+
+@pytest.mark.parametrize("name", ["gwilliams2022", "schoffelen2019", "broderick2019", "brennan2019"])
+def test_sets_of_listeners_say_what_to_download_and_what_is_missing(tmp_path, name):
+    assert "expected" in script(name).stdout
+    told = script(name, "--data-root", tmp_path, code=2).stderr
+    assert "Traceback" not in told
+    assert str(tmp_path) in told

@@ -6,7 +6,7 @@ Systems, which once were here, are in `neurodec.systems`; their former paths sti
 from importlib import import_module
 from typing import Any
 
-from neurodec.training.augmentations import Augmentation, DropChannels, Noise, Smooth
+from neurodec.training.augmentations import Augmentation, DropChannels, Mixture, Noise, Smooth
 from neurodec.training.batch import Batch
 from neurodec.training.batches import TrainingData, TrialBatches
 from neurodec.training.module import EncoderModule
@@ -42,6 +42,7 @@ __all__ = [
     "HiddenPatchesObjective",
     "HiddenVolumeObjective",
     "LabelObjective",
+    "Mixture",
     "Noise",
     "NumberObjective",
     "Objective",

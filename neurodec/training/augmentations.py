@@ -69,6 +69,31 @@ class DropChannels(Augmentation):
         return response * kept.reshape(*kept.shape, *[1] * (response.ndim - 2))
 
 
+class Mixture(Augmentation):
+    """Add to every response another one of the batch, and turn the sign of some.
+
+    What follows linearly from its past, as activity at rest nearly does, follows so in a sum of two as well. For
+    objectives without targets: those of the stimuli are not mixed.
+
+    Parameters
+    ----------
+    most : float
+        Share of the other response, drawn from 0 to this; the sum keeps its variance.
+    """
+
+    def __init__(self, most: float = 1.0) -> None:
+        super().__init__()
+        self.most = most
+
+    def forward(self, response: Tensor) -> Tensor:
+        """Return mixed responses."""
+        shape = (len(response), *[1] * (response.ndim - 1))
+        share = self.most * torch.rand(shape, device=response.device)
+        other = response[torch.randperm(len(response), device=response.device)]
+        sign = 1 - 2 * torch.randint(0, 2, shape, device=response.device)
+        return sign * (response + share * other) / torch.sqrt(1 + share**2)
+
+
 def moving_average(response: Tensor, n_samples: int) -> Tensor:
     """Return the centred moving average over time (last axis); at the ends over the samples that there are."""
     flat = response.reshape(-1, 1, response.shape[-1])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from neurodec.training import DropChannels, Noise, Smooth
+from neurodec.training import DropChannels, Mixture, Noise, Smooth
 from neurodec.training.augmentations import moving_average
 
 
@@ -41,3 +41,15 @@ def test_dropped_channels_are_zero_and_the_others_as_they_were(response):
 def test_each_can_be_off(response):
     for one in (Noise(0.0), Smooth(0.0), DropChannels(0.0)):
         torch.testing.assert_close(one(response), response)
+
+
+def test_mixtures_keep_variance_and_linear_dynamics():
+    torch.manual_seed(0)
+    series = torch.zeros(256, 3, 9)
+    series[..., 0] = torch.randn(256, 3)
+    for time in range(1, 9):
+        series[..., time] = 0.7 * series[..., time - 1]
+    mixed = Mixture()(series)
+    assert torch.allclose(mixed[..., 1:], 0.7 * mixed[..., :-1], atol=1e-5)
+    assert float(mixed[..., 0].var()) == pytest.approx(float(series[..., 0].var()), rel=0.15)
+    assert not torch.allclose(mixed, series)
