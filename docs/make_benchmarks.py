@@ -38,7 +38,7 @@ _SECTIONS = (
     "further",
     "candidate_sets",
 )
-_SECTIONS += ("adaptation", "hidden_patches")
+_SECTIONS += ("adaptation", "hidden_patches", "segments", "streams", "next_volume")
 _LONG = ("k_way", "confusion", "attention", "per_fold", "curve")
 _RETRIEVAL = [
     "recipe",
@@ -50,6 +50,14 @@ _RETRIEVAL = [
     "without centring",
     "top-5",
     "averaged",
+]
+_SEGMENTS = [
+    *("recipe", "data", "decoder", "candidates", "chance", "top-10", "top-1", "word, top-1"),
+    "top-1 with neighbours",
+]
+_STREAMS = [
+    *("recipe", "data", "decoder", "runs", "r attended", "r ignored", "r of others"),
+    "attended ahead of ignored",
 ]
 _CLASSES = [
     "recipe",
@@ -231,6 +239,67 @@ def patch_rows(runs: Runs) -> list[list[str]]:
     ]
 
 
+def segment_rows(runs: Runs) -> list[list[str]]:
+    """Return a row per decoder of segments, the noise control among them."""
+    rows = []
+    for name, run in runs.items():
+        if "segments" not in run:
+            continue
+        ways = {"the system": run["segments"], **run.get("baselines", {}), "noise": run["controls"]["noise"]}
+        rows += [
+            [
+                f"`{name}`",
+                kind(run),
+                way,
+                str(own["n_candidates"]),
+                f"{own['chance_top10']:.3f}",
+                score(own["top10"], own["ci95_top10"]),
+                score(own["top1"], own["ci95_top1"]),
+                score(own["words"]["top1"], own["words"]["ci95_top1"]),
+                score(own.get("context", {}).get("top1")),
+            ]
+            for way, own in ways.items()
+        ]
+    return rows
+
+
+def stream_rows(runs: Runs) -> list[list[str]]:
+    """Return a row per decoder of attended streams."""
+    rows = []
+    for name, run in runs.items():
+        if "streams" not in run:
+            continue
+        ways = {"the system": run["streams"], **run.get("baselines", {})}
+        rows += [
+            [
+                f"`{name}`",
+                kind(run),
+                way,
+                str(own["n_runs"]),
+                score(own["r_attended"], own["ci95_r_attended"]),
+                score(own["r_ignored"]),
+                score(own["r_others"]),
+                f"{score(own['attended_ahead'], own['ci95'])} of {own['seconds']:g} s",
+            ]
+            for way, own in ways.items()
+        ]
+    return rows
+
+
+def volume_rows(runs: Runs) -> list[list[str]]:
+    """Return a row per way to predict the next volume."""
+    return [
+        [
+            f"`{name}`",
+            kind(run),
+            own["name"],
+            f"{own['mse']:.3f} [{own['ci95'][0]:.3f}, {own['ci95'][1]:.3f}]",
+        ]
+        for name, run in runs.items()
+        for own in run.get("next_volume", {}).get("errors", {}).values()
+    ]
+
+
 def page(runs: Runs) -> str:
     """Return the page of all benchmarks."""
     lines = ["# Benchmarks", ""]
@@ -244,11 +313,14 @@ def page(runs: Runs) -> str:
     ]
     parts = [
         ("Retrieval", _RETRIEVAL, retrieval_rows),
+        ("Segments of speech", _SEGMENTS, segment_rows),
+        ("Attended streams", _STREAMS, stream_rows),
         ("Classes", _CLASSES, class_rows),
         ("Pictures", _PICTURES, picture_rows),
         ("Adaptation to a new subject", _ADAPTATION, adaptation_rows),
         ("Candidate sets", ["recipe", "decoder", "promised", "found", "mean size"], set_rows),
         ("Hidden patches", ["recipe", "filled in by", "mean square error"], patch_rows),
+        ("Next volume", ["recipe", "data", "predicted by", "mean square error"], volume_rows),
     ]
     for title, head, rows_of in parts:
         rows = rows_of(runs)
