@@ -166,11 +166,12 @@ def _default_of(field: Field | None, argument: inspect.Parameter) -> Any:
 
 
 def _keys_of(kind: type, prefix: str) -> Iterator[Key]:
-    told = {one.arg_name: one for one in parse(kind.__doc__ or "").params if one.args[0] == "param"}
     meanings = {
         name.strip(): " ".join((one.description or "").split())
-        for names, one in told.items()
-        for name in names.split(",")
+        for base in reversed(kind.__mro__[:-1])  # a subclass says anew what it means otherwise
+        for one in parse(base.__doc__ or "").params
+        if one.args[0] == "param"
+        for name in one.arg_name.split(",")
     }
     known: dict[str, Field] = {one.name: one for one in fields(kind)} if is_dataclass(kind) else {}
     for name, argument in inspect.signature(kind).parameters.items():
