@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from listeners import check
+from listened_sets import check
 
 from neurodec.data import Brennan2019
 
@@ -23,5 +23,10 @@ Alice in Wonderland, chapter one (Brennan & Hale 2019, doi:10.1371/journal.pone.
 Nine people are left out, as in published results; Brennan2019(subjects=[...]) reads any."""
 
 
+def main() -> int:
+    """Print what to download, and count what is there."""
+    return check(ABOUT, "33 of 33", Brennan2019())
+
+
 if __name__ == "__main__":
-    sys.exit(check(ABOUT, "33 of 33", Brennan2019()))
+    sys.exit(main())

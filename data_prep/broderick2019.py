@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from listeners import check
+from listened_sets import check
 
 from neurodec.data import Broderick2019, Broderick2019Mat
 
@@ -22,5 +22,10 @@ The Old Man and the Sea (Broderick et al. 2018, doi:10.1016/j.cub.2018.01.080)
            Natural Speech/Stimuli/audio1.wav, audio1.json (of the aligner Gentle), ..., not in that archive"""
 
 
+def main() -> int:
+    """Print what to download, and count what is there."""
+    return check(ABOUT, "380 of 19", Broderick2019(), Broderick2019Mat())
+
+
 if __name__ == "__main__":
-    sys.exit(check(ABOUT, "380 of 19", Broderick2019(), Broderick2019Mat()))
+    sys.exit(main())

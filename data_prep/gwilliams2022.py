@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from listeners import check
+from listened_sets import check
 
 from neurodec.data import Gwilliams2022
 
@@ -22,5 +22,10 @@ MEG-MASC (Gwilliams et al. 2023, doi:10.1038/s41597-023-02752-5)
 Some combinations of session and task do not exist; they are skipped, and named in the account of the study."""
 
 
+def main() -> int:
+    """Print what to download, and count what is there."""
+    return check(ABOUT, "196 of 27", Gwilliams2022())
+
+
 if __name__ == "__main__":
-    sys.exit(check(ABOUT, "196 of 27", Gwilliams2022()))
+    sys.exit(main())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from listeners import check
+from listened_sets import check
 
 from neurodec.data import Schoffelen2019
 
@@ -23,5 +23,10 @@ The release does not tell when words are said: align every sound with its line o
 aligner that knows Dutch) to a TextGrid with the tier words. Readers (sub-V*) are not read."""
 
 
+def main() -> int:
+    """Print what to download, and count what is there."""
+    return check(ABOUT, "96 of 96", Schoffelen2019())
+
+
 if __name__ == "__main__":
-    sys.exit(check(ABOUT, "96 of 96", Schoffelen2019()))
+    sys.exit(main())

@@ -145,7 +145,7 @@ def _fail(sentence: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="neurodec",
-        description="Decode what a person sees from EEG, MEG and fMRI.",
+        description="Decode what a person sees or hears from EEG, MEG and fMRI.",
         epilog=EXAMPLES.format(
             recipes="\n  ".join(textwrap.wrap(", ".join(shipped()), 100, break_on_hyphens=False))
         ),

@@ -301,7 +301,7 @@ def _with_words(table: pd.DataFrame, words: pd.DataFrame, cutting: Cutting) -> p
     texts = words["word"].astype(str).to_numpy()[at]
     return table.assign(
         word=np.where(spoken, [plain_word(text) for text in texts], SILENCE),
-        sentence=np.where(spoken, words["sentence"].astype(str).to_numpy()[at], ""),
+        sentence=np.where(spoken, words["sentence"].astype(str).to_numpy()[at], SILENCE),
         word_index=np.where(spoken, words["word_index"].to_numpy(dtype=int)[at], -1),
         spoken=stretches,
     )

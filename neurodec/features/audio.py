@@ -14,6 +14,8 @@ RATE = 16_000
 """Hertz of all sounds here."""
 _SHORTER = 0.1  # s by which a file may end before its events say
 _WAV = (".wav", ".wave")
+SOUNDS = (*_WAV, ".flac", ".ogg", ".mp3")
+"""How files of sound end."""
 
 
 def read_sound(path: Path, start: float = 0.0, stop: float | None = None) -> tuple[np.ndarray, int]:
@@ -39,7 +41,7 @@ def read_sound(path: Path, start: float = 0.0, stop: float | None = None) -> tup
         If the file is missing, is no sound, or ends before the stretch does.
     """
     require_sound(path)
-    with reading(path, "a sound", "export it as WAV (PCM)"):
+    with reading(path, "a sound", "copy it again, or export it as WAV (PCM)"):
         samples, rate = _wav(path) if path.suffix.lower() in _WAV else _other(path)
     n_seconds = len(samples) / rate
     if stop is not None and stop > n_seconds + _SHORTER:

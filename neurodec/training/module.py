@@ -243,8 +243,8 @@ def heads_of(
     if takes(encoder.forward, "positions"):
         if positions is None:
             raise NeurodecError(
-                f"{type(encoder).__name__} reads the positions of sensors, and nothing tells those of {space}; set a "
-                "montage (raw.set_montage), or name channels by the 10-05 system."
+                f"{type(encoder).__name__} reads the positions of sensors, and the recordings (space {space}) have "
+                "none; save them with a montage (raw.set_montage of MNE), or name electrodes by the 10-05 system."
             )
         options["positions"] = positions.to(response)
     if mask is not None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from command_line import arguments, refused
 from listeners import write_listeners
+from scipy.io import wavfile
 
 from neurodec.cli import main
 
@@ -78,6 +80,18 @@ def test_texts_in_two_splits_are_refused_before_training(home, capsys):
     command += ["--dataset.init_args.shortest_block", "11"]
     assert "in training under another name" in refused(capsys, command)
     assert not (home / "leaky" / "models").exists()
+
+
+@pytest.mark.quality
+def test_another_sound_under_the_same_name_is_not_answered_with_old_scores(home, capsys):
+    shutil.copytree(home / "data", home / "other")
+    assert main(arguments("run", home / "other", "other-out")) == 0
+    file = home / "other" / "stimuli" / "story.wav"
+    rate, sound = wavfile.read(file)
+    wavfile.write(file, rate, sound[::-1])
+    assert "holds a training with another configuration" in refused(
+        capsys, arguments("run", home / "other", "other-out")
+    )
 
 
 @pytest.mark.quality

@@ -64,9 +64,7 @@ def test_montages_of_their_own_in_one_training(rng, tmp_path):
 
 def test_unknown_places_are_refused_before_training(rng):
     study, targets = study_of({"anna": 5}, noise=0.2, n_train=40)
-    with pytest.raises(
-        NeurodecError, match="ByPlace reads the positions of sensors, and nothing tells those of"
-    ):
+    with pytest.raises(NeurodecError, match="ByPlace reads the positions of sensors, and the recordings"):
         trained(study, targets)
 
 

@@ -76,7 +76,7 @@ def segment_section(sections: Mapping[str, Any], name: str, kept: Kept) -> Secti
 def _more(part: Mapping[str, Any]) -> tuple[str, ...]:
     context = part.get("context")
     return (
-        percent(part["top1"]) if "top1" in part else "",
+        f"{percent(part['top1'])} ({share_interval(part['ci95_top1'])})" if "top1" in part else "",
         percent(context["top1"]) if context else "",
         f"{part['median_rank']:g}" if "median_rank" in part else "",
     )
@@ -101,10 +101,14 @@ def _notes(sections: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[No
     yield Note(
         f"Asked for the word at the beginning, of which there are {words['n_candidates']}: {shares}; p "
         f"{p_value(words['p_value_top1'], found['p_floor'])}. Probabilities of all segments that begin with a word are "
-        f"added. Among the {frequent['n_candidates']} most frequent words alone, each counted alike: top-1 "
-        f"{percent(frequent['balanced_top1'])} (chance {percent(frequent['chance_balanced_top1'])}), top-10 "
-        f"{percent(frequent['balanced_top10'])} (chance {percent(frequent['chance_balanced_top10'])})."
+        "added; chance is that of exchanged texts, with this decoder's preference for some words."
     )
+    if frequent["n_candidates"] < words["n_candidates"]:
+        yield Note(
+            f"Among the {frequent['n_candidates']} most frequent words alone, each counted alike: top-1 "
+            f"{percent(frequent['balanced_top1'])} (chance {percent(frequent['chance_balanced_top1'])}), top-10 "
+            f"{percent(frequent['balanced_top10'])} (chance {percent(frequent['chance_balanced_top10'])})."
+        )
     if context := found.get("context"):
         yield Note(
             f"With the windows of {context['n_neighbours']} words before and after, of the same text, scored together: "

@@ -180,7 +180,9 @@ def _keys_of(kind: type, prefix: str) -> Iterator[Key]:
         nested = _default_of(known.get(name), argument)
         default = "" if nested is argument.empty else repr(nested)
         if is_dataclass(nested) and not isinstance(nested, type):
-            yield from _keys_of(type(nested), f"{prefix}.{name}")
+            for key, kind_of, default, meaning in _keys_of(type(nested), f"{prefix}.{name}"):
+                own = getattr(nested, key.rpartition(".")[2], default)  # as this class sets it
+                yield key, kind_of, default if is_dataclass(own) else repr(own), meaning
             continue
         annotation = argument.annotation
         kind_of = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 from pathlib import Path
 
@@ -364,10 +364,8 @@ def test_bad_input_of_broderick_as_matlab(tmp_path):
     ],
 )
 def test_scripts_tell_what_to_fetch_and_count_it(tmp_path, monkeypatch, capsys, script, write, told):
-    module = importlib.util.module_from_spec(
-        spec := importlib.util.spec_from_file_location(script, PREP / f"{script}.py")
-    )
-    spec.loader.exec_module(module)
+    monkeypatch.syspath_prepend(str(PREP))
+    module = importlib.import_module(script)
     for arguments, code in (([], 0), (["--data-root", str(tmp_path)], 2)):
         monkeypatch.setattr("sys.argv", [script, *arguments])
         assert module.main() == code

@@ -142,6 +142,7 @@ class SpeechReader(Dataset):
     def parts(self, root: Path) -> list[Part]:
         """List the recordings."""
         self._check()
+        self._known.pop(root, None)  # type: ignore[attr-defined]  # tables may have changed since
         return [Part(own.name, own.fields["subject"], own.files) for own in self.recordings(root)]
 
     def load(self, part: Part, root: Path) -> Trials:
@@ -170,7 +171,7 @@ class SpeechReader(Dataset):
             )
         is_train = (table["split"] == "train").to_numpy()
         windows = cut(signals, first, is_train, self.preprocessing, cutting.n_delay, where, account)
-        columns = table[["stimulus", "split", "onset", "block"]].assign(concept=table["word"])
+        columns = table[["stimulus", "split", "onset", "block"]].assign(concept=table["sentence"])
         tmin = cutting.tmin + cutting.n_delay / cutting.sfreq
         info = sensor_info(raw, self.modality) | {"sfreq": cutting.sfreq, "tmin": tmin}
         info["units"] = info["units"] if self.preprocessing.whiten == "none" else "a.u."
@@ -184,7 +185,7 @@ class SpeechReader(Dataset):
         heard = heard.drop_duplicates("stimulus").reset_index(drop=True)
         heard = _with_common_clips(heard)
         numbers = heard[list(HEARD)].astype(str)
-        return numbers.assign(stimulus=heard["stimulus"], concept=heard["word"], split=heard["split"])
+        return numbers.assign(stimulus=heard["stimulus"], concept=heard["sentence"], split=heard["split"])
 
     @property
     def cutting(self) -> Cutting:
