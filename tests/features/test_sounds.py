@@ -62,10 +62,16 @@ def test_hidden_states_are_those_of_transformers_own_way(root):
     assert wanted.shape[1] == (len(sound) - 400) // 320 + 1
 
 
-def test_packaged_weights_are_what_the_builder_makes():
-    packaged = type(new_speech_network()).from_pretrained(ASSETS / "tiny-speech")
-    made = new_speech_network().state_dict()
-    assert all(torch.equal(value, made[name]) for name, value in packaged.state_dict().items())
+def test_packaged_weights_are_of_the_network_that_the_builder_makes():
+    """Their names and shapes; random numbers differ between versions of PyTorch and transformers."""
+    made = new_speech_network()
+    packaged = type(made).from_pretrained(ASSETS / "tiny-speech").state_dict()
+    assert {name: value.shape for name, value in packaged.items()} == {
+        name: value.shape for name, value in made.state_dict().items()
+    }
+    assert all(
+        float(value.std()) > 0 for name, value in packaged.items() if name.endswith("attention.q_proj.weight")
+    )
 
 
 @pytest.mark.parametrize("kind", ["hubert", "whisper"])
