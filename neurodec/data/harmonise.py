@@ -210,8 +210,7 @@ def _without_others(part: Trials, columns: np.ndarray) -> np.ndarray | None:
         return None
     averaged = done.get("reference") == "average"
     noise = next(iter(part.info.get("noise", {}).values()), None)
-    in_windows = isinstance(part.responses, Windows)  # scaled as they are read
-    if averaged and (noise is not None or in_windows):
+    if averaged and noise is not None:
         _note(
             part,
             "channels were scaled after the average of all good channels, those left out too, was taken off",
@@ -220,7 +219,7 @@ def _without_others(part: Trials, columns: np.ndarray) -> np.ndarray | None:
         covariance = noise[:, 1:]
         kept = inverse_square_root(covariance[np.ix_(columns, columns)])
         return kept @ np.linalg.inv(inverse_square_root(covariance))[columns]
-    if averaged and noise is None and not in_windows:
+    if averaged and noise is None:
         return np.eye(n_chans)[columns] - np.eye(n_chans)[columns].mean(axis=0)
     return None
 

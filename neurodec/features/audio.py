@@ -14,8 +14,6 @@ RATE = 16_000
 """Hertz of all sounds here."""
 _SHORTER = 0.1  # s by which a file may end before its events say
 _WAV = (".wav", ".wave")
-SOUNDS = (*_WAV, ".flac", ".ogg", ".mp3")
-"""How files of sound end."""
 
 
 def read_sound(path: Path, start: float = 0.0, stop: float | None = None) -> tuple[np.ndarray, int]:

@@ -11,11 +11,11 @@ import pandas as pd
 
 from neurodec.data.responses import View
 from neurodec.errors import NeurodecError
-from neurodec.features.audio import SOUNDS, read_sound, require_sound
+from neurodec.features.audio import read_sound, require_sound
 from neurodec.features.cache import cache_folder, in_memory
 from neurodec.features.extractor import Extractor
 from neurodec.features.table import Features
-from neurodec.files import atomic_path, key_of, sampled_sha256_of, sha256_of, track
+from neurodec.files import atomic_path, key_of, sha256_of, track
 
 _SCALED_BY = 8000  # training windows that mean and deviation are taken over
 _AT_ONCE = 64
@@ -101,11 +101,6 @@ class SoundFeatures(Extractor):
             **recipe,
         }
         return Features(values, stimuli["stimulus"].tolist(), info)
-
-    def sources(self, root: str | Path) -> list[str]:
-        """Return the hashes of all sounds below the data root: features follow from some of them."""
-        files = [file for file in sorted(Path(root).rglob("*")) if file.suffix.lower() in SOUNDS]
-        return [sampled_sha256_of(file) for file in files if file.is_file()]
 
 
 class ClipWindows(View):

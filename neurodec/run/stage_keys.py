@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 
 from neurodec.class_descriptions import own_code
-from neurodec.files import key_of, read_json
+from neurodec.data import load_stimuli
+from neurodec.files import key_of, read_json, sampled_sha256_of
 from neurodec.run.context import Context
 from neurodec.run.folds import Fold
 from neurodec.run.recipe.recipe_parser import sections_of
@@ -45,11 +46,20 @@ class StageKeys:
                     self.sections["targets"][name],
                     self.prepared,
                     extractor.sources(self.run.root),
+                    *self._named_files,
                     *own_code(self.sections["targets"][name]),
                 ]
             )
             for name, extractor in self.run.extractors.items()
         }
+
+    @cached_property
+    def _named_files(self) -> list[str]:
+        """Hashes of the sounds and arrays that stimuli name; thousands of pictures are not looked at again."""
+        stimuli = load_stimuli(self.run.out / "prepared")
+        columns = [stimuli[name] for name in ("audio", "array") if name in stimuli]
+        files = sorted({self.run.root / name for own in columns for name in own.unique() if name})
+        return [sampled_sha256_of(file) for file in files if file.is_file()]
 
     @cached_property
     def training(self) -> str:
