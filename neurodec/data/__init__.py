@@ -4,6 +4,7 @@ from neurodec.data.account import Account, summary
 from neurodec.data.dataset import Dataset, Part
 from neurodec.data.preprocessed import preprocess
 from neurodec.data.readers.arrays import ArrayFile
+from neurodec.data.readers.atlases import Atlas
 from neurodec.data.readers.bids_fmri import BidsFMRI
 from neurodec.data.readers.bids_meeg import BidsEEG
 from neurodec.data.readers.datasets.brennan2019 import Brennan2019
@@ -65,6 +66,7 @@ __all__ = [
     "Account",
     "AnnotatedWindows",
     "ArrayFile",
+    "Atlas",
     "BCICIV2a",
     "BidsEEG",
     "BidsFMRI",

@@ -11,7 +11,7 @@ import numpy as np
 from neurodec.data.account import add_note
 from neurodec.data.continuous import Windows
 from neurodec.data.noise import mean_noise
-from neurodec.data.trial_tables import same_rate
+from neurodec.data.trial_tables import has_time, same_rate
 from neurodec.data.trials import Trials, require_same_space
 from neurodec.errors import NeurodecError
 from neurodec.files import file_names, require_file_name
@@ -159,8 +159,17 @@ def _common_channels(parts: Sequence[Trials]) -> CommonSpace:
     bads = {name for part in parts for name in _bads(part)}
     shared = [name for name in first.ch_names if all(name in part.ch_names for part in parts)]
     dropped = {name for part in parts for name in part.ch_names} - set(shared)
+    if not has_time(first.info):
+        return _common_parcels(parts, shared)
     sfreq = min(float(part.info["sfreq"]) for part in parts)
     lengths = [round(part.responses.shape[-1] * sfreq / part.info["sfreq"]) for part in parts]
+    other = next((part for part in parts if not same_rate(part.info["sfreq"], first.info["sfreq"])), None)
+    if other is not None and first.info["modality"] == "fmri":
+        where = other.table.iloc[0]
+        raise NeurodecError(
+            f"Subject {where['subject']}, session {where['session']}, run {where['run']} has a repetition time of "
+            f"{1 / other.info['sfreq']:g} s, the first recording {1 / first.info['sfreq']:g} s; prepare them apart."
+        )
     for part in parts[1:]:
         alike = part.info
         if not dropped - bads:
@@ -198,6 +207,14 @@ def _common_channels(parts: Sequence[Trials]) -> CommonSpace:
         info["noise"] = mean_noise(own)
     turns = [_without_others(part, chosen) for part, chosen in zip(parts, columns, strict=True)]
     return CommonSpace(info, (len(shared), min(lengths)), columns, turns)
+
+
+def _common_parcels(parts: Sequence[Trials], shared: list[str]) -> CommonSpace:
+    first = parts[0]
+    for part in parts[1:]:
+        require_same_space(first, part)
+    info, columns = {**first.info, "account": _accounts(parts)}, np.arange(len(shared))
+    return CommonSpace(info, first.responses.shape[1:], [columns] * len(parts), [None] * len(parts))
 
 
 def _without_others(part: Trials, columns: np.ndarray) -> np.ndarray | None:

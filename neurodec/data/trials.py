@@ -42,9 +42,11 @@ class Trials:
     info : dict
         `modality` ("eeg", "meg", "fmri"), `units`, `provenance`; for EEG and MEG `sfreq` (Hz), `tmin` (s),
         `ch_names`, `ch_pos` (metres, head frame, or None); for fMRI `mask_shape`, `voxel_indices` (flat, C order),
-        `affine` and optionally `roi` (name to column indices). Where a reader preprocessed: `preprocessing` (its
-        settings, and the channels that were whitened) and `noise` (subject to what whitening was fitted to). `dims`
-        names the axes where they are not the usual ones: ``["trial", "parcel", "time"]``, say, at any rate.
+        `affine` and optionally `roi` (name to column indices); for parcels `ch_names`, `roi` (their networks) and
+        `brain` (`mask_shape`, `voxel_indices`, `affine`, and the parcel of every voxel as `labels`). Where a reader
+        preprocessed: `preprocessing` (its settings, and the channels that were whitened) and `noise` (subject to what
+        whitening was fitted to). `dims` names the axes where they are not the usual ones: ``["trial", "parcel",
+        "time"]``, say, at any rate.
 
     Raises
     ------
@@ -166,6 +168,12 @@ class Trials:
             info["ch_pos"] = [positions[index] for index in order]
         if info.get("ch_types") is not None:
             info["ch_types"] = [info["ch_types"][index] for index in order]
+        if info.get("roi"):
+            info["roi"] = _regions_left(info["roi"], order)
+        if info.get("brain"):
+            places = {column: place for place, column in enumerate(order)}
+            labels = [places.get(label, -1) for label in info["brain"]["labels"]]
+            info["brain"] = {**info["brain"], "labels": labels}
         return replace(self, responses=select(self.responses, chans=np.array(order)), info=info)
 
     def take(self, voxels: np.ndarray) -> Trials:
@@ -177,14 +185,12 @@ class Trials:
             Columns to keep.
         """
         voxels, info = np.asarray(voxels), dict(self.info)
+        if "parcel" in self.dims:
+            return self.pick([self.ch_names[column] for column in voxels])
         if info.get("voxel_indices") is not None:
             info["voxel_indices"] = np.asarray(info["voxel_indices"])[voxels].tolist()
         if info.get("roi"):
-            places = {int(column): place for place, column in enumerate(voxels)}
-            info["roi"] = {
-                name: [places[column] for column in own if column in places]
-                for name, own in info["roi"].items()
-            }
+            info["roi"] = _regions_left(info["roi"], voxels.tolist())
         return replace(self, responses=select(self.responses, chans=voxels), info=info)
 
     def crop(self, tmin: float | None = None, tmax: float | None = None) -> Trials:
@@ -400,6 +406,12 @@ class Trials:
         return nibabel.Nifti1Image(
             np.moveaxis(volume.reshape(-1, *shape), 0, -1), np.asarray(self.info["affine"])
         )
+
+
+def _regions_left(regions: dict[str, list[int]], kept: Sequence[int]) -> dict[str, list[int]]:
+    """Return the regions in terms of the columns that are kept."""
+    places = {int(column): place for place, column in enumerate(kept)}
+    return {name: [places[column] for column in own if column in places] for name, own in regions.items()}
 
 
 def require_same_space(first: Trials, other: Trials) -> None:

@@ -12,7 +12,7 @@ from nilearn.signal import clean
 
 from neurodec.errors import NeurodecError
 
-Estimate = Literal["block_mean", "lsa", "lss", "volumes"]
+Estimate = Literal["block_mean", "lsa", "lss", "volumes", "windows"]
 _RESPONSE = 32.0  # seconds until a haemodynamic response is over
 _MARGIN = 1e-6  # seconds: volumes and onsets lie on grids that are written with few decimals
 

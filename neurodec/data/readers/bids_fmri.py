@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from neurodec.data.account import Account
 from neurodec.data.dataset import Dataset, Part
 from neurodec.data.events import choose_stimuli, require_likely_unit, require_single, timed_events
 from neurodec.data.patterns import bids_files
+from neurodec.data.readers.atlases import Atlas
 from neurodec.data.readers.bids_files import companion, entities, require_one_each, sidecar, wanted
 from neurodec.data.readers.nifti import (
     open_image,
@@ -23,6 +24,7 @@ from neurodec.data.readers.nifti import (
     repetition_time,
     start_time,
 )
+from neurodec.data.readers.series_windows import require_window, window_trials
 from neurodec.data.splits import TRAINING
 from neurodec.data.stimuli import label_trials, pictures_of, read_stimuli, stimuli_of_trials, table_files
 from neurodec.data.tables import is_missing, read_table
@@ -46,6 +48,25 @@ _CONFOUNDS = ("desc-confounds_timeseries.tsv", "desc-confounds_regressors.tsv")
 
 
 @dataclass(frozen=True)
+class _Run:
+    """A run as it was read: series (n_volumes, n_voxels or n_parcels), confounds, what its trials share."""
+
+    path: Path
+    name: str
+    series: np.ndarray
+    t_r: float
+    start: float
+    confounds: np.ndarray | None
+    info: dict[str, Any]
+    fields: dict[str, str]
+
+    @property
+    def kind(self) -> str:
+        """Name of the second axis."""
+        return "parcel" if "brain" in self.info else "voxel"
+
+
+@dataclass(frozen=True)
 class BidsFMRI(Dataset):
     """Read every ``*_bold.nii[.gz]`` below the data root with its ``*_events.tsv`` and brain mask.
 
@@ -66,13 +87,18 @@ class BidsFMRI(Dataset):
         series, named by a table beside it (``.tsv`` in place of ``.nii.gz``, columns `index` and `name`).
     confounds : list of str, optional
         Columns of fMRIPrep's ``desc-confounds_timeseries.tsv`` to regress out.
-    estimate : "block_mean", "lsa", "lss" or "volumes"
+    atlas : Atlas, optional
+        Parcels in place of voxels: what follows is computed from their series. ``{side: 24}`` alone takes cubes.
+    estimate : "block_mean", "lsa", "lss", "volumes" or "windows"
         Mean of an event's volumes, or a GLM with all events at once, or one per event (for events that overlap), or
         the volumes themselves: responses (n_trials, n_voxels, n_volumes) over time, every voxel z-scored over its run.
+        "windows" takes all volumes of runs that need no events, as at rest.
     hrf_shift : float
         Seconds that the window of "block_mean" and "volumes" lies after its event.
     n_volumes : int
-        Length of the window of "volumes".
+        Length of the window of "volumes" and "windows".
+    step : int
+        Volumes between the beginnings of "windows".
     hrf_model : str
         Of the GLM; any that nilearn knows.
     detrend : bool
@@ -106,9 +132,11 @@ class BidsFMRI(Dataset):
     mask: str = "mask.nii.gz"
     regions: str | None = None
     confounds: list[str] | None = None
+    atlas: Atlas | None = None
     estimate: Estimate = "lsa"
     hrf_shift: float = 5.0
     n_volumes: int = 5
+    step: int = 1
     hrf_model: str = "spm"
     detrend: bool = True
     high_pass: float | None = None
@@ -126,20 +154,49 @@ class BidsFMRI(Dataset):
             )
         if self.n_volumes < 1:
             raise NeurodecError(f"`n_volumes` is {self.n_volumes}; give the number of volumes of a trial.")
+        if self.estimate == "windows":
+            require_window(self.n_volumes, self.step)
+        if self.atlas is not None and self.regions is not None:
+            raise NeurodecError(
+                "`regions` are of voxels; with an `atlas`, name networks of its parcels instead."
+            )
+        shared = [*table_files(root, self.stimuli_table), *(self.atlas.files(root) if self.atlas else [])]
         parts = []
         for path in self._runs(root):
             name = re.sub(r"_bold\.nii(\.gz)?$", "", path.name)
-            files = [path, self._events_file(path, root), self._mask_file(path, root)]
+            files = [path, self._mask_file(path, root)]
+            files += [] if self.estimate == "windows" else [self._events_file(path, root)]
             files += [self._confounds_file(path, root)] if self.confounds else []
             files += [] if self.regions is None else self._region_files(path, root)
-            files += [*table_files(root, self.stimuli_table), *sidecar(path, root, "_bold.json")[1]]
+            files += [*shared, *sidecar(path, root, "_bold.json")[1]]
             parts.append(Part(name, entities(path)["sub"], tuple(files)))
         return parts
 
     def load(self, part: Part, root: Path) -> Trials:
-        """Read one run and estimate the pattern of every event."""
-        path, events_file, mask_file = part.files[:3]
+        """Read one run, and estimate the pattern of every event or cut it into windows."""
         account = Account()
+        run = self._run(part, root, account)
+        if self.estimate != "windows":
+            return self._of_events(run, root, account)
+        cleaned = clean_series(
+            run.series, run.t_r, detrend=self.detrend, high_pass=self.high_pass, confounds=run.confounds
+        )
+        n_windows = len(range(0, len(cleaned) - self.n_volumes + 1, self.step))
+        entry = account.entry(part.name, n_windows, cleaned.shape[1])
+        return window_trials(
+            cleaned,
+            run.t_r,
+            self.n_volumes,
+            self.step,
+            name=part.name,
+            fields={**run.fields, "split": "cv"},
+            info={**run.info, "dims": ["trial", run.kind, "time"], "account": [entry]},
+            path=run.path,
+        )
+
+    def _run(self, part: Part, root: Path, account: Account) -> _Run:
+        """Read the voxels or parcels of a run, and what belongs to it."""
+        path, mask_file = part.files[:2]
         with heard(account, str(path)):
             image, mask_image = open_image(path), open_image(mask_file)
         mask = read_mask(mask_image, mask_file, image, path)
@@ -149,22 +206,35 @@ class BidsFMRI(Dataset):
         flat = int((np.ptp(series, axis=0) == 0).sum())
         if flat:
             account.note(f"{flat} voxels of the mask never change; their patterns are zero")
-        confounds = self._read_confounds(part.files[3], len(series), account) if self.confounds else None
-        events = label_trials(self._events(events_file, account), self._table(root), str(events_file))
-        events["onset"] -= start
-        events = self._inside(events, len(series), t_r, account, events_file)
-        try:
-            patterns = self._patterns(series, t_r, events, confounds)
-        except NeurodecError as error:
-            raise NeurodecError(f"{events_file}: {error}.") from error
+        confounds = None
+        if self.confounds:
+            confounds = self._read_confounds(self._confounds_file(path, root), len(series), account)
+        info = {"modality": "fmri", "units": "a.u.", "provenance": {}}
+        if self.atlas is None:
+            grid = {"mask_shape": list(mask.shape), "affine": image.affine.tolist()}
+            info |= {**grid, "voxel_indices": np.flatnonzero(mask).tolist()}
+        else:
+            parcels, about = self.atlas.read(root, image, mask, path, account)
+            series, info = parcels.series(series), info | about
+        if self.regions is not None:
+            info["roi"] = read_regions(*self._region_files(path, root), image, mask)
         named = entities(path)
+        run = "_".join(named[key] for key in ("task", "acq", "ce", "dir", "run") if key in named)
+        fields = {"subject": named["sub"], "session": named.get("ses", "01"), "run": run or "01"}
+        return _Run(path, part.name, series, t_r, start, confounds, info, fields)
+
+    def _of_events(self, run: _Run, root: Path, account: Account) -> Trials:
+        """Return one response per event of a run."""
+        file, series, t_r = self._events_file(run.path, root), run.series, run.t_r
+        events = label_trials(self._events(file, account), self._table(root), str(file))
+        events["onset"] -= run.start
+        events = self._inside(events, len(series), t_r, account, file)
+        try:
+            patterns = self._patterns(series, t_r, events, run.confounds)
+        except NeurodecError as error:
+            raise NeurodecError(f"{file}: {error}.") from error
         events = events.drop(columns=[name for name in ("subject", "session", "run") if name in events])
-        table = with_defaults(
-            events,
-            subject=named["sub"],
-            session=named.get("ses", "01"),
-            run="_".join(named[key] for key in ("task", "acq", "ce", "dir", "run") if key in named) or "01",
-        )
+        table = with_defaults(events, **run.fields)
         if self.standardise == "run" and self.estimate != "volumes":
             measured = table["split"].isin(TRAINING).to_numpy()
             if not measured.any() and (table["split"] == "test").any():
@@ -172,26 +242,19 @@ class BidsFMRI(Dataset):
                     "voxels are scaled by the test events themselves, without labels: none is for training"
                 )
             patterns = zscore_rows(patterns, measured if measured.any() else None)
-        info = {
-            "modality": "fmri",
-            "units": "a.u.",
-            "mask_shape": list(mask.shape),
-            "voxel_indices": np.flatnonzero(mask).tolist(),
-            "affine": image.affine.tolist(),
-            "provenance": {},
-            "account": [account.entry(part.name, len(events), int(mask.sum()))],
-        }
+        entry = account.entry(run.name, len(events), series.shape[1])
+        info = {**run.info, "dims": ["trial", run.kind], "account": [entry]}
         if self.estimate == "volumes":
             shift = float(first_volumes(t_r, np.zeros(1), self.hrf_shift)[0] * t_r)
-            info |= {"dims": ["trial", "voxel", "time"], "sfreq": 1 / t_r, "tmin": shift}
-        if self.regions is not None:
-            info["roi"] = read_regions(*self._region_files(path, root), image, mask)
+            info |= {"dims": ["trial", run.kind, "time"], "sfreq": 1 / t_r, "tmin": shift}
         return Trials(patterns.astype(np.float32), table, info)
 
     def stimuli(self, root: Path) -> pd.DataFrame:
         """Read the stimulus table, or list what the events name; pictures below ``stimuli/`` are found."""
         if self.stimuli_table:
             return read_stimuli(root / self.stimuli_table, root)
+        if self.estimate == "windows":  # at rest nothing else is shown
+            return pd.DataFrame({"stimulus": [part.name for part in self.parts(root)]})
         files = [self._events_file(path, root) for path in self._runs(root)]
         tables = {str(file): self._events(file, Account()) for file in files}
         return pictures_of(stimuli_of_trials(tables), root)

@@ -284,7 +284,7 @@ class Ablation:
         names = self.test.info.get("ch_names")
         if isinstance(wanted, dict):
             return named_regions(names or [], wanted)
-        return regions_of(names) if names else dict(self.test.info.get("roi") or {})
+        return dict(self.test.info.get("roi") or {}) or (regions_of(names) if names else {})
 
     def before_onset(self) -> np.ndarray | None:
         """Return the ridge's predictions from the time before onset, or None where there is none to learn from.

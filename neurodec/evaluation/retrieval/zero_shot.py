@@ -435,7 +435,7 @@ class Retrieval(Evaluation):
                 curves["windows"] = ablation.windows()
             if len(groups) > 2:  # of two, leaving one out is the other alone
                 curves["regions_left_out"] = ablation.regions(groups, left_out=True)
-            if self.channels:
+            if self.channels and "channel" in ablation.test.dims:
                 curves["channels"] = ablation.channels()
         return curves
 

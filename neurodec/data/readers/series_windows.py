@@ -1,0 +1,85 @@
+"""Windows of volumes that follow each other, from a series without events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from neurodec.data.continuous import Windows
+from neurodec.data.trial_tables import with_defaults
+from neurodec.data.trials import Trials
+from neurodec.errors import NeurodecError
+
+_N_STRETCHES = 10
+
+
+def require_window(n_volumes: int, step: int) -> None:
+    """Refuse windows that hold no future, or never move.
+
+    Raises
+    ------
+    NeurodecError
+    """
+    if n_volumes < 2 or step < 1:
+        raise NeurodecError(
+            f"Windows of a series need `n_volumes` of 2 or more and a `step` of 1 or more, not {n_volumes} and {step}; "
+            "correct these."
+        )
+
+
+def window_trials(
+    series: np.ndarray,
+    t_r: float,
+    n_volumes: int,
+    step: int,
+    *,
+    name: str,
+    fields: dict[str, str],
+    info: dict[str, Any],
+    path: Path,
+) -> Trials:
+    """Cut a run into windows; none crosses its ends, and overlapping ones take no room.
+
+    Parameters
+    ----------
+    series : ndarray, shape (n_scanned, n_parcels)
+        Z-scored.
+    t_r : float
+        Seconds between volumes.
+    n_volumes, step : int
+        Length of a window, and volumes between the beginnings of two.
+    name : str
+        Of the run; it stands for the stimulus as well.
+    fields : dict of str
+        `subject`, `session`, `run`, `split` of all windows.
+    info : dict
+        Goes into `Trials.info`.
+    path : Path
+        For messages.
+
+    Returns
+    -------
+    Trials
+        The column `stretch` tells tenths of the run, which may be held out: single windows overlap.
+
+    Raises
+    ------
+    NeurodecError
+        If the run is shorter than a window.
+    """
+    n_scanned, n_parcels = series.shape
+    if n_scanned < n_volumes:
+        raise NeurodecError(
+            f"{path} has {n_scanned} volumes, fewer than a window of {n_volumes}; lower `n_volumes`, leave the run "
+            "out, or correct `axes`."
+        )
+    starts = np.arange(0, n_scanned - n_volumes + 1, step)
+    plain = np.zeros((1, n_parcels)), np.ones((1, n_parcels))
+    windows = Windows(series.astype(np.float32), starts, np.zeros_like(starts), *plain, n_volumes)
+    stretches = [f"{name}/{number}" for number in starts * _N_STRETCHES // n_scanned]
+    table = pd.DataFrame({"stimulus": name, "onset": starts * t_r, "stretch": stretches})
+    times = {"sfreq": 1 / t_r, "tmin": 0.0}
+    return Trials(windows, with_defaults(table, **fields), {**info, **times})
