@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from neurodec.encoders.checkpoints import read_checkpoint, take_exactly
 from neurodec.errors import NeurodecError
+from neurodec.files import read_json
 
 
 class ParcelTransformer(nn.Module):
@@ -182,7 +183,7 @@ class WAVE(nn.Module):
     width, depth, n_heads, dropout
         See `ParcelTransformer`.
     start : str, optional
-        Published checkpoint to begin with.
+        Published checkpoint to begin with, or the folder of a pre-training.
 
     References
     ----------
@@ -204,17 +205,9 @@ class WAVE(nn.Module):
     ) -> None:
         super().__init__()
         self.sfreq, self.shapes = sfreq, heads
-        if start is None:
-            self.backbone = ParcelTransformer(n_chans, width, depth, n_heads, dropout=dropout)
-        else:
-            self.backbone = load_published(start, n_heads=n_heads)
-            n_own = self.backbone.embed[0].in_features
-            if n_own != n_chans:
-                raise NeurodecError(
-                    f"The checkpoint {start} reads {n_own} parcels, and the recording has {n_chans}; parcellate it "
-                    "with the atlas of the checkpoint, or leave `start` out."
-                )
-            width = self.backbone.pooler.in_features
+        self.backbone = ParcelTransformer(n_chans, width, depth, n_heads, dropout=dropout)
+        if start is not None:
+            self.start_from(start)
         self.outputs = nn.ModuleDict(
             {name: nn.Linear(width, math.prod(shape)) for name, shape in heads.items()}
         )
@@ -235,6 +228,42 @@ class WAVE(nn.Module):
         seconds = torch.arange(volumes.shape[1], device=volumes.device) / self.sfreq
         pooled = self.backbone.pooled(self.backbone(volumes, seconds), volumes.shape[1])
         return {name: head(pooled).unflatten(1, self.shapes[name]) for name, head in self.outputs.items()}
+
+    def start_from(self, start: str) -> None:
+        """Take the transformer of a published checkpoint, or of a folder that a pre-training wrote.
+
+        Parameters
+        ----------
+        start : str
+            File, or folder of weights.
+
+        Raises
+        ------
+        NeurodecError
+            If it reads other parcels, was trained at another repetition time, or is of another size.
+        """
+        folder = Path(start)
+        if folder.is_dir():
+            told = (read_json(folder / "config.json").get("encoder") or {}).get("init_args") or {}
+            other = told.get("sfreq")
+            if other is not None and abs(other - self.sfreq) > 0.01 * self.sfreq:
+                raise NeurodecError(
+                    f"{start} was trained at a repetition time of {1 / other:g} s, and the recordings have "
+                    f"{1 / self.sfreq:g} s; resample them, or leave `start` out."
+                )
+            state = read_checkpoint(folder / "model.safetensors")
+            state = {
+                name.removeprefix("backbone."): own for name, own in state.items() if "backbone." in name
+            }
+        else:
+            state = load_published(start, n_heads=self.backbone.transformer.config.n_head).state_dict()
+        own, given = (one["embed.0.weight"].shape for one in (self.backbone.state_dict(), state))
+        if own[1] != given[1]:
+            raise NeurodecError(
+                f"The checkpoint {start} reads {given[1]} parcels, and the recording has {own[1]}; parcellate it with "
+                "the atlas of the checkpoint, or leave `start` out."
+            )
+        take_exactly(self.backbone, state, start)
 
 
 def load_published(path: str | Path, *, n_heads: int = 12) -> ParcelTransformer:

@@ -19,6 +19,9 @@ class WAVEPretraining(nn.Module):
         Volumes per second.
     width, depth, n_heads, dropout
         See `ParcelTransformer`.
+    n_past : int
+        Volumes whose own parcel is added with a weight that is learned, as in an autoregression of every parcel: the
+        layer norm of the embedding forgets amplitudes. 0 as published.
 
     References
     ----------
@@ -36,9 +39,11 @@ class WAVEPretraining(nn.Module):
         depth: int = 4,
         n_heads: int = 12,
         dropout: float = 0.1,
+        n_past: int = 0,
     ) -> None:
         super().__init__()
-        self.sfreq = sfreq
+        self.sfreq, self.n_past = sfreq, n_past
+        self.past = nn.Parameter(torch.zeros(n_past, n_past, n_chans))  # by how many volumes there are
         self.backbone = ParcelTransformer(n_chans, width, depth, n_heads, dropout=dropout)
 
     def forward(self, response: Tensor, *, mask: Tensor | None = None) -> dict[str, Tensor]:
@@ -56,14 +61,38 @@ class WAVEPretraining(nn.Module):
         dict of Tensor
             `parcels`, shape (B, n_parcels).
         """
+        first = _first_hidden(response, mask)
+        found = self.backbone.unembed(self._at(response, first))
+        return {"parcels": found + self._from_past(response, first) if self.n_past else found}
+
+    def states(self, response: Tensor) -> Tensor:
+        """Return what the network makes of windows before it gives their last volume, shape (B, width).
+
+        Parameters
+        ----------
+        response : Tensor, shape (B, n_parcels, n_volumes)
+        """
+        return self._at(response, _first_hidden(response, None))
+
+    def _at(self, response: Tensor, first: Tensor) -> Tensor:
         volumes = response.transpose(1, 2)
-        n_rows, n_volumes, _ = volumes.shape
-        places = torch.arange(n_volumes, device=volumes.device)
-        if mask is None:
-            mask = (places == n_volumes - 1).expand(n_rows, -1)
-        first = mask.int().argmax(dim=1)
+        places = torch.arange(volumes.shape[1], device=volumes.device)
         asked = places == first[:, None]
         shown = torch.where(asked[..., None], self.backbone.hidden.to(volumes), volumes)
         states = self.backbone(shown, places / self.sfreq, places <= first[:, None])
-        rows = torch.arange(n_rows, device=volumes.device)
-        return {"parcels": self.backbone.unembed(states[rows, first])}
+        return states[torch.arange(len(states), device=volumes.device), first]
+
+    def _from_past(self, response: Tensor, first: Tensor) -> Tensor:
+        """Return the weighted volumes before the hidden one, shape (B, n_parcels); weights of AR(1) to AR(n_past)."""
+        lags = torch.arange(1, self.n_past + 1, device=response.device)
+        places = first[:, None] - lags  # (B, n_past)
+        rows = torch.arange(len(response), device=response.device)[:, None]
+        before = response.transpose(1, 2)[rows, places.clamp(min=0)] * (places >= 0)[..., None]
+        return (before * self.past[first.clamp(max=self.n_past) - 1]).sum(dim=1)
+
+
+def _first_hidden(response: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the first hidden volume of every row (B,): the last one where there is no mask."""
+    if mask is None:
+        return torch.full((len(response),), response.shape[-1] - 1, device=response.device)
+    return mask.int().argmax(dim=1)

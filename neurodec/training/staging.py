@@ -207,6 +207,12 @@ def require_alike(
     if "class_path" not in before:
         return
     other, own = (_arguments(one, allow) for one in (before, now))
+    rates = [one.get("sfreq") for one in (other, own)]
+    if None not in rates and abs(rates[0] - rates[1]) > 0.01 * rates[1]:
+        raise NeurodecError(
+            f"Stage {stage} starts from {start}, which was trained at {rates[0]:g} samples per second, and these "
+            f"recordings have {rates[1]:g}; bring both to one rate."
+        )
     for name in sorted((set(own) & set(other)) - _NOT_OF_WEIGHTS):
         if isinstance(own[name], str) and own[name] != other[name]:
             raise NeurodecError(

@@ -1,11 +1,13 @@
 """The next volume: what needs no network against plain fits and published levels, and a network that learns it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from neurodec import LightningSystem, Study, evaluate, prepare
 from neurodec.data import ParcelSeries
@@ -96,6 +98,40 @@ def test_wave_has_a_head_for_every_target_and_refuses_another_atlas(tmp_path):
     assert {name: list(own.shape) for name, own in found.items()} == {"image": [3, 16], "text": [3, 8]}
     with pytest.raises(NeurodecError, match="does not exist"):
         WAVE(6, 0.5, {"image": [16]}, start=str(tmp_path / "none.pt"))
+
+
+def test_wave_starts_from_a_pre_training_of_ours_at_its_own_rate(tmp_path):
+    torch.manual_seed(0)
+    before = WAVEPretraining(6, 0.5, **SIZES)
+    folder = tmp_path / "pretrained"
+    folder.mkdir()
+    save_file(before.state_dict(), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"encoder": {"init_args": {"sfreq": 0.5}}}))
+    after = WAVE(6, 0.5, {"image": [16]}, start=str(folder), **SIZES)
+    for name, own in before.backbone.state_dict().items():
+        torch.testing.assert_close(after.backbone.state_dict()[name], own, rtol=0, atol=0)
+    with pytest.raises(
+        NeurodecError, match="trained at a repetition time of 2 s, and the recordings have 1 s"
+    ):
+        WAVE(6, 1.0, {"image": [16]}, start=str(folder), **SIZES)
+    with pytest.raises(NeurodecError, match="reads 6 parcels, and the recording has 7"):
+        WAVE(7, 0.5, {"image": [16]}, start=str(folder), **SIZES)
+
+
+def test_weights_of_past_volumes_make_an_autoregression():
+    """With the transformer's part at zero, what is left is AR(n) of every parcel, shorter where less has passed."""
+    model = WAVEPretraining(6, 0.5, n_past=2, **SIZES).eval()
+    with torch.no_grad():
+        model.backbone.unembed.weight.zero_()
+        model.backbone.unembed.bias.zero_()
+        model.past.normal_()
+    response = torch.randn(3, 6, 5)
+    past = model.past.detach()
+    expected = past[1, 0] * response[..., 3] + past[1, 1] * response[..., 2]
+    torch.testing.assert_close(model(response)["parcels"].detach(), expected)
+    mask = torch.arange(5).expand(3, -1) >= 1  # one volume is seen
+    torch.testing.assert_close(model(response, mask=mask)["parcels"].detach(), past[0, 0] * response[..., 0])
+    assert model.states(response).shape == (3, SIZES["width"])
 
 
 def test_windows_that_are_too_short_are_refused():
