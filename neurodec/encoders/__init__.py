@@ -25,6 +25,7 @@ from neurodec.encoders.simple_conv_pooled import SimpleConvPooled
 from neurodec.encoders.together import Together
 from neurodec.encoders.wave import WAVE
 from neurodec.encoders.wave_pretraining import WAVEPretraining
+from neurodec.encoders.whole_volume import WholeVolume
 from neurodec.linear import RidgeClassifier
 
 __all__ = [
@@ -43,4 +44,5 @@ __all__ = [
     "SimpleConvPooled",
     "Together",
     "WAVEPretraining",
+    "WholeVolume",
 ]

@@ -184,6 +184,8 @@ class WAVE(nn.Module):
         See `ParcelTransformer`.
     start : str, optional
         Published checkpoint to begin with, or the folder of a pre-training.
+    one_head : bool
+        Give every target the same vector, as published for picture and text; their shapes must be equal.
 
     References
     ----------
@@ -202,14 +204,20 @@ class WAVE(nn.Module):
         n_heads: int = 12,
         dropout: float = 0.1,
         start: str | None = None,
+        one_head: bool = False,
     ) -> None:
         super().__init__()
         self.sfreq, self.shapes = sfreq, heads
         self.backbone = ParcelTransformer(n_chans, width, depth, n_heads, dropout=dropout)
         if start is not None:
             self.start_from(start)
+        if one_head and len({tuple(shape) for shape in heads.values()}) > 1:
+            raise NeurodecError(
+                f"`one_head` gives all targets one vector, and they have the shapes {heads}; leave it out."
+            )
+        own = dict(list(heads.items())[:1]) if one_head else heads
         self.outputs = nn.ModuleDict(
-            {name: nn.Linear(width, math.prod(shape)) for name, shape in heads.items()}
+            {name: nn.Linear(width, math.prod(shape)) for name, shape in own.items()}
         )
 
     def forward(self, response: Tensor) -> dict[str, Tensor]:
@@ -227,7 +235,8 @@ class WAVE(nn.Module):
         volumes = response.transpose(1, 2)
         seconds = torch.arange(volumes.shape[1], device=volumes.device) / self.sfreq
         pooled = self.backbone.pooled(self.backbone(volumes, seconds), volumes.shape[1])
-        return {name: head(pooled).unflatten(1, self.shapes[name]) for name, head in self.outputs.items()}
+        found = {name: head(pooled).unflatten(1, self.shapes[name]) for name, head in self.outputs.items()}
+        return {name: found.get(name, next(iter(found.values()))) for name in self.shapes}
 
     def start_from(self, start: str) -> None:
         """Take the transformer of a published checkpoint, or of a folder that a pre-training wrote.

@@ -75,7 +75,8 @@ class LightningSystem(Validated, Inspected, System):
     encoder : type, nn.Module, str or dict
         A class (or `functools.partial` of one), an import path, or a dict of `class_path` and `init_args`; sizes of the
         data are filled in where its constructor takes them: `n_chans`, `n_times`, `n_outputs`, `n_subjects`, `sfreq`,
-        `spaces` (name to number of channels or voxels) and `heads` (target to shape). A network that is made already is
+        `spaces` (name to number of channels or voxels), `heads` (target to shape), and `mask_shape` and `voxel_indices`
+        of voxels on one grid. A network that is made already is
         copied at every fit; it can be used, but not read back from a folder.
     objective : type, str or dict, optional
         `RetrievalObjective` by default.

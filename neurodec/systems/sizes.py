@@ -14,6 +14,8 @@ from neurodec.features import Features
 from neurodec.training.objectives import Objective
 from neurodec.training.saved_encoder import channels_of
 
+_VOLUME = ("mask_shape", "voxel_indices")
+
 
 def sizes_of(
     study: Study, targets: dict[str, Features], head: str, subjects: Sequence[str]
@@ -33,6 +35,7 @@ def sizes_of(
         "spaces": spaces,
         "heads": shapes,
         "units": first.info.get("units"),
+        **({} if len(spaces) > 1 else {name: first.info[name] for name in _VOLUME if name in first.info}),
         **({} if None in names.values() else {"montages": names}),
         **(channels_of(first.info) if max(spaces.values()) == first.responses.shape[1] else {}),
     }

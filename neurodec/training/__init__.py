@@ -6,7 +6,15 @@ Systems, which once were here, are in `neurodec.systems`; their former paths sti
 from importlib import import_module
 from typing import Any
 
-from neurodec.training.augmentations import Augmentation, DropChannels, Mixture, Noise, Smooth
+from neurodec.training.augmentations import (
+    Augmentation,
+    DropChannels,
+    Mixture,
+    Noise,
+    ShuffledTime,
+    Smooth,
+    SparseInput,
+)
 from neurodec.training.batch import Batch
 from neurodec.training.batches import TrainingData, TrialBatches
 from neurodec.training.module import EncoderModule
@@ -26,6 +34,7 @@ from neurodec.training.objectives.deep_sequence_contrast import DeepSequenceCont
 from neurodec.training.objectives.label_objectives import LabelObjective, NumberObjective
 from neurodec.training.objectives.sequence_contrast import SequenceContrast
 from neurodec.training.objectives.shared_space import SharedSpaceObjective
+from neurodec.training.objectives.two_target_contrast import TwoTargetContrast
 from neurodec.training.saved_encoder import embed, load_pretrained, save_pretrained
 from neurodec.training.schedules import CosineSchedule
 from neurodec.training.staging import Stage
@@ -50,12 +59,15 @@ __all__ = [
     "RetrievalObjective",
     "SequenceContrast",
     "SharedSpaceObjective",
+    "ShuffledTime",
     "Smooth",
+    "SparseInput",
     "SquaredError",
     "Stage",
     "SumObjective",
     "TrainingData",
     "TrialBatches",
+    "TwoTargetContrast",
     "embed",
     "info_nce",
     "load_pretrained",

@@ -69,6 +69,42 @@ class DropChannels(Augmentation):
         return response * kept.reshape(*kept.shape, *[1] * (response.ndim - 2))
 
 
+class SparseInput(Augmentation):
+    """Set single values to zero, as WAVE does to parcels.
+
+    Parameters
+    ----------
+    share : float
+        Of the values of every trial.
+
+    References
+    ----------
+    Wang et al. (2024), arXiv 2411.07121.
+    """
+
+    def __init__(self, share: float = 0.2) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, response: Tensor) -> Tensor:
+        """Return responses with some values at zero."""
+        return response * (torch.rand_like(response) >= self.share)
+
+
+class ShuffledTime(Augmentation):
+    """Put the samples of every trial into another order, as WAVE does to its five volumes.
+
+    References
+    ----------
+    Wang et al. (2024), arXiv 2411.07121.
+    """
+
+    def forward(self, response: Tensor) -> Tensor:
+        """Return responses (B, n_parcels, n_volumes), an order of their own for every trial."""
+        order = torch.rand(len(response), response.shape[-1], device=response.device).argsort(dim=1)
+        return response.gather(-1, order[:, None].expand(-1, response.shape[1], -1))
+
+
 class Mixture(Augmentation):
     """Add to every response another one of the batch, and turn the sign of some.
 

@@ -1,190 +1,164 @@
-"""Feature networks, proven on random weights under the real file names; and what is said of absent ones."""
-
-import shutil
+"""Networks that hold information, hold the same twice, or hold nothing; p values on null data."""
 
 import numpy as np
-import open_clip
 import pytest
-import torch
-from torchvision import models
+from scipy.stats import kstest
 
-from neurodec import NeurodecError
-from neurodec.evaluation.reconstruction.judging_networks import (
-    NETWORKS,
-    HubWeights,
-    network_features,
-    network_named,
-)
-from neurodec.evaluation.reconstruction.picture_sets import Resize, as_pictures
-from neurodec.features import load_clip
+from neurodec import RidgeSystem, Study, evaluate
+from neurodec.errors import NeurodecError
+from neurodec.evaluation import NetworkAblation
+from neurodec.evaluation.brain_maps import parcel_image
+from neurodec.evaluation.networks import Masked, sign_p
+from neurodec.features import Features
 
-SIZE = 96  # smaller than the protocols': the layers are the same
-STOCK = {
-    "alexnet_2": (models.alexnet, models.AlexNet_Weights.IMAGENET1K_V1, lambda net: net.features[4]),
-    "alexnet_5": (models.alexnet, models.AlexNet_Weights.IMAGENET1K_V1, lambda net: net.features[11]),
-    "alexnet_pool2": (models.alexnet, models.AlexNet_Weights.IMAGENET1K_V1, lambda net: net.features[5]),
-    "alexnet_pool5": (models.alexnet, models.AlexNet_Weights.IMAGENET1K_V1, lambda net: net.features[12]),
-    "alexnet_fc7": (models.alexnet, models.AlexNet_Weights.IMAGENET1K_V1, lambda net: net.classifier[5]),
-    "inception_v3": (models.inception_v3, models.Inception_V3_Weights.DEFAULT, lambda net: net.avgpool),
-    "efficientnet_b1": (
-        models.efficientnet_b1,
-        models.EfficientNet_B1_Weights.DEFAULT,
-        lambda net: net.avgpool,
-    ),
-    "efficientnet_b1_v1": (
-        models.efficientnet_b1,
-        models.EfficientNet_B1_Weights.IMAGENET1K_V1,
-        lambda net: net.avgpool,
-    ),
-}
+NETWORKS = {"Vis": range(8), "Default": range(8, 16), "Limbic": range(16, 24)}
+N_TRAIN, N_TEST = 150, 40
 
 
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory):
-    """A hub folder with random weights, also those that torchvision's own builders would download."""
-    folder = tmp_path_factory.mktemp("hub")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TORCH_HOME", str(folder))
-        torch.manual_seed(0)
-        for weights in {NETWORKS[name].weights.path: NETWORKS[name].weights for name in STOCK}.values():
-            weights.path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(weights.build().state_dict(), weights.path)
-        swav = {f"module.{name}": value for name, value in models.resnet50().state_dict().items()}
-        heads = ("projection_head.0.weight", "projection_head.1.running_mean", "prototypes.weight")
-        swav |= {f"module.{name}": torch.zeros(3) for name in heads}
-        swav = {name: value for name, value in swav.items() if ".fc." not in name}
-        torch.save(swav, NETWORKS["swav_resnet50"].weights.path)
-        yield folder
-    shutil.rmtree(folder)  # half a gigabyte
-
-
-@pytest.fixture
-def empty_hub(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    return tmp_path
-
-
-@pytest.fixture
-def pictures(rng):
-    return rng.random((3, 3, SIZE, SIZE)).astype(np.float32)
-
-
-def features(name, pictures, **settings):
-    network = NETWORKS[name]
-    size = 64 if name == "tiny_clip" else SIZE
-    return network_features(
-        network, network.load(), as_pictures(pictures, "targets"), [Resize(size)], **settings
+def planted(seed, strength=1.0, n_test=N_TEST, repetitions=2):
+    """Vis and Default hold one half of a target each, Limbic nothing."""
+    rng = np.random.default_rng(seed)
+    targets = rng.normal(size=(N_TRAIN + n_test, 8)).astype(np.float32)
+    names = [f"s{number:03d}" for number in range(len(targets))]
+    rows = np.concatenate([np.arange(N_TRAIN), np.repeat(np.arange(N_TRAIN, len(targets)), repetitions)])
+    values = rng.normal(size=(len(rows), 24, 3))
+    for network, half in (("Vis", slice(0, 4)), ("Default", slice(4, 8))):
+        own = targets[rows, half] @ rng.normal(size=(4, 8))
+        values[:, list(NETWORKS[network])] += strength * own[..., None]
+    study = Study.from_arrays(
+        values,
+        [names[row] for row in rows],
+        split=np.where(rows < N_TRAIN, "train", "test").tolist(),
+        sfreq=0.5,
+        modality="fmri",
+        dims=["trial", "parcel", "time"],
+        ch_names=[f"parcel-{number}" for number in range(24)],
     )
+    study.trials.info["roi"] = {name: list(own) for name, own in NETWORKS.items()}
+    return study, {"image": Features.given(targets, names)}
 
 
-@torch.no_grad()
-def hooked(network, layer, pictures):
-    """Run a whole network on ImageNet-normalised pictures and listen to a layer, as the papers' scripts do."""
-    heard = []
-    layer.register_forward_hook(lambda module, inputs, output: heard.append(output.clone().flatten(1)))
-    mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    network.eval()((torch.from_numpy(pictures) - mean) / std)
-    return heard[0].numpy()
+def ablated(study, targets, **settings):
+    system = RidgeSystem("image").fit(study.part("train"), targets)
+    found = evaluate(system, study, targets, NetworkAblation(**{"n_permutations": 2000, **settings}))
+    return found.sections["networks"], found
 
 
-@pytest.mark.parametrize("name", STOCK)
-def test_layers_are_those_of_torchvisions_own_loader(hub, name, pictures):
-    build, weights, layer = STOCK[name]
-    stock = build(weights=weights)  # reads the random file: torchvision checks hashes of downloads only
-    expected = hooked(stock, layer(stock), pictures)
-    assert expected.std() > 0
-    np.testing.assert_allclose(features(name, pictures), expected, atol=1e-5 * np.abs(expected).max())
+def test_networks_with_information_are_found_and_the_empty_one_is_not():
+    found, shown = ablated(*planted(0), clusters=2)
+    assert set(found["ways"]) == {"masked", "refitted"}
+    for part in found["ways"].values():
+        lost = {own["network"]: own for own in part["networks"]}
+        assert part["whole"]["two_way"]["value"] > 0.9
+        for network in ("Vis", "Default"):
+            assert lost[network]["p_fdr"] < 0.01
+            assert lost[network]["loss"]["two_way"]["ci95"][0] > 0
+        assert lost["Limbic"]["p_fdr"] > 0.05
+        assert lost["Limbic"]["n_parcels"] == 8
+    assert sum(own["n_stimuli"] for own in found["clusters"]) == N_TEST
+    assert "Vis and Default" in str(shown.shown.blocks[0])
 
 
-def test_swav_is_read_as_its_authors_do(hub, pictures):
-    state = torch.load(NETWORKS["swav_resnet50"].weights.path, weights_only=True)
-    stock = models.resnet50()
-    stock.load_state_dict({name.replace("module.", ""): value for name, value in state.items()}, strict=False)
-    expected = hooked(stock, stock.avgpool, pictures)
-    np.testing.assert_allclose(features("swav_resnet50", pictures), expected, atol=1e-5 * expected.max())
+def test_masks_in_one_batch_are_those_one_by_one():
+    study, targets = planted(1)
+    system = RidgeSystem("image").fit(study.part("train"), targets)
+    found = evaluate(system, study, targets, NetworkAblation(refitted=False, n_permutations=10)).sections[
+        "networks"
+    ]
+    test = study.part("test").average()
+    values = np.array(test.trials.responses)
+    values[:, 8:16] = 0
+    alone = Study.from_arrays(
+        values,
+        test.table["stimulus"].tolist(),
+        split="test",
+        sfreq=0.5,
+        modality="fmri",
+        dims=["trial", "parcel", "time"],
+        ch_names=study.trials.ch_names,
+    )
+    z = system.predict(alone).of("image")
+    train = system.predict(study.part("train")).of("image").mean(axis=0)
+    centre = (
+        targets["image"].of(study.part("train").table["stimulus"].drop_duplicates().tolist()).mean(axis=0)
+    )
+    wanted = targets["image"].of(alone.table["stimulus"].tolist())
+    z, wanted = (own / np.linalg.norm(own, axis=1, keepdims=True) for own in (z - train, wanted - centre))
+    top1 = ((z @ wanted.T).argmax(axis=1) == np.arange(len(z))).mean()
+    assert found["ways"]["masked"]["networks"][1]["top1"] == pytest.approx(top1)
 
 
-def test_alexnet_has_the_published_width(hub, pictures):
-    assert network_features(
-        NETWORKS["alexnet_2"],
-        NETWORKS["alexnet_2"].load(),
-        as_pictures(pictures[:1], "targets"),
-        [Resize(256)],
-    ).shape == (1, 184_512)
+def test_masked_copies_follow_each_other():
+    source = np.arange(24, dtype=np.float32).reshape(2, 4, 3) + 1
+    copies = np.asarray(Masked(source, [[0, 1], [3]]))
+    assert copies.shape == (6, 4, 3)
+    np.testing.assert_array_equal(copies[:2], source)
+    np.testing.assert_array_equal(copies[2:4, 2:], source[:, 2:])
+    assert not copies[2:4, :2].any()
+    assert not copies[4:, 3].any()
 
 
-@torch.no_grad()
-def test_the_embedded_clip_embeds_as_open_clip_does(rng):
-    pictures = rng.random((2, 3, 64, 64)).astype(np.float32)
-    network, transform = load_clip("neurodec/tiny-clip")
-    expected = network.encode_image(transform.transforms[-1](torch.from_numpy(pictures)))
-    np.testing.assert_allclose(features("tiny_clip", pictures), expected.numpy(), atol=1e-5)
+def test_signs_against_all_of_them():
+    losses = np.array([3.0, 1.0, 0.5, -1.0])
+    exact = np.array([(1 - 2 * np.array(signs)) @ losses for signs in np.ndindex(2, 2, 2, 2)])
+    share = (exact >= losses.sum()).mean()
+    assert sign_p(losses, np.arange(4), 200_000) == pytest.approx(share, abs=0.005)
+    doubled = sign_p(np.repeat(losses, 2), np.repeat(np.arange(4), 2), 200_000)
+    assert doubled == pytest.approx(share, abs=0.005)  # repeated rows of a stimulus are no new evidence
 
 
-@pytest.mark.parametrize("name", ["tiny_clip", "efficientnet_b1"])
-def test_batches_and_places_do_not_matter(hub, name, pictures):
-    repeated = pictures[[0, 1, 0, 2, 1, 1]]
-    found = {size: features(name, repeated, batch_size=size) for size in (1, 2, 64)}
-    scale = np.abs(found[64]).max()
-    for values in found.values():
-        np.testing.assert_allclose(values, found[64], atol=1e-5 * scale)
-        np.testing.assert_array_equal(values[[0, 1, 1]], values[[2, 4, 5]])  # equal to the last bit
-        assert not np.array_equal(values[0], values[1])
-    np.testing.assert_array_equal(found[2], features(name, repeated, batch_size=2))
+def null_p(seeds, strength, network):
+    found = []
+    for seed in seeds:
+        study, targets = planted(seed, strength, n_test=20, repetitions=1)
+        ways = ablated(study, targets, n_permutations=500, seed=seed)[0]["ways"]
+        lost = [{own["network"]: own["p_value"] for own in part["networks"]} for part in ways.values()]
+        found.append([own[network] for own in lost])
+    return np.array(found)
 
 
-def test_global_precision_is_left_as_it_was(pictures):
-    torch.set_float32_matmul_precision("medium")
-    try:
-        features("tiny_clip", pictures)
-        assert torch.get_float32_matmul_precision() == "medium"
-    finally:
-        torch.set_float32_matmul_precision("highest")
+def test_p_values_of_nothing_are_not_small_too_often():
+    p = null_p(range(20), 0.0, "Vis")
+    assert ((p <= 0.05).sum(axis=0) <= 4).all()
+
+
+@pytest.mark.quality
+def test_p_values_of_nothing_are_uniform_and_those_of_an_empty_network_never_too_small():
+    p = null_p(range(1000, 1300), 0.0, "Vis")  # no network holds anything
+    for own in p.T:
+        assert kstest(own, "uniform").pvalue > 0.01
+        assert 0.02 < (own <= 0.05).mean() < 0.085
+    p = null_p(range(2000, 2200), 1.0, "Limbic")  # the others do
+    assert ((p <= 0.05).mean(axis=0) < 0.085).all()
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in NETWORKS if isinstance(NETWORKS[name].weights, HubWeights)]
+    ("settings", "match"),
+    [
+        ({"networks": {"Vis": ["parcel-0", "other"]}}, "names channel.* other, which the recording lacks"),
+        ({"clusters": "meaning"}, "`clusters` is meaning, and the stimulus table has"),
+        ({"clusters": 99}, "`clusters` is 99, and 40 stimuli were tested"),
+    ],
 )
-def test_absent_weights_are_one_sentence(empty_hub, name):
-    with pytest.raises(NeurodecError) as error:
-        NETWORKS[name].load()
-    weights = NETWORKS[name].weights
-    for part in (weights.source, f"{weights.megabytes} MB", weights.licence, "not on this machine"):
-        assert part in str(error.value)
-    assert list(empty_hub.rglob("*")) == []  # nothing was fetched
+def test_what_does_not_fit_is_refused(settings, match):
+    study, targets = planted(2)
+    with pytest.raises(NeurodecError, match=match):
+        ablated(study, targets, **settings)
 
 
-def test_an_absent_clip_is_one_sentence():
-    with pytest.raises(NeurodecError, match=r"ViT-L-14 openai \(about 1\.7 GB, licence MIT\)"):
-        NETWORKS["clip_vit_l_14"].load()
+def test_recordings_without_networks_are_refused():
+    study, targets = planted(2)
+    del study.trials.info["roi"]
+    with pytest.raises(NeurodecError, match="needs networks, and the recordings of all have none"):
+        ablated(study, targets)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "stranger", "other network"])
-def test_damaged_weights_are_one_sentence(empty_hub, damage):
-    weights = NETWORKS["efficientnet_b1"].weights
-    weights.path.parent.mkdir(parents=True)
-    torch.save(Stranger() if damage == "stranger" else models.squeezenet1_1().state_dict(), weights.path)
-    if damage == "truncated":
-        weights.path.write_bytes(weights.path.read_bytes()[:1000])
-    with pytest.raises(NeurodecError, match=weights.path.name):
-        NETWORKS["efficientnet_b1"].load()
-
-
-class Stranger:
-    """Something that a pickle could run."""
-
-
-def test_scaling_and_sizes_are_the_publishers():
-    for name, (_, weights, _) in STOCK.items():
-        network, transform = NETWORKS[name], weights.transforms()
-        assert (list(network.mean), list(network.std)) == (transform.mean, transform.std)
-        assert network.weights.megabytes == round(weights.meta["_file_size"] * 1.048576)
-        assert network.weights.source == weights.url
-    clip = NETWORKS["clip_vit_l_14"]
-    published = open_clip.get_pretrained_cfg("ViT-L-14", "openai")
-    assert (clip.mean, clip.std) == (published["mean"], published["std"])
-
-
-def test_an_unknown_network_is_named():
-    with pytest.raises(NeurodecError, match=r"no network 'vgg'.*alexnet_2"):
-        network_named("vgg")
+def test_every_voxel_shows_its_parcel():
+    brain = {
+        "mask_shape": [2, 2, 1],
+        "voxel_indices": [0, 2, 3],
+        "affine": np.eye(4).tolist(),
+        "labels": [1, -1, 0],
+    }
+    image = parcel_image(np.array([5.0, 7.0]), brain)
+    np.testing.assert_array_equal(image.get_fdata().ravel(), [7, 0, 0, 5])

@@ -15,6 +15,7 @@ from neurodec.training.objectives.label_objectives import LabelObjective, Number
 from neurodec.training.objectives.objective import Objective, SquaredError, SumObjective
 from neurodec.training.objectives.sequence_contrast import SequenceContrast
 from neurodec.training.objectives.shared_space import SharedSpaceObjective
+from neurodec.training.objectives.two_target_contrast import TwoTargetContrast
 
 __all__ = [
     "BridgeObjective",
@@ -32,6 +33,7 @@ __all__ = [
     "SharedSpaceObjective",
     "SquaredError",
     "SumObjective",
+    "TwoTargetContrast",
     "info_nce",
     "reconstruction_loss",
     "retrieval_loss",
