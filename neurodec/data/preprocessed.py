@@ -248,14 +248,19 @@ def _of_voxels(trials: Trials, settings: VoxelPreprocessing, space: str) -> Tria
             f"VoxelPreprocessing is for voxels and parcels, and the trials of {space} are of channels; take "
             "neurodec.preprocessing.EEGPreprocessing."
         )
-    if settings.regions is not None:
+    if settings.regions is not None or settings.regions_left_out is not None:
         known = trials.info.get("roi") or {}
-        absent = [name for name in settings.regions if name not in known]
+        named = [*(settings.regions or ()), *(settings.regions_left_out or ())]
+        absent = [name for name in named if name not in known]
         if absent:
             raise NeurodecError(
                 f"The voxels of {space} have no region {absent[0]}; there are {', '.join(known) or 'none'}."
             )
-        trials = trials.take(np.unique(np.concatenate([known[name] for name in settings.regions])))
+        kept = np.arange(trials.responses.shape[1])
+        if settings.regions is not None:
+            kept = np.unique(np.concatenate([known[name] for name in settings.regions]))
+        gone = [known[name] for name in settings.regions_left_out or ()]
+        trials = trials.take(np.setdiff1d(kept, np.concatenate(gone)) if gone else kept)
     if settings.standardise == "none":
         return trials
     names, codes = np.unique(groups_of(trials.table, settings.standardise).to_numpy(), return_inverse=True)

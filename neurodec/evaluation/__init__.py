@@ -5,6 +5,9 @@ from neurodec.evaluation.classification.categories import Classification
 from neurodec.evaluation.classification.predicted_labels import PredictedClasses, PredictedNumbers
 from neurodec.evaluation.encoding import VoxelEncoding
 from neurodec.evaluation.hidden_patches import HiddenPatches
+from neurodec.evaluation.identification import PersonIdentification
+from neurodec.evaluation.imagination import CueMatch
+from neurodec.evaluation.networks import NetworkAblation
 from neurodec.evaluation.next_volume import NextVolume
 from neurodec.evaluation.presentation import (
     Chart,
@@ -31,12 +34,15 @@ __all__ = [
     "CandidateSets",
     "Chart",
     "Classification",
+    "CueMatch",
     "Evaluation",
     "HiddenPatches",
     "Kept",
+    "NetworkAblation",
     "NextVolume",
     "Note",
     "Panel",
+    "PersonIdentification",
     "Picture",
     "PredictedClasses",
     "PredictedNumbers",

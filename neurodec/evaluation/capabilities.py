@@ -97,6 +97,15 @@ class Attends(Protocol):
 
 
 @runtime_checkable
+class Summarises(Protocol):
+    """Makes one vector of every window of a recording."""
+
+    def summaries(self, trials: Trials, space: str) -> np.ndarray | None:
+        """Return the vectors (n_trials, width), float32; None where the encoder gives none."""
+        ...
+
+
+@runtime_checkable
 class HasCompanions(Protocol):
     """Has simpler ways to the same predictions, which stand beside it."""
 
@@ -136,3 +145,8 @@ def companions_of(system: Predictor) -> dict[str, Predictor]:
 def attention_of(system: Predictor, trials: Trials, space: str) -> dict[str, Any]:
     """Return a system's attention between regions, if it has any."""
     return system.region_attention(trials, space) if isinstance(system, Attends) else {}
+
+
+def summaries_of(system: Predictor, trials: Trials, space: str) -> np.ndarray | None:
+    """Return a system's vectors of windows (n_trials, width), if it makes any."""
+    return system.summaries(trials, space) if isinstance(system, Summarises) else None

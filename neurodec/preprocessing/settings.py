@@ -34,6 +34,8 @@ class VoxelPreprocessing(Preprocessing):
         (without their labels) where it has none for training.
     regions : list of str, optional
         Keep the voxels of these regions (``info["roi"]``); all by default.
+    regions_left_out : list of str, optional
+        Leave out the voxels of these, or the parcels of these networks.
 
     Examples
     --------
@@ -44,6 +46,7 @@ class VoxelPreprocessing(Preprocessing):
 
     standardise: Literal["none", "run", "session", "subject"] = "none"
     regions: list[str] | None = None
+    regions_left_out: list[str] | None = None
 
     def check(self) -> None:
         """Refuse an unknown group.
@@ -59,6 +62,7 @@ class VoxelPreprocessing(Preprocessing):
     def in_words(self) -> list[str]:
         """Tell what is done, step by step, for a report."""
         told = [] if self.regions is None else [f"voxels of {', '.join(self.regions)} kept"]
+        told += [] if self.regions_left_out is None else [f"without {', '.join(self.regions_left_out)}"]
         if self.standardise != "none":
             told.append(f"voxels z-scored within each {self.standardise}")
         return told

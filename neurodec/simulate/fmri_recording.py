@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,17 +54,14 @@ class Brain:
         size : float
             Of the head; a larger one has a grid of more voxels.
         """
-        shape = tuple(int(np.ceil(size * side)) for side in SHAPE)
-        coordinates = (np.indices(shape).reshape(3, -1).T + 0.5 - np.array(shape) / 2) * VOXEL / size
-        mask = np.linalg.norm(coordinates / [0.9, 1.1, 0.65], axis=1) < 0.95 * INNER_RADIUS
-        inside = coordinates[mask] / [0.9, 1.1, 0.65]
+        mask, inside = ellipsoid(size)
         weights = []
         for area in AREAS:
             mirrored = np.abs(inside) * [1, 0, 0] + inside * [0, 1, 1]
             distance = np.linalg.norm(mirrored - area.centre + rng.normal(scale=0.003, size=3), axis=1)
             voxels = np.flatnonzero(distance < 0.016)
             weights.append((voxels, rng.normal(size=(len(voxels), 2 * area.n_sources)).astype(np.float32)))
-        return cls(mask.reshape(shape), weights)
+        return cls(mask, weights)
 
     def patterns(self, study: Study) -> np.ndarray:
         """Return every picture's pattern (n_pictures, n_voxels), unit variance in driven voxels."""
@@ -81,6 +80,26 @@ class Brain:
         volume = np.zeros(self.mask.shape, dtype=np.int16)
         volume[self.mask] = labels
         return volume
+
+
+def ellipsoid(size: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return an ellipsoid mask, and where its voxels lie once the ellipsoid is a ball.
+
+    Parameters
+    ----------
+    size : float
+        A larger head has a grid of more voxels.
+
+    Returns
+    -------
+    mask : ndarray of bool, shape (x, y, z)
+    inside : ndarray, shape (n_voxels, 3)
+        Metres from the centre (x right, y front, z up), at most 0.95 of `INNER_RADIUS` away.
+    """
+    shape = tuple(int(np.ceil(size * side)) for side in SHAPE)
+    coordinates = (np.indices(shape).reshape(3, -1).T + 0.5 - np.array(shape) / 2) * VOXEL / size
+    mask = np.linalg.norm(coordinates / [0.9, 1.1, 0.65], axis=1) < 0.95 * INNER_RADIUS
+    return mask.reshape(shape), coordinates[mask] / [0.9, 1.1, 0.65]
 
 
 def write_subject(root: Path, study: Study, subject: int, repetitions: tuple[int, int], seed: int) -> None:
@@ -103,14 +122,15 @@ def write_subject(root: Path, study: Study, subject: int, repetitions: tuple[int
     patterns = brain.patterns(study) * np.float32(SIGNAL)
     mask_file = root / f"sub-{subject:02d}" / "func" / f"sub-{subject:02d}_desc-brain_mask.nii.gz"
     if not mask_file.exists():
-        _save(brain.mask.astype(np.uint8), mask_file)
+        save(brain.mask.astype(np.uint8), mask_file)
     if not (file := mask_file.with_name(f"sub-{subject:02d}_desc-areas_dseg.nii.gz")).exists():
-        _save(brain.areas(), file)
+        save(brain.areas(), file)
+    noise = functools.partial(scanner_noise, brain.mask)
     for number, start in enumerate(range(0, len(rows), PER_RUN), start=1):
         file = run_file(root, subject, number)
         if not file.exists():
             run_rng = np.random.default_rng([seed, 2000 + subject, number])
-            _write_run(file, study, brain.mask, patterns, rows[start : start + PER_RUN], run_rng)
+            write_run(file, study, brain.mask, patterns, rows[start : start + PER_RUN], noise, run_rng)
 
 
 def head_size(subject: int, seed: int) -> float:
@@ -118,10 +138,10 @@ def head_size(subject: int, seed: int) -> float:
     return 1.0 if subject == 1 else float(np.random.default_rng([seed, 3000 + subject]).uniform(0.88, 1.12))
 
 
-def run_file(root: Path, subject: int, run: int) -> Path:
+def run_file(root: Path, subject: int, run: int, task: str = "images") -> Path:
     """Return the series of a run."""
     folder = root / f"sub-{subject:02d}" / "func"
-    return folder / f"sub-{subject:02d}_task-images_run-{run:02d}_bold.nii.gz"
+    return folder / f"sub-{subject:02d}_task-{task}_run-{run:02d}_bold.nii.gz"
 
 
 def n_runs(study_counts: tuple[int, int], repetitions: tuple[int, int]) -> int:
@@ -134,15 +154,30 @@ def _counts(study: Study, repetitions: tuple[int, int]) -> np.ndarray:
     return np.repeat(repetitions, [study.n_train, study.n_test])
 
 
-def _write_run(
+def write_run(
     file: Path,
     study: Study,
     mask: np.ndarray,
     patterns: np.ndarray,
     rows: np.ndarray,
+    noise: Callable[[int, np.random.Generator], np.ndarray],
     rng: np.random.Generator,
 ) -> None:
-    """Write the events, then the series, whose presence says that the run is complete."""
+    """Write the events of a run, then the series, whose presence says that the run is complete.
+
+    Parameters
+    ----------
+    file : Path
+    study : Study
+    mask : ndarray of bool, shape (x, y, z)
+    patterns : ndarray, shape (n_pictures, n_voxels), float32
+        Height of the response to every picture, image units.
+    rows : ndarray of int
+        Pictures in the order in which they are shown.
+    noise : callable
+        Draws (n_scans, n_voxels) from their number and a generator.
+    rng : Generator
+    """
     onsets = LEAD + SOA * np.arange(len(rows)) + rng.uniform(0, 0.5, len(rows))
     n_scans = int(np.ceil((onsets[-1] + DURATION + TAIL) / T_R))
     table = study.table().query("split != 'gallery'").iloc[rows]
@@ -152,10 +187,14 @@ def _write_run(
         events.to_csv(partial, sep="\t", index=False)
     regressors = _haemodynamics(events["onset"].to_numpy(), n_scans)
     gains = rng.lognormal(0.0, 0.15, len(rows)).astype(np.float32)
-    series = regressors @ (patterns[rows] * gains[:, None]) + _scanner_noise(mask, n_scans, rng)
-    volume = np.zeros((*mask.shape, n_scans), dtype=np.int16)
+    save_series(regressors @ (patterns[rows] * gains[:, None]) + noise(n_scans, rng), mask, file)
+
+
+def save_series(series: np.ndarray, mask: np.ndarray, file: Path) -> None:
+    """Write what is added to the baseline (n_scans, n_voxels) as whole numbers."""
+    volume = np.zeros((*mask.shape, len(series)), dtype=np.int16)
     volume[mask] = np.round(BASELINE + series.T).astype(np.int16)
-    _save(volume, file)
+    save(volume, file)
 
 
 def _haemodynamics(onsets: np.ndarray, n_scans: int) -> np.ndarray:
@@ -167,7 +206,7 @@ def _haemodynamics(onsets: np.ndarray, n_scans: int) -> np.ndarray:
     return np.interp(scan_times, times, kernel, left=0.0, right=0.0).astype(np.float32)
 
 
-def _scanner_noise(mask: np.ndarray, n_scans: int, rng: np.random.Generator) -> np.ndarray:
+def scanner_noise(mask: np.ndarray, n_scans: int, rng: np.random.Generator) -> np.ndarray:
     """Draw noise (n_scans, n_voxels): smooth in space, first-order autoregressive in time, plus slow drift."""
     white = rng.standard_normal((n_scans, *mask.shape), dtype=np.float32)
     smooth = gaussian_filter(white, sigma=(0, 0.6, 0.6, 0.6))[:, mask]
@@ -178,7 +217,8 @@ def _scanner_noise(mask: np.ndarray, n_scans: int, rng: np.random.Generator) -> 
     return np.float32(NOISE) * noise + np.float32(DRIFT) * drift.astype(np.float32)
 
 
-def _save(volume: np.ndarray, file: Path) -> None:
+def save(volume: np.ndarray, file: Path) -> None:
+    """Write a volume or a series as NIfTI, the centre of the grid at the origin."""
     affine = np.diag([1000 * VOXEL] * 3 + [1.0])
     affine[:3, 3] = -500 * VOXEL * np.array(volume.shape[:3])
     image = nibabel.Nifti1Image(volume, affine)
@@ -194,6 +234,11 @@ def write_tables(root: Path, study: Study) -> None:
     names = pd.DataFrame({"index": range(1, len(AREAS) + 1), "name": [area.name for area in AREAS]})
     with atomic_path(root / "desc-areas_dseg.tsv") as partial:
         names.to_csv(partial, sep="\t", index=False)
+    write_descriptions(root, study)
+
+
+def write_descriptions(root: Path, study: Study) -> None:
+    """Write ``dataset_description.json``, the sidecar of the pictures' runs, and ``stimuli.csv``."""
     write_json(root / "dataset_description.json", {"Name": "neurodec simulation", "BIDSVersion": "1.9.0"})
     write_json(root / "task-images_bold.json", {"RepetitionTime": T_R, "TaskName": "images"})
     table = study.table()

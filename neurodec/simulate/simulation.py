@@ -9,7 +9,7 @@ from typing import Literal
 import neurodec
 from neurodec.errors import NeurodecError
 from neurodec.files import read_json, remove_partials, track, write_json
-from neurodec.simulate import fmri_recording, meg_recording, speech_recording, states
+from neurodec.simulate import fmri_recording, meg_recording, speech_recording, states, whole_brain
 from neurodec.simulate.eeg_recording import EEGSession, session_files
 from neurodec.simulate.rendered_stimuli import Study, draw_study, write_images
 
@@ -43,10 +43,24 @@ class Size:
     test_repetitions: int
 
 
+@dataclass(frozen=True)
+class WholeBrainSize(Size):
+    """How much is simulated: pictures as in `Size`, and rest.
+
+    Attributes
+    ----------
+    n_rest : int
+        Runs at rest of every person, without pictures, five minutes each.
+    """
+
+    n_rest: int = 1
+
+
 SIZES = {
     "eeg": Size(1, 2000, 2, 200, 4, 2, 20),
     "meg": Size(2, 600, 2, 50, 4, 1, 8),
     "fmri": Size(3, 300, 2, 50, 4, 1, 4),
+    "whole_brain": WholeBrainSize(4, 300, 2, 50, 4, 1, 4),
     "states": states.StatesSize(),
     "speech": speech_recording.SpeechSize(),
 }
@@ -56,7 +70,7 @@ AnySize = Size | states.StatesSize | speech_recording.SpeechSize
 
 def simulate(
     root: str | Path,
-    modality: Literal["eeg", "meg", "fmri", "states", "speech"] = "eeg",
+    modality: Literal["eeg", "meg", "fmri", "whole_brain", "states", "speech"] = "eeg",
     seed: int = 0,
     **size: int,
 ) -> Path:
@@ -66,14 +80,16 @@ def simulate(
     ----------
     root : str or Path
         Folder to write. Files that are there from a broken run of the same call are kept.
-    modality : {"eeg", "meg", "fmri", "states", "speech"}
-        ``eeg``: the raw layout of THINGS-EEG2; ``meg``: epochs as in THINGS-MEG; ``fmri``: a BIDS folder; ``states``:
-        continuous EEG as EDF, without labels and with (see `neurodec.simulate.states`); ``speech``: a BIDS folder of
-        continuous MEG with the audio of stories (see `neurodec.simulate.speech_recording`).
+    modality : {"eeg", "meg", "fmri", "whole_brain", "states", "speech"}
+        ``eeg``: the raw layout of THINGS-EEG2; ``meg``: epochs as in THINGS-MEG; ``fmri``: a BIDS folder;
+        ``whole_brain``: a BIDS folder of people in one space, with an atlas of networks and runs at rest (see
+        `neurodec.simulate.whole_brain`); ``states``: continuous EEG as EDF, without labels and with (see
+        `neurodec.simulate.states`); ``speech``: a BIDS folder of continuous MEG with the audio of stories (see
+        `neurodec.simulate.speech_recording`).
     seed : int
         Same seed, same bits.
     **size : int
-        Fields of `Size` (or `StatesSize`, `SpeechSize`) that differ from ``SIZES[modality]``.
+        Fields of `Size` (or `WholeBrainSize`, `StatesSize`, `SpeechSize`) that differ from ``SIZES[modality]``.
 
     Returns
     -------
@@ -173,9 +189,8 @@ def _begun(root: Path, stamp: dict[str, object]) -> bool:
 
 
 def _require_fitting(modality: str, size: AnySize) -> None:
-    low = [
-        name for name, count in asdict(size).items() if count < (0 if name == "gallery_per_concept" else 1)
-    ]
+    may_lack = ("gallery_per_concept", "n_rest")
+    low = [name for name, count in asdict(size).items() if count < (0 if name in may_lack else 1)]
     if low:
         raise NeurodecError(f"A simulation needs at least one of {', '.join(low)}; raise it.")
     if not isinstance(size, Size):
@@ -211,7 +226,10 @@ def _recordings(root: Path, modality: str, size: AnySize) -> list[Path]:
     if modality == "meg":
         return [meg_recording.participant_file(root, subject) for subject in subjects]
     shown = (size.n_train_concepts * size.images_per_concept, size.n_test_concepts)
-    runs = range(1, fmri_recording.n_runs(shown, (size.train_repetitions, size.test_repetitions)) + 1)
+    repetitions = (size.train_repetitions, size.test_repetitions)
+    if isinstance(size, WholeBrainSize):
+        return whole_brain.files(root, size.n_subjects, shown, repetitions, size.n_rest)
+    runs = range(1, fmri_recording.n_runs(shown, repetitions) + 1)
     return [fmri_recording.run_file(root, subject, run) for subject in subjects for run in runs]
 
 
@@ -235,6 +253,13 @@ def _write_fmri(root: Path, study: Study, size: Size, seed: int) -> None:
         )
 
 
+def _write_whole_brain(root: Path, study: Study, size: WholeBrainSize, seed: int) -> None:
+    parcellation = whole_brain.write_tables(root, study, size.n_rest)
+    repetitions = (size.train_repetitions, size.test_repetitions)
+    for subject in track(range(1, size.n_subjects + 1), "scanning"):
+        whole_brain.write_subject(root, study, parcellation, subject, repetitions, size.n_rest, seed)
+
+
 def _write_states(root: Path, size: states.StatesSize, seed: int) -> None:
     for number, file in track(list(enumerate(states.files(root, size))), "recording EEG"):
         if not file.exists():
@@ -242,4 +267,4 @@ def _write_states(root: Path, size: states.StatesSize, seed: int) -> None:
 
 
 _WITHOUT_PICTURES = {"states": _write_states, "speech": speech_recording.write}
-_WRITERS = {"eeg": _write_eeg, "meg": _write_meg, "fmri": _write_fmri}
+_WRITERS = {"eeg": _write_eeg, "meg": _write_meg, "fmri": _write_fmri, "whole_brain": _write_whole_brain}

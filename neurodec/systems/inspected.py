@@ -1,4 +1,4 @@
-"""What can be asked of some encoders: to fill in what is hidden from them, and which regions they attend."""
+"""What can be asked of some encoders: what is hidden from them, which regions they attend, vectors of windows."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from neurodec.data import Trials
+from neurodec.data import Study, Trials
+from neurodec.data.responses import blocks_of
 from neurodec.errors import NeurodecError
-from neurodec.systems.system import scales_of
+from neurodec.systems.system import as_trained, scales_of
 from neurodec.training.module import heads_of, takes
 from neurodec.training.saved_encoder import positions_of
 
+_ROWS = 512  # that are summarised at once
+
 
 class Inspected:
-    """Mixin of systems with an `encoder`; see `FillsIn` and `Attends` of `neurodec.evaluation.capabilities`."""
+    """Mixin of systems with an `encoder`; see `FillsIn`, `Attends` and `Summarises` in `evaluation.capabilities`."""
 
     encoder: nn.Module
     head: str
@@ -49,6 +52,18 @@ class Inspected:
             return {}
         values, names = self.encoder.region_attention(self._scaled(trials, space)[0], space)
         return {"regions": names, "values": values.cpu().tolist()}
+
+    @torch.no_grad()
+    def summaries(self, trials: Trials, space: str) -> np.ndarray | None:
+        """Return a vector of every window (n_trials, width), of encoders with a method `states`; see `Summarises`."""
+        if not hasattr(self.encoder, "states"):
+            return None
+        own = as_trained(Study.of(trials, space=space), self.config).spaces[space]
+        found = []
+        for rows in blocks_of(len(own), _ROWS):
+            states = self.encoder.states(self._scaled(own.select(rows), space)[0])
+            found.append(states.float().cpu().numpy())
+        return np.concatenate(found)
 
     def _positions(self, trials: Trials, space: str) -> torch.Tensor | None:
         """Return the places of the sensors: the trials' own, else those of the training."""

@@ -144,6 +144,8 @@ def test_regions_are_kept(rng):
     found = preprocess(study, VoxelPreprocessing(regions=["V1", "V2"])).trials
     np.testing.assert_array_equal(found.responses, np.asarray(trials.responses)[:, [1, 2, 4]])
     assert found.info["roi"] == {"V1": [2, 0], "V2": [0, 1], "IT": []}
+    without = preprocess(study, VoxelPreprocessing(regions_left_out=["V2"])).trials
+    np.testing.assert_array_equal(without.responses, np.asarray(trials.responses)[:, [0, 3, 4, 5]])
     with pytest.raises(NeurodecError, match="have no region V4; there are V1, V2, IT"):
         preprocess(study, VoxelPreprocessing(regions=["V4"]))
 

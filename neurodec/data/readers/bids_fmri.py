@@ -24,7 +24,7 @@ from neurodec.data.readers.nifti import (
     repetition_time,
     start_time,
 )
-from neurodec.data.readers.series_windows import require_window, window_trials
+from neurodec.data.readers.series_windows import require_held_out, require_window, split_of, window_trials
 from neurodec.data.splits import TRAINING
 from neurodec.data.stimuli import label_trials, pictures_of, read_stimuli, stimuli_of_trials, table_files
 from neurodec.data.tables import is_missing, read_table
@@ -99,6 +99,8 @@ class BidsFMRI(Dataset):
         Length of the window of "volumes" and "windows".
     step : int
         Volumes between the beginnings of "windows".
+    held_out : list of str
+        Subjects whose "windows" are for testing; a cross-validation needs none.
     hrf_model : str
         Of the GLM; any that nilearn knows.
     detrend : bool
@@ -137,6 +139,7 @@ class BidsFMRI(Dataset):
     hrf_shift: float = 5.0
     n_volumes: int = 5
     step: int = 1
+    held_out: list[str] = field(default_factory=list)
     hrf_model: str = "spm"
     detrend: bool = True
     high_pass: float | None = None
@@ -170,6 +173,7 @@ class BidsFMRI(Dataset):
             files += [] if self.regions is None else self._region_files(path, root)
             files += [*shared, *sidecar(path, root, "_bold.json")[1]]
             parts.append(Part(name, entities(path)["sub"], tuple(files)))
+        require_held_out(self.held_out, {part.subject for part in parts})
         return parts
 
     def load(self, part: Part, root: Path) -> Trials:
@@ -189,7 +193,7 @@ class BidsFMRI(Dataset):
             self.n_volumes,
             self.step,
             name=part.name,
-            fields={**run.fields, "split": "cv"},
+            fields={**run.fields, "split": split_of(part.subject, self.held_out)},
             info={**run.info, "dims": ["trial", run.kind, "time"], "account": [entry]},
             path=run.path,
         )

@@ -17,7 +17,7 @@ from neurodec.data.patterns import all_fields, find_files
 from neurodec.data.readers.array_content import ArrayContent
 from neurodec.data.readers.atlases import networks_of
 from neurodec.data.readers.bids_files import sidecar
-from neurodec.data.readers.series_windows import require_window, window_trials
+from neurodec.data.readers.series_windows import require_held_out, require_window, split_of, window_trials
 from neurodec.data.tables import is_missing, read_table
 from neurodec.data.trials import Trials
 from neurodec.data.warned import heard
@@ -79,12 +79,7 @@ class ParcelSeries(Dataset):
             fields = all_fields(fields)
             name = f"sub-{fields['subject']}_ses-{fields['session']}_run-{fields['run']}"
             found.append(Part(name, fields["subject"], (path, *further, *_sidecars(path, root)[1])))
-        known = {part.subject for part in found}
-        unknown = set(self.held_out) - known
-        if unknown:
-            raise NeurodecError(
-                f"`held_out` names subject {min(unknown)}, and there are {', '.join(sorted(known))}; correct it."
-            )
+        require_held_out(self.held_out, {part.subject for part in found})
         return found
 
     def load(self, part: Part, root: Path) -> Trials:
@@ -114,7 +109,7 @@ class ParcelSeries(Dataset):
             raise NeurodecError(f"{path} never changes in any parcel; give the right series.")
         scaled = (series - series.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
         named = dict(piece.split("-", 1) for piece in part.name.split("_"))
-        split = "test" if part.subject in self.held_out else "train" if self.held_out else "cv"
+        split = split_of(part.subject, self.held_out)
         fields = {"subject": part.subject, "session": named["ses"], "run": named["run"], "split": split}
         n_windows = len(range(0, len(series) - self.n_volumes + 1, self.step))
         info = {

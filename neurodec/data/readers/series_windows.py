@@ -30,6 +30,25 @@ def require_window(n_volumes: int, step: int) -> None:
         )
 
 
+def require_held_out(held_out: list[str], known: set[str]) -> None:
+    """Refuse to hold out people who are not there.
+
+    Raises
+    ------
+    NeurodecError
+    """
+    unknown = set(held_out) - known
+    if unknown:
+        raise NeurodecError(
+            f"`held_out` names subject {min(unknown)}, and there are {', '.join(sorted(known))}; correct it."
+        )
+
+
+def split_of(subject: str, held_out: list[str]) -> str:
+    """Return the split of a person's windows: of a cross-validation where nobody is held out."""
+    return "cv" if not held_out else "test" if subject in held_out else "train"
+
+
 def window_trials(
     series: np.ndarray,
     t_r: float,

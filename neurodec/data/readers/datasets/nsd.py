@@ -50,7 +50,7 @@ class NSD(Dataset):
     betas : str
         Version; papers differ, and their scores with them.
     mask : str
-        Of the folder ``roi``; voxels above zero count.
+        Of the folder ``roi``, or ``brainmask``, the whole brain; voxels above zero count.
     test_within : int
         Test pictures are those of the 1,000 shared ones that the design shows within the first so many sessions: 40
         gives all, 37 the 982 of the first release, 30 the 907 that all eight people saw. The others are left out.
@@ -170,7 +170,8 @@ def _design_file(root: Path) -> Path:
 
 
 def _roi(root: Path, subject: int, name: str) -> Path:
-    file = root / "nsddata" / "ppdata" / f"subj{subject:02d}" / "func1pt8mm" / "roi" / f"{name}.nii.gz"
+    folder = root / "nsddata" / "ppdata" / f"subj{subject:02d}" / "func1pt8mm"
+    file = (folder if name == "brainmask" else folder / "roi") / f"{name}.nii.gz"
     if not file.is_file():
         raise NeurodecError(f"{file} is missing; download it, or correct `mask` and `regions`.")
     return file
