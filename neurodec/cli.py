@@ -41,6 +41,7 @@ SIMULATED_SIZES = (
     "gallery_per_concept",
     "train_repetitions",
     "test_repetitions",
+    "n_rest",
     "n_unlabelled",
     "minutes",
     "n_labelled",
@@ -52,6 +53,7 @@ RECIPES = {
     "eeg": ("atm/simulated-eeg", "nice/simulated-eeg", "neurobridge/simulated-eeg"),
     "meg": ("atm/simulated-meg", "nice/simulated-meg", "neurobridge/simulated-meg"),
     "fmri": ("mindbridge/simulated-fmri", "brain_diffuser/simulated-fmri"),
+    "whole_brain": ("wave/simulated",),
     "states": ("csbrain/simulated-states",),
     "speech": ("speech/simulated",),
 }
@@ -215,13 +217,15 @@ def _add_simulate(verbs: argparse._SubParsersAction) -> None:
     example = """examples:
   neurodec simulate eeg --data-root sim-eeg
   neurodec simulate fmri --data-root sim-fmri --seed 1 --n_subjects 2 --n_train_concepts 60
+  neurodec simulate whole_brain --data-root sim-whole-brain
   neurodec simulate states --data-root sim-states
   neurodec simulate speech --data-root sim-speech
 
 Sizes that can be changed: --n_subjects, --n_train_concepts, --images_per_concept, --n_test_concepts,
---gallery_per_concept, --train_repetitions, --test_repetitions; of states (continuous EEG of people in four
-states, without and with labels): --n_unlabelled, --minutes, --n_labelled, --n_stretches; of speech (MEG of
-listeners to stories): --n_subjects, --n_stories, --minutes (of a story)."""
+--gallery_per_concept, --train_repetitions, --test_repetitions; of whole_brain (fMRI of people in one space, with an
+atlas of networks and runs at rest) also --n_rest; of states (continuous EEG of people in four states, without and
+with labels): --n_unlabelled, --minutes, --n_labelled, --n_stretches; of speech (MEG of listeners to stories):
+--n_subjects, --n_stories, --minutes (of a story)."""
     parser = _verb(verbs, "simulate", summary, _simulate, example)
     parser.add_argument("modality", choices=list(RECIPES))
     parser.add_argument("--data-root", type=Path, required=True, help="empty folder to write")

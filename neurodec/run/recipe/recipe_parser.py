@@ -50,6 +50,8 @@ _SIZES = {
     "sfreq",
     "spaces",
     "heads",
+    "mask_shape",
+    "voxel_indices",
     "ch_names",
     "montages",
     "chs_info",
