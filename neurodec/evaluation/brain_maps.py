@@ -74,17 +74,21 @@ def surface_map(values: np.ndarray, brain: Mapping[str, Any]) -> Figure | None:
     """
     from nilearn.datasets import fetch_surf_fsaverage  # not at the top: seconds
     from nilearn.plotting import plot_surf_stat_map
-    from nilearn.surface import vol_to_surf
+    from nilearn.surface import load_surf_mesh
 
     meshes = fetch_surf_fsaverage("fsaverage5")
-    image, known = parcel_image(values, brain), parcel_image(np.ones(len(values)), brain)
+    shown, inside = np.asarray(parcel_image(values, brain).dataobj), parcel_image(np.ones(len(values)), brain)
+    known, to_voxel = np.asarray(inside.dataobj), np.linalg.inv(inside.affine)
     on_surface, covered = {}, []
     for side in ("left", "right"):
-        on_surface[side], own = (
-            vol_to_surf(one, meshes[f"pial_{side}"], interpolation="nearest_most_frequent", radius=3.0)
-            for one in (image, known)
+        middle = np.mean(
+            [load_surf_mesh(meshes[f"{layer}_{side}"]).coordinates for layer in ("pial", "white")], axis=0
         )
-        covered.append(float((np.nan_to_num(own) > 0).mean()))
+        places = np.round(middle @ to_voxel[:3, :3].T + to_voxel[:3, 3]).astype(int)
+        within = ((places >= 0) & (places < shown.shape)).all(axis=1)
+        nearest = tuple(np.clip(places, 0, np.array(shown.shape) - 1).T)
+        on_surface[side] = np.where(within, shown[nearest], 0)
+        covered.append(float((within & (known[nearest] > 0)).mean()))
     if np.mean(covered) < _COVERED:
         return None
     figure = Figure(figsize=(10, 2.2))
@@ -94,7 +98,7 @@ def surface_map(values: np.ndarray, brain: Mapping[str, Any]) -> Figure | None:
         axes = figure.add_subplot(1, len(_VIEWS), place, projection="3d")
         plot_surf_stat_map(
             meshes[f"infl_{side}"],
-            np.nan_to_num(on_surface[side]),
+            on_surface[side],
             hemi=side,
             view=view,
             bg_map=meshes[f"sulc_{side}"],

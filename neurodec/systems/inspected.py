@@ -58,7 +58,7 @@ class Inspected:
         """Return a vector of every window (n_trials, width), of encoders with a method `states`; see `Summarises`."""
         if not hasattr(self.encoder, "states"):
             return None
-        own = as_trained(Study.of(trials, space=space), self.config).spaces[space]
+        own = as_trained(Study({space: trials}, trials.table[["stimulus"]]), self.config).spaces[space]
         found = []
         for rows in blocks_of(len(own), _ROWS):
             states = self.encoder.states(self._scaled(own.select(rows), space)[0])

@@ -332,9 +332,9 @@ def test_a_half_is_z_scored_by_recording(study):
 
 def test_z_scored_recordings_do_not_set_their_halves_apart(monkeypatch):
     """Of strangers a sixth is found; halves that are not z-scored anew have opposite means, and next to none is."""
-    anew = np.mean([found_of_strangers(seed)["network"]["share"] for seed in range(40)])
+    anew = np.mean([found_of_strangers(seed)["network"]["share"] for seed in range(30)])
     monkeypatch.setattr(identification, "standardised", lambda half: half)
-    plain = np.mean([found_of_strangers(seed)["network"]["share"] for seed in range(40)])
+    plain = np.mean([found_of_strangers(seed)["network"]["share"] for seed in range(30)])
     assert plain < 0.05 < 0.11 < anew < 0.23
 
 

@@ -7,7 +7,7 @@ from scipy.stats import kstest
 from neurodec import RidgeSystem, Study, evaluate
 from neurodec.errors import NeurodecError
 from neurodec.evaluation import NetworkAblation
-from neurodec.evaluation.brain_maps import parcel_image
+from neurodec.evaluation.brain_maps import parcel_image, surface_map
 from neurodec.evaluation.networks import Masked, sign_p
 from neurodec.features import Features
 
@@ -162,3 +162,20 @@ def test_every_voxel_shows_its_parcel():
     }
     image = parcel_image(np.array([5.0, 7.0]), brain)
     np.testing.assert_array_equal(image.get_fdata().ravel(), [7, 0, 0, 5])
+
+
+def test_the_surface_is_drawn_where_the_brain_is():
+    """The back of a brain in MNI space; a head somewhere else has no surface to paint."""
+    affine = np.diag([6.0, 6.0, 6.0, 1.0])
+    affine[:3, 3] = [-90, -126, -72]
+    shape = (30, 36, 30)
+    y = (np.argwhere(np.ones(shape)) @ affine[:3, :3].T + affine[:3, 3])[:, 1]
+    brain = {
+        "mask_shape": shape,
+        "voxel_indices": np.arange(y.size),
+        "affine": affine,
+        "labels": (y < -60).astype(int),
+    }
+    assert len(surface_map(np.array([0.0, 1.0]), brain).axes) == 4
+    affine[0, 3] = 900
+    assert surface_map(np.array([0.0, 1.0]), {**brain, "affine": affine}) is None
