@@ -38,7 +38,15 @@ _SECTIONS = (
     "further",
     "candidate_sets",
 )
-_SECTIONS += ("adaptation", "hidden_patches", "segments", "streams", "next_volume")
+_SECTIONS += (
+    "adaptation",
+    "hidden_patches",
+    "segments",
+    "streams",
+    "next_volume",
+    "networks",
+    "identification",
+)
 _LONG = ("k_way", "confusion", "attention", "per_fold", "curve")
 _RETRIEVAL = [
     "recipe",
@@ -55,6 +63,7 @@ _SEGMENTS = [
     *("recipe", "data", "decoder", "candidates", "chance", "top-10", "top-1", "word, top-1"),
     "top-1 with neighbours",
 ]
+_NETWORKS = ["recipe", "data", "decoder", "without", "loss of two-way identification", "p, corrected"]
 _STREAMS = [
     *("recipe", "data", "decoder", "runs", "r attended", "r ignored", "r of others"),
     "attended ahead of ignored",
@@ -300,6 +309,41 @@ def volume_rows(runs: Runs) -> list[list[str]]:
     ]
 
 
+def network_rows(runs: Runs) -> list[list[str]]:
+    """Return a row per network that is left out, way by way."""
+    return [
+        [
+            f"`{name}`",
+            kind(run),
+            {"masked": "the system, masked", "refitted": "ridge, refitted"}[way],
+            own["network"],
+            score(own["loss"]["two_way"]["difference"], own["loss"]["two_way"]["ci95"]),
+            f"{own['p_fdr']:.4f}",
+        ]
+        for name, run in runs.items()
+        for section in [run, *run.get("further", {}).values()]
+        for way, part in section.get("networks", {}).get("ways", {}).items()
+        for own in part["networks"]
+    ]
+
+
+def identification_rows(runs: Runs) -> list[list[str]]:
+    """Return a row per way to tell people apart."""
+    return [
+        [
+            f"`{name}`",
+            kind(run),
+            own["name"],
+            f"{score(own['share'], own['ci95'])} (chance {score(section['identification']['chance'])})",
+            f"{own['p_value']:.3f}",
+        ]
+        for name, run in runs.items()
+        for section in [run, *run.get("further", {}).values()]
+        for own in section.get("identification", {}).values()
+        if isinstance(own, dict) and "share" in own
+    ]
+
+
 def page(runs: Runs) -> str:
     """Return the page of all benchmarks."""
     lines = ["# Benchmarks", ""]
@@ -321,6 +365,8 @@ def page(runs: Runs) -> str:
         ("Candidate sets", ["recipe", "decoder", "promised", "found", "mean size"], set_rows),
         ("Hidden patches", ["recipe", "filled in by", "mean square error"], patch_rows),
         ("Next volume", ["recipe", "data", "predicted by", "mean square error"], volume_rows),
+        ("Networks", _NETWORKS, network_rows),
+        ("People identified", ["recipe", "data", "by", "share", "p"], identification_rows),
     ]
     for title, head, rows_of in parts:
         rows = rows_of(runs)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import neurodec
 from neurodec.errors import NeurodecError
@@ -56,7 +57,8 @@ class WholeBrainSize(Size):
     n_rest: int = 1
 
 
-SIZES = {
+AnySize = Size | states.StatesSize | speech_recording.SpeechSize
+SIZES: dict[str, AnySize] = {
     "eeg": Size(1, 2000, 2, 200, 4, 2, 20),
     "meg": Size(2, 600, 2, 50, 4, 1, 8),
     "fmri": Size(3, 300, 2, 50, 4, 1, 4),
@@ -65,7 +67,6 @@ SIZES = {
     "speech": speech_recording.SpeechSize(),
 }
 """Sizes that `simulate` takes by default: those of the demo recipes."""
-AnySize = Size | states.StatesSize | speech_recording.SpeechSize
 
 
 def simulate(
@@ -266,5 +267,13 @@ def _write_states(root: Path, size: states.StatesSize, seed: int) -> None:
             states.write(file, number, size, seed)
 
 
-_WITHOUT_PICTURES = {"states": _write_states, "speech": speech_recording.write}
-_WRITERS = {"eeg": _write_eeg, "meg": _write_meg, "fmri": _write_fmri, "whole_brain": _write_whole_brain}
+_WITHOUT_PICTURES: dict[str, Callable[[Path, Any, int], None]] = {
+    "states": _write_states,
+    "speech": speech_recording.write,
+}
+_WRITERS: dict[str, Callable[[Path, Study, Any, int], None]] = {
+    "eeg": _write_eeg,
+    "meg": _write_meg,
+    "fmri": _write_fmri,
+    "whole_brain": _write_whole_brain,
+}

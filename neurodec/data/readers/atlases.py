@@ -53,6 +53,11 @@ class Atlas:
     def files(self, root: Path) -> list[Path]:
         """Return the files that it is read from.
 
+        Parameters
+        ----------
+        root : Path
+            Of the data.
+
         Raises
         ------
         NeurodecError
