@@ -62,7 +62,7 @@ class VoxelPreprocessing(Preprocessing):
     def in_words(self) -> list[str]:
         """Tell what is done, step by step, for a report."""
         told = [] if self.regions is None else [f"voxels of {', '.join(self.regions)} kept"]
-        told += [] if self.regions_left_out is None else [f"without {', '.join(self.regions_left_out)}"]
+        told += [] if not self.regions_left_out else [f"without {', '.join(self.regions_left_out)}"]
         if self.standardise != "none":
             told.append(f"voxels z-scored within each {self.standardise}")
         return told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -115,7 +116,8 @@ def recipe_parser(content: Mapping[str, Any]) -> ArgumentParser:
 
 def preprocessing_of(section: Any) -> type[Preprocessing]:
     """Return the settings that the section `preprocessing` has: of voxels if it names any of theirs."""
-    of_voxels = isinstance(section, Mapping) and {"standardise", "regions"} & set(section)
+    own = {field.name for field in fields(VoxelPreprocessing)}
+    of_voxels = isinstance(section, Mapping) and own & set(section)
     return VoxelPreprocessing if of_voxels else EEGPreprocessing
 
 
