@@ -47,7 +47,7 @@ _SECTIONS += (
     "networks",
     "identification",
 )
-_LONG = ("k_way", "confusion", "attention", "per_fold", "curve")
+_LONG = ("k_way", "confusion", "attention", "per_fold", "curve", "clusters", "null")
 _RETRIEVAL = [
     "recipe",
     "data",
@@ -63,7 +63,7 @@ _SEGMENTS = [
     *("recipe", "data", "decoder", "candidates", "chance", "top-10", "top-1", "word, top-1"),
     "top-1 with neighbours",
 ]
-_NETWORKS = ["recipe", "data", "decoder", "without", "loss of two-way identification", "p, corrected"]
+_NETWORKS = ["recipe", "data", "decoder", "without", "loss of top-1", "p (two-way, corrected)"]
 _STREAMS = [
     *("recipe", "data", "decoder", "runs", "r attended", "r ignored", "r of others"),
     "attended ahead of ignored",
@@ -317,7 +317,7 @@ def network_rows(runs: Runs) -> list[list[str]]:
             kind(run),
             {"masked": "the system, masked", "refitted": "ridge, refitted"}[way],
             own["network"],
-            score(own["loss"]["two_way"]["difference"], own["loss"]["two_way"]["ci95"]),
+            score(own["loss"]["top1"]["difference"], own["loss"]["top1"]["ci95"]),
             f"{own['p_fdr']:.4f}",
         ]
         for name, run in runs.items()
