@@ -184,7 +184,10 @@ class NetworkAblation(Evaluation):
         }
         lost = []
         for network, part in parts.items():
-            steps = {"top1": 1.0, "two_way": 1 / max(int(part["n_candidates"].max()) - 1, 1)}  # one hit, one rank
+            steps = {
+                "top1": 1.0,
+                "two_way": 1 / max(int(part["n_candidates"].max()) - 1, 1),
+            }  # one hit, one rank
             losses = {
                 name: paired_difference(whole[name].to_numpy(), part[name].to_numpy(), clusters, steps[name])
                 for name in _MEASURES
