@@ -3,6 +3,7 @@
 from neurodec.data.account import Account, summary
 from neurodec.data.dataset import Dataset, Part
 from neurodec.data.preprocessed import preprocess
+from neurodec.data.readers.array_pictures import ArrayPictures
 from neurodec.data.readers.arrays import ArrayFile
 from neurodec.data.readers.atlases import Atlas
 from neurodec.data.readers.bids_fmri import BidsFMRI
@@ -66,6 +67,7 @@ __all__ = [
     "Account",
     "AnnotatedWindows",
     "ArrayFile",
+    "ArrayPictures",
     "Atlas",
     "BCICIV2a",
     "BidsEEG",

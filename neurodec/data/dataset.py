@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from neurodec.data.trials import Trials
@@ -95,3 +96,19 @@ class Dataset(ABC):
         root : Path
             Folder of the raw data.
         """
+
+    def pictures_in_files(self, root: Path) -> dict[str, np.ndarray]:
+        """Return pictures that lie as arrays in the source files, by stimulus; none by default.
+
+        Preparing writes them as PNG, so that they are stimuli like any other.
+
+        Parameters
+        ----------
+        root : Path
+            Folder of the raw data.
+
+        Returns
+        -------
+        dict of ndarray, shape (h, w) or (h, w, 3), uint8
+        """
+        return {}

@@ -20,6 +20,7 @@ from neurodec.data.continuous import Windows
 from neurodec.data.dataset import Dataset, Part
 from neurodec.data.harmonise import common_space, spaces_of, spell_alike
 from neurodec.data.noise import write_described
+from neurodec.data.own_pictures import with_pictures
 from neurodec.data.responses import blocks_of
 from neurodec.data.splits import Level, check_leakage, n_overlapping
 from neurodec.data.stimuli import FILES, GALLERY, complete_stimuli, file_below
@@ -136,6 +137,7 @@ def prepare(
     sources = _hash_sources(parts, root, whole=whole_hashes)
     with reading(root, _kind(dataset), "check its tables and --data-root"):
         stimuli = _checked_stimuli(dataset.stimuli(root), root)
+        stimuli = with_pictures(stimuli, dataset.pictures_in_files(root), folder)
     write_json(begun, stamp)
     skipped: dict[str, str] = {}
     for part in track(parts, "preparing"):

@@ -13,6 +13,7 @@ import pandas as pd
 
 from neurodec.data import at_hand
 from neurodec.data.at_hand import Column, Images
+from neurodec.data.own_pictures import located
 from neurodec.data.splits import column_of
 from neurodec.data.stimuli import OWN, complete_stimuli
 from neurodec.data.trials import Trials
@@ -356,5 +357,5 @@ def load_stimuli(folder: str | Path) -> pd.DataFrame:
     """
     file = Path(folder) / "stimuli.csv"
     with reading(file, "a prepared table", "delete the folder and prepare again"):
-        stimuli = read_own_table(file, dtype=str)
+        stimuli = located(read_own_table(file, dtype=str), Path(folder))
         return stimuli[[*OWN, *(name for name in stimuli if name not in OWN)]]

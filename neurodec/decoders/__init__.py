@@ -5,6 +5,7 @@ from neurodec.decoders.contract import Decoder, check_conditions
 from neurodec.decoders.first_picture import images_to_latents, latents_to_images
 from neurodec.decoders.guided import GuidedDiffusion
 from neurodec.decoders.kandinsky import Kandinsky
+from neurodec.decoders.pixel_decoder import PixelDecoder
 from neurodec.decoders.selection import select
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Decoder",
     "GuidedDiffusion",
     "Kandinsky",
+    "PixelDecoder",
     "PixelProjector",
     "check_conditions",
     "images_to_latents",

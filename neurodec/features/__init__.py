@@ -7,6 +7,7 @@ from neurodec.features.clips import SoundFeatures
 from neurodec.features.extractor import Extractor
 from neurodec.features.labels import ClassLabels, Numbers
 from neurodec.features.mel import Mel
+from neurodec.features.pixels import Pixels
 from neurodec.features.precomputed import FeatureFiles
 from neurodec.features.series import Series
 from neurodec.features.speech_networks import SpeechNetwork
@@ -23,6 +24,7 @@ __all__ = [
     "Mel",
     "Numbers",
     "OpenClip",
+    "Pixels",
     "Series",
     "SoundFeatures",
     "SpeechNetwork",

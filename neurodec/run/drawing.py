@@ -12,8 +12,10 @@ import torch
 from neurodec.class_paths import build
 from neurodec.data.predictions import Predictions
 from neurodec.data.responses import select
+from neurodec.errors import NeurodecError
 from neurodec.evaluation import Retrieval
 from neurodec.evaluation.reconstruction.judging_networks import sees_as
+from neurodec.evaluation.reconstruction.native import PIXELS
 from neurodec.features import Features
 from neurodec.files import read_json, write_table
 from neurodec.neural_decoder import NeuralDecoder, build_decoder
@@ -21,8 +23,11 @@ from neurodec.prior_fit import fitted_prior, prior_of
 from neurodec.priors import IdentityPrior, Prior, load_prior
 from neurodec.run.finished import Finished
 from neurodec.run.folds import Fold
+from neurodec.run.pixel_baselines import Draw, pixel_baselines
 from neurodec.run.recipe.recipe_parser import sections_of
 from neurodec.run.reconstruct import Seen, reconstruct, score
+
+_FEWEST = 2  # pictures of a fold
 
 
 class Drawing:
@@ -48,8 +53,23 @@ class Drawing:
             system = self.run.system(fold)
             embedder = self.run.objects.targets[system.head]
             with self.run.stamps.making(stamp, key):
-                reconstruct(
-                    self._decoder(fold), self._seen(fold, system.head), self.settings, embedder, folder, key
+                seen = self._seen(fold, system.head)
+                beside = self._baselines(fold, seen) if self.settings.protocol == "native" else {}
+                reconstruct(self._decoder(fold), seen, self.settings, embedder, folder, key, beside)
+
+    def check(self, folds: list[Fold]) -> None:
+        """Refuse folds that test a single picture, before any training.
+
+        Raises
+        ------
+        NeurodecError
+            Naming the fold.
+        """
+        for fold in folds:
+            if fold.testing(self.run.study).table["stimulus"].nunique() < _FEWEST:
+                raise NeurodecError(
+                    f"The fold {fold.name} tests one picture, and the control of a shuffled brain needs another; take "
+                    "fewer folds."
                 )
 
     def _make_room(self, fold: Fold, folder: Path, key: str) -> None:
@@ -67,7 +87,8 @@ class Drawing:
             self.run.require("reconstruct", f"reconstruct {fold.name}", self.run.keys.pictures(fold))
         section, table = score(folders, self.settings)
         space = self.run.features[self.run.system(folds[0]).head].embedding_space
-        section["conditioned_by"] = [name for name in section["two_way"] if sees_as(name, space)]
+        networks = [name for name in section["two_way"] if name != PIXELS]
+        section["conditioned_by"] = [name for name in networks if sees_as(name, space)]
         if self._new_prior(folds[0]).learns:
             section["prior_from"] = self.settings.prior_from
         found["reconstruction"] = section
@@ -114,15 +135,24 @@ class Drawing:
             checkpoints=run.out / "checkpoints" / f"{fold.name}-prior",
         )
 
+    @property
+    def _retrieval(self) -> Retrieval:
+        """What averages trials to rows."""
+        return next(one for one in self.run.objects.evaluation.values() if isinstance(one, Retrieval))
+
+    def _baselines(self, fold: Fold, seen: Seen) -> dict[str, Draw]:
+        study = self.run.study
+        parts = fold.training(study), fold.testing(study)
+        return pixel_baselines(*parts, seen.table, self._retrieval, self.run.root, self.run.system(fold))
+
     def _seen(self, fold: Fold, head: str) -> Seen:
-        run = self.run
-        retrieval = next(one for one in run.objects.evaluation.values() if isinstance(one, Retrieval))
+        run, retrieval = self.run, self._retrieval
         predictions = run.predictions(fold)
         n_images, conditions = self.settings.n_images, self.settings.conditions
         z, table = retrieval.rows(predictions, head)
         others = {name: _averaged(retrieval, predictions, own)[:n_images] for name, own in conditions.items()}
         z, table = z[:n_images], table[:n_images].reset_index(drop=True)
-        stimuli = run.study.stimuli
+        stimuli = fold.training(run.study).stimuli
         files = stimuli.set_index("stimulus")["image"].map(lambda image: run.root / image)
         shown = stimuli["stimulus"][stimuli["split"] == "train"].tolist()
         features = run.features[head]

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from neurodec.evaluation.presentation import Block, Note, Panel, Picture, Section, Table, percent, words
 from neurodec.files import atomic_path, read_own_table
 from neurodec.picture_opening import open_picture
+from neurodec.run.pixel_baselines import TRUE_LATENTS
 from neurodec.run.reconstruct import picture_files
 
 COLUMNS = {
@@ -25,8 +26,12 @@ COLUMNS = {
 }
 """Folders of pictures and what stands above them."""
 
+_FURTHER = {"mse": "Squared error", "ssim_gaussian": "SSIM (Gaussian windows)"}
+"""Columns that only some protocols have."""
+
 _ROWS = 10
 _SIDE = 96  # pixels
+_SIMPLE = ("mean_picture", "pixel_ridge")
 _LABELS = 108  # pixels for the names of rows
 
 
@@ -77,26 +82,38 @@ def _table(found: Mapping[str, Any]) -> Table:
         "true_through_prior": "true embedding, prior and decoder",
         "true_through_decoder": "ceiling: true embedding, decoder alone",
         "autoencoder": "ceiling: autoencoder alone",
+        TRUE_LATENTS: "ceiling: true latents of the autoencoder",
+        "mean_picture": "baseline: mean training picture",
+        "class_mean_picture": "oracle: mean training picture of the true class",
+        "pixel_ridge": "baseline: ridge to pixels",
     }
     own = set(found.get("conditioned_by") or [])
     networks, ways = list(found["two_way"]), list(found.get("n_way") or {})
     columns = ["Pictures", "Pixel correlation", f"SSIM ({found.get('ssim_form', '')})"]
+    further = [name for name in _FURTHER if name in found]
+    columns += [_FURTHER[name] for name in further]
     told = dict.fromkeys(own, " (the decoder's own CLIP)")
     columns += [f"Two-way, {name}{told.get(name, '')}" for name in networks]
     columns += [f"50-way, {name}" for name in ways]
     parts = {"from the brain": found}
     parts |= {
-        names[name]: part for name, part in {**found.get("controls", {}), **found.get("ceilings", {})}.items()
+        names[name]: part
+        for kind in ("baselines", "controls", "ceilings")
+        for name, part in found.get(kind, {}).items()
     }
     lines = []
     for name, part in parts.items():
-        low, high = part["ci95"]["pixcorr"]
-        line = [name, f"{part['pixcorr']:.3f} [{low:.3f}, {high:.3f}]", f"{part['ssim']:.3f}"]
+        line = [name, *(_bounded(part, measure) for measure in ("pixcorr", "ssim", *further))]
         for kind, chosen in (("two_way", networks), ("n_way", ways)):
             line += [_with_bounds(part[kind][one], part["ci95"][kind][one]) for one in chosen]
         lines.append(line)
-    chance = ["chance", "0", "", *["50.0 %"] * len(networks), *["2.0 %"] * len(ways)]
+    chance = ["chance", "0", "", *[""] * len(further), *["50.0 %"] * len(networks), *["2.0 %"] * len(ways)]
     return Table(columns, [*lines, chance], bold=[0])
+
+
+def _bounded(part: Mapping[str, Any], measure: str) -> str:
+    low, high = part["ci95"][measure]
+    return f"{part[measure]:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _with_bounds(share: float, bounds: Sequence[float]) -> str:
@@ -151,8 +168,10 @@ def reconstructed(out: Path) -> pd.DataFrame | None:
 
 
 def score_column(table: pd.DataFrame) -> str:
-    """Name the column that orders pictures: two-way identification by a CLIP where there is one, else pixels."""
-    networks = [name for name in table if str(name).startswith("two_way") and "clip" in str(name).lower()]
+    """Name the column that orders pictures: two-way identification by a CLIP or by pixels, else their correlation."""
+    kinds = ("clip", "pixels")
+    named = [str(name) for name in table if str(name).startswith("two_way")]
+    networks = [name for name in named if any(kind in name.lower() for kind in kinds)]
     return networks[0] if networks else "pixcorr"
 
 
@@ -203,8 +222,21 @@ def _line(row: Any, files: list[Path], score: str) -> tuple[list[Picture], str]:
 
 
 def undrawable_in_words(found: dict[str, Any]) -> str | None:
-    """Say that a decoder cannot draw such pictures, where those of the true embedding are identified at chance."""
-    ceiling = found.get("ceilings", {}).get("true_through_decoder", {})
+    """Say that a decoder cannot draw such pictures, where the true embedding gives bad ones.
+
+    Bad is: identified at chance; or, where pictures are scored at their own size, no more like what was seen than the
+    mean training picture or ridge to pixels.
+    """
+    ceilings = found.get("ceilings", {})
+    ceiling = ceilings.get(TRUE_LATENTS) or ceilings.get("true_through_decoder", {})
+    simple = [found["baselines"][name]["pixcorr"] for name in _SIMPLE if name in found.get("baselines", {})]
+    if simple and ceiling["pixcorr"] <= max(simple):
+        return (
+            "This decoder cannot draw such pictures: from the true embedding its pixels correlate with what was seen "
+            f"at {ceiling['pixcorr']:.2f}, and those of the mean training picture or of ridge at {max(simple):.2f}. "
+            "What follows says little about the brain. Take pixels as the target and neurodec.decoders.PixelDecoder, "
+            "or a decoder that was trained on such pictures."
+        )
     named = ceiling.get("two_way") or {}
     if not named or any(ceiling["ci95"]["two_way"][network][0] > 0.5 for network in named):
         return None

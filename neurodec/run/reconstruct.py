@@ -29,6 +29,7 @@ from neurodec.files import (
 )
 from neurodec.neural_decoder import NeuralDecoder
 from neurodec.picture_opening import open_picture
+from neurodec.run.pixel_baselines import BASELINES, TRUE_LATENTS, Draw
 
 CONTROLS = ("shuffled", "mean_embedding", "nearest_training")
 CEILINGS = ("true_through_prior", "true_through_decoder", "autoencoder")
@@ -63,7 +64,8 @@ class Reconstruction:
         What the prior is fitted on: predictions of trials that the system has not learned from (its validation trials,
         or cross-fitted), or as many papers do of those that it has, which are better than any that it will be given.
     protocol : str
-        Name of the metrics' protocol: "mindeye", "braindiffuser", "takagi" or "mindvis".
+        Name of the metrics' protocol: "mindeye", "braindiffuser", "takagi", "mindvis", or "native" for digits, letters
+        and figures, which puts mean pictures and plain ridge to pixels beside the brain's.
     seed : int
         Row `i` is drawn from ``seed + i``: the same picture in whatever batch, and after a broken run.
     """
@@ -132,6 +134,7 @@ def reconstruct(
     features: Extractor,
     out: Path,
     key: str,
+    baselines: dict[str, Draw] | None = None,
 ) -> pd.DataFrame:
     """Draw every set of pictures of one fold into ``out/<set>/``; pictures that are there are kept.
 
@@ -146,6 +149,8 @@ def reconstruct(
         Folder of the fold's pictures. It also gets ``pictures.csv``.
     key : str
         Of the configuration: inputs and parameters.
+    baselines : dict of callable, optional
+        Further sets to draw; see `pixel_baselines`.
 
     Returns
     -------
@@ -166,7 +171,7 @@ def reconstruct(
     decoded = decoder.image_embeddings(seen.z, seeds)
     true = torch.as_tensor(seen.true)
     best = _best_of(decoder, decoded, seen, seeds, settings, features, out)
-    drawing: dict[str, Callable[[np.ndarray], list[Image.Image]]] = {
+    drawing: dict[str, Draw] = {
         "brain": best,
         "true_through_prior": lambda rows: decoder.pictures(
             decoder.image_embeddings(seen.true[rows], seeds[rows]), seeds[rows], _part(seen.true_others, rows)
@@ -177,7 +182,7 @@ def reconstruct(
         "autoencoder": lambda rows: decoder.decoder.autoencode([open_picture(seen.files[i]) for i in rows]),
         "nearest_training": lambda rows: [open_picture(file) for file in _nearest(decoded[rows], seen)],
     }
-    for name, draw in drawing.items():
+    for name, draw in {**drawing, **(baselines or {})}.items():
         _fill(out / name, names, draw, name.replace("_", " "))
     _write_mean(decoder, seen, settings, out / "mean_embedding" / "mean.png")
     table = seen.table.assign(file=names, seen=[str(file) for file in seen.files])
@@ -197,7 +202,7 @@ def score(folders: Sequence[Path], settings: Reconstruction) -> tuple[dict[str, 
     Returns
     -------
     section : dict
-        The `reconstruction` part of ``results.json``, with `controls` and `ceilings` in the same form.
+        The `reconstruction` part of ``results.json``, with `controls`, `ceilings` and `baselines` in the same form.
     table : DataFrame
         Per picture, the scores of the set "brain".
     """
@@ -206,13 +211,16 @@ def score(folders: Sequence[Path], settings: Reconstruction) -> tuple[dict[str, 
         [table.assign(folder=str(folder)) for folder, table in zip(folders, tables, strict=True)],
         ignore_index=True,
     )
+    further = [
+        name for name in (*BASELINES, TRUE_LATENTS) if all((folder / name).is_dir() for folder in folders)
+    ]
     files = {
         name: [
             file
             for folder, table in zip(folders, tables, strict=True)
             for file in picture_files(folder, name, table)
         ]
-        for name in SETS
+        for name in (*SETS, *further)
     }
     opened = {
         file: open_picture(file)
@@ -230,6 +238,9 @@ def score(folders: Sequence[Path], settings: Reconstruction) -> tuple[dict[str, 
         "controls": {name: found[name].summary() for name in CONTROLS},
         "ceilings": {name: found[name].summary() for name in CEILINGS},
     }
+    for name in further:
+        kind = "ceilings" if name == TRUE_LATENTS else "baselines"
+        section.setdefault(kind, {})[name] = found[name].summary()
     return section, found["brain"].table
 
 

@@ -194,6 +194,8 @@ class Run(Finished):
             system = self.new_system(fold)
             require_trials(fold, self.study, system)
             system.check(fold.training(self.study))
+        if "reconstruction" in self.recipe:
+            self.drawing.check(self.folds)
 
     def pretrain(self) -> None:
         """Run the recipes that stages of training name, in ``OUT/stages/<name>``, on one device."""

@@ -10,6 +10,7 @@ from neurodec.systems.lightning_system import LightningSystem
 from neurodec.systems.linear_baseline import linear_baseline
 from neurodec.systems.linear_system import LinearSystem
 from neurodec.systems.loading_systems import load_system
+from neurodec.systems.picture_latent_ridge import PictureLatentRidge
 from neurodec.systems.probe import ProbeClassifier
 from neurodec.systems.ridge_system import RidgeSystem
 from neurodec.systems.system import System
@@ -23,6 +24,7 @@ __all__ = [
     "LightningSystem",
     "LinearSystem",
     "MetaStage",
+    "PictureLatentRidge",
     "ProbeClassifier",
     "RidgeSystem",
     "System",

@@ -14,16 +14,19 @@ import torch
 from neurodec.data import Study, Trials
 from neurodec.data.descriptions import require_arrays
 from neurodec.data.splits import column_of
+from neurodec.errors import NeurodecError
 from neurodec.features import Features
 from neurodec.linear.features import linear_features
 from neurodec.linear.ridge import Standardised, grouped_folds
 from neurodec.linear.solvers import Factor, held_out_errors, held_out_predictions
+from neurodec.linear.voxel_ridge import solve_left_out
 from neurodec.systems.linear_system import LinearSystem
 from neurodec.systems.system import as_trained
 from neurodec.training.batches import TrainingData
 
 Renormalisation = Literal["none", "train", "test-batch"]
 _TARGETS = 8192  # target values solved, and predicted, at once
+_EXPLAINING = np.logspace(-1, 2.5, 8).tolist()  # penalties of a voxel's own ridge; see `solve_left_out`
 
 
 @dataclass
@@ -50,6 +53,9 @@ class RidgeSystem(LinearSystem):
         Bring predictions to mean and standard deviation of the training targets, value by value: from those of
         cross-validated training predictions ("train"), or of the very predictions of the test set ("test-batch", as
         Brain-Diffuser does, which needs all of it and so is transductive).
+    weigh_voxels : bool
+        Weigh every feature by the root of the share of its variance that the head's target explains, left out trial by
+        trial, among training trials; those of which it explains nothing are left out. Of thousands of voxels few see.
     data : TrainingData
         Its channels and window are used.
 
@@ -82,9 +88,14 @@ class RidgeSystem(LinearSystem):
     per_value: bool = False
     average_repetitions: bool = True
     renormalise: Renormalisation = "none"
+    weigh_voxels: bool = False
     data: TrainingData = field(default_factory=TrainingData)
 
     _class_path: ClassVar[str] = "neurodec.systems.RidgeSystem"
+
+    def _parameters(self) -> dict[str, Any]:
+        own = super()._parameters()
+        return own if self.weigh_voxels else {k: v for k, v in own.items() if k != "weigh_voxels"}
 
     def _chosen(self, targets: dict[str, Features], fixed: Sequence[str] = ()) -> dict[str, Features]:
         return super()._chosen(targets, [*fixed, *self.alpha])
@@ -95,6 +106,9 @@ class RidgeSystem(LinearSystem):
         trials = trials.average() if self.average_repetitions else trials
         features = linear_features(trials)
         scaler = Standardised.of(features)
+        if self.weigh_voxels:
+            seen = np.asarray(targets[self.head].of(trials.table["stimulus"])).reshape(len(trials), -1)
+            scaler = weighted(scaler, features, seen)
         np.savez(folder / "scaler.npz", centre=scaler.centre, scale=scaler.scale)
         factor = Factor.of(scaler.rows(features))
         groups = column_of(trials.table, self.data.held_out_by or "concept", stimuli)
@@ -166,17 +180,21 @@ class RidgeSystem(LinearSystem):
 
     def _check(self, folder: Path, model: dict[str, Any]) -> None:
         scaler, n_features = model["scaler"], model["scaler"].centre.size
-        for name, shape in self.config["targets"].items():
+        for name, shape in self._solved_shapes(model).items():
             (weights, statistics), n_values = model[name], int(np.prod(shape))
             wanted = {"weights": (weights, (n_features, n_values)), "statistics": (statistics, (4, n_values))}
             require_arrays(folder, {f"{name}_{what}.npy": own for what, own in wanted.items()})
         arrays = {"centre": (scaler.centre, (n_features,)), "scale": (scaler.scale, (n_features,))}
         require_arrays(folder, arrays)
 
+    def _solved_shapes(self, model: dict[str, Any]) -> dict[str, list[int]]:
+        """Return the shape of what is solved for, by target."""
+        return self.config["targets"]
+
     def _predict(self, trials: Trials, model: dict[str, Any]) -> dict[str, np.ndarray]:
         rows = model["scaler"].rows(linear_features(trials))
         found = {}
-        for name, shape in self.config["targets"].items():
+        for name, shape in self._solved_shapes(model).items():
             weights, statistics = model[name]
             values = np.empty((len(rows), weights.shape[1]), dtype=np.float32)
             for start in range(0, weights.shape[1], _TARGETS):
@@ -207,6 +225,32 @@ class RidgeSystem(LinearSystem):
     def n_parameters(self) -> int:
         """Number of weights."""
         return sum(model[name][0].size for model in self._models.values() for name in self.config["targets"])
+
+
+def weighted(scaler: Standardised, features: np.ndarray, targets: np.ndarray) -> Standardised:
+    """Return a scaler that also weighs every feature by how well targets explain it.
+
+    Parameters
+    ----------
+    scaler : Standardised
+    features : ndarray, shape (n, ...)
+    targets : ndarray, shape (n, t)
+
+    Raises
+    ------
+    NeurodecError
+        If they explain none.
+    """
+    rows = scaler.rows(features).astype(np.float64)
+    residuals = solve_left_out(targets, rows, _EXPLAINING)[2]
+    explained = 1 - np.square(residuals).mean(axis=0) / np.maximum(rows.var(axis=0), 1e-12)
+    if not (explained > 0).any():
+        raise NeurodecError(
+            f"The target explains none of {len(explained)} voxels or channels of {len(rows)} training rows, so there "
+            "is nothing to weigh them by; set `weigh_voxels: false`, or check which stimulus belongs to which trial."
+        )
+    with np.errstate(divide="ignore"):
+        return Standardised(scaler.centre, scaler.scale / np.sqrt(np.clip(explained, 0, None)))
 
 
 def roi_pattern(pattern: np.ndarray, weights: np.ndarray, mean: np.ndarray, norm: float) -> np.ndarray:

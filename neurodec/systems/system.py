@@ -13,7 +13,7 @@ import numpy as np
 from neurodec.data import Study, Trials
 from neurodec.data.predictions import Predictions
 from neurodec.data.responses import typical_rms
-from neurodec.data.splits import validation_concepts
+from neurodec.data.splits import column_of, validation_concepts
 from neurodec.data.trial_tables import same_rate
 from neurodec.errors import NeurodecError
 from neurodec.features import Features
@@ -168,11 +168,13 @@ class RefitsApart(ABC):
         return self.without(kept, targets), out
 
     def unseen(self, study: Study, targets: dict[str, Features], seed: int) -> Predictions:
-        """Return cross-fitted predictions: every concept is left out once, with a fifth of all."""
-        names = np.random.default_rng(seed).permutation(study.table["concept"].unique())
+        """Return cross-fitted predictions: every concept (or `data.held_out_by`) left out once, with a fifth."""
+        column = getattr(getattr(self, "data", None), "held_out_by", None) or "concept"
+        groups = column_of(study.table, column, study.stimuli)
+        names = np.random.default_rng(seed).permutation(groups.unique())
         parts = []
-        for concepts in np.array_split(names, min(_N_FOLDS, len(names))):
-            kept, out = study.parted(set(concepts.tolist()))
+        for own in np.array_split(names, min(_N_FOLDS, len(names))):
+            kept, out = study.parted(set(own.tolist()), column)
             parts.append(self.without(kept, targets).predict(out))
         return Predictions.concatenate(parts)
 

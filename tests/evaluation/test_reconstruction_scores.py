@@ -230,10 +230,11 @@ def test_protocols_name_known_networks_and_sizes():
         "braindiffuser": [224] * 6,
         "takagi": [299, 299, 299, 299, 224],
         "mindvis": [],
+        "native": [],
     }
     for protocol in PROTOCOLS.values():
         assert {*protocol.two_way, *protocol.distances, *protocol.classes} <= set(NETWORKS)
-        assert protocol.pixels[-1].size == 425
+        assert [step.size for step in protocol.pixels][-1:] == ([] if protocol.native else [425])
     assert protocol_named("mindeye").resizes("tiny_clip", 64) == (Resize(256), Resize(64))
     assert protocol_named("takagi").resizes("tiny_clip", 64) == (Resize(64),)
 

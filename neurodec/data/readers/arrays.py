@@ -131,9 +131,9 @@ class ArrayFile(Dataset):
         if self.mask is not None:
             responses = _masked(responses, info, fill_pattern(root, self.mask, fields), account)
         if "voxel_indices" in info:
-            responses = _finite_voxels(responses, info, account, content.path)
+            responses = finite_voxels(responses, info, account, content.path)
         _require_usable(responses, table, info, content.path)
-        _refuse_repeated(responses, table, content.path)
+        refuse_repeated(responses, table, content.path)
         if self.resample is not None and "time" in inner:
             responses = resample(responses, self.resample / info["sfreq"]).astype(np.float32)
             info["sfreq"] = float(self.resample)
@@ -310,7 +310,7 @@ def _rate(content: ArrayContent, key: str, n_times: int) -> tuple[float, float]:
     return round(1 / steps.mean(), 3), round(float(times[0]), 6)
 
 
-def _finite_voxels(responses: np.ndarray, info: dict[str, Any], account: Account, path: Path) -> np.ndarray:
+def finite_voxels(responses: np.ndarray, info: dict[str, Any], account: Account, path: Path) -> np.ndarray:
     """Leave out the voxels that some trial has no number for: outside the brain, as GLMsingle and NSD mark it."""
     finite = np.isfinite(responses).all(axis=(0, *range(2, responses.ndim)))
     if not finite.any():
@@ -354,7 +354,7 @@ def _require_usable(responses: np.ndarray, table: pd.DataFrame, info: dict[str, 
                 )
 
 
-def _refuse_repeated(responses: np.ndarray, table: pd.DataFrame, path: Path) -> None:
+def refuse_repeated(responses: np.ndarray, table: pd.DataFrame, path: Path) -> None:
     """Refuse two trials with the very same numbers; a few numbers of each tell which to compare whole."""
     flat = responses.reshape(len(responses), -1)
     places = np.linspace(0, flat.shape[1] - 1, _COMPARED).astype(int)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from neurodec.errors import NeurodecError
 from neurodec.evaluation.reconstruction.measures import Direction, Form
 from neurodec.evaluation.reconstruction.picture_sets import Resize
+from neurodec.features.pixel_similarity import SSIM_FORM
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,18 @@ class PictureProtocol:
         Of two-way identification, as in `two_way`.
     first : tuple of Resize
         What every picture goes through before a network that the protocol does not name.
+    native : bool
+        Score pixels at the size of the seen pictures, and take no network; see `native_scores`.
     """
 
     pixels: tuple[Resize, ...]
-    ssim_form: Form
+    ssim_form: Form | str
     two_way: dict[str, tuple[Resize, ...]]
     distances: dict[str, tuple[Resize, ...]] = field(default_factory=dict)
     classes: dict[str, tuple[Resize, ...]] = field(default_factory=dict)
     direction: Direction = "over_targets"
     first: tuple[Resize, ...] = ()
+    native: bool = False
 
     def resizes(self, network: str, size: int) -> tuple[Resize, ...]:
         """Return the steps to what a network sees: the protocol's, or straight to `size` where it has none."""
@@ -93,6 +97,7 @@ PROTOCOLS = {
         two_way={},
         classes={"vit_h_14": (Resize(518, "bicubic"),)},
     ),
+    "native": PictureProtocol(pixels=(), ssim_form=SSIM_FORM, two_way={}, native=True),
 }
 """Protocols by name.
 
@@ -103,7 +108,8 @@ Nishimoto 2023): 299 pixels, AlexNet's pools, and the other direction of identif
 are at 425 pixels, bilinear), its two hidden layers of CLIP are left out, and where it averages correlations over five
 samples per picture there is one here. "mindvis" (Chen et al. 2023, MinD-Vis; WAVE uses it too): 50-way top-1
 classification by ViT-H/14, whose class of the original must be the likeliest of 50 in the reconstruction. Pictures that
-are not square are squashed.
+are not square are squashed, but by "native", which is for digits, letters and figures: grey, at their own size (tables
+of Miyawaki et al. 2008, Du et al. 2019), with PCC, MSE, both usual forms of SSIM, and identification by pixels.
 """
 
 

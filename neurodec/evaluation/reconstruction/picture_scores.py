@@ -21,6 +21,7 @@ from neurodec.evaluation.reconstruction.measures import (
     n_way_top_k,
     pixel_scores,
 )
+from neurodec.evaluation.reconstruction.native import PIXELS, native_pixels, native_scores, native_size
 from neurodec.evaluation.reconstruction.picture_protocols import protocol_named
 from neurodec.evaluation.reconstruction.picture_sets import Pictures, Resize, as_pairs
 from neurodec.evaluation.statistics.intervals import interval
@@ -39,10 +40,11 @@ class ReconstructionScores:
     Parameters
     ----------
     table : DataFrame, one row per pair
-        The rows that were given, then `pixcorr`, `ssim`, and per network `two_way_<network>`, `target_rank_<network>`
-        (of the own target among all targets, for this reconstruction), `recon_rank_<network>` (of this reconstruction
-        among all, for its target), or `distance_<network>`, or `n_way_<network>` (chance that the target's class is the
-        likeliest of 50 in the reconstruction).
+        The rows that were given, then `pixcorr`, `ssim`, with the protocol "native" `mse` and `ssim_gaussian`, and per
+        network (or "pixels") `two_way_<network>`, `target_rank_<network>` (of the own target among all targets, for
+        this reconstruction), `recon_rank_<network>` (of this reconstruction among all, for its target), or
+        `distance_<network>`, or `n_way_<network>` (chance that the target's class is the likeliest of 50 in the
+        reconstruction).
     protocol : str
         Name of the protocol.
     p_value : dict of str to float
@@ -62,16 +64,18 @@ class ReconstructionScores:
         Returns
         -------
         dict
-            Means `pixcorr`, `ssim`, `two_way`, `distances` (per network; lower is better) and `n_way`, `ci95` in the
-            same form (over stimuli), `retrieval` per network (`top1`, `top5`: the share of reconstructions
-            whose own target is among the most correlated targets; `target_to_recon_top1`, `..._top5`: the share of
-            targets whose own reconstruction is among the most correlated reconstructions), `p_value` per network,
-            `n_images`, `protocol`, `direction`, `ssim_form`, `antialias`, `unavailable`.
+            Means `pixcorr`, `ssim`, with "native" `mse` (lower is better) and `ssim_gaussian`, `two_way`, `distances`
+            (per network; lower is better) and `n_way`, `ci95` in the same form (over stimuli), `retrieval` per network
+            (`top1`, `top5`: the share of reconstructions whose own target is among the most correlated targets;
+            `target_to_recon_top1`, `..._top5`: the share of targets whose own reconstruction is among the most
+            correlated reconstructions), `p_value` per network, `n_images`, `protocol`, `direction`, `ssim_form`,
+            `antialias`, `unavailable`.
         """
         protocol = protocol_named(self.protocol)
         columns = {
             "pixcorr": "pixcorr",
             "ssim": "ssim",
+            **{name: name for name in ("mse", "ssim_gaussian") if name in self.table},
             "two_way": self._columns("two_way_"),
             "distances": self._columns("distance_"),
             "n_way": self._columns("n_way_"),
@@ -125,7 +129,7 @@ def score_reconstructions(
     ----------
     targets, recons : ndarray of shape (n, 3, H, W), or list of PIL.Image.Image
         uint8, or floats in 0..1; recon i belongs to target i.
-    protocol : {"mindeye", "braindiffuser", "takagi", "mindvis"}
+    protocol : {"mindeye", "braindiffuser", "takagi", "mindvis", "native"}
         Sizes, interpolation, weights and direction (`PROTOCOLS`).
     networks : sequence of str, optional
         Names of `NETWORKS`. The protocol's and the embedded "tiny_clip" by default; none with ``[]``.
@@ -189,6 +193,8 @@ def score_sets(
     pairs = {name: as_pairs(targets, recons) for name, recons in sets.items()}
     seen = next(iter(pairs.values()))[0]
     rows, stimuli = _numbered(rows, len(seen))
+    if chosen.native:
+        return _native_sets(pairs, protocol, rows, stimuli, n_permutations, seed)
     wanted = (
         [*chosen.two_way, *chosen.distances, *chosen.classes, EMBEDDED]
         if networks is None
@@ -231,6 +237,30 @@ def score_sets(
         )
         for name, table in tables.items()
     }
+
+
+def _native_sets(
+    pairs: Mapping[str, tuple[Pictures, Pictures]],
+    protocol: str,
+    rows: pd.DataFrame,
+    stimuli: np.ndarray,
+    n_permutations: int,
+    seed: int,
+) -> dict[str, ReconstructionScores]:
+    """Score sets by their pixels alone; the features by which pictures are identified are the pixels."""
+    seen = next(iter(pairs.values()))[0]
+    size, direction = native_size(seen), protocol_named(protocol).direction
+    true, found = native_pixels(seen, size), {}
+    for name, (_, recons) in pairs.items():
+        shown = native_pixels(recons, size)
+        identified, exchanged = _identified(correlation_matrix(true, shown), direction, stimuli)
+        table = native_scores(true, shown)
+        table |= {f"{column}_{PIXELS}": values for column, values in identified.items()}
+        p_value = {PIXELS: _p_value(exchanged, stimuli, n_permutations, seed)}
+        found[name] = ReconstructionScores(
+            pd.concat([rows, pd.DataFrame(table)], axis=1), protocol, p_value, {}
+        )
+    return found
 
 
 class _Embedder:

@@ -98,11 +98,12 @@ class Pictures:
         rows : sequence of int
             Which pictures.
         resizes : sequence of Resize
-            One after the other; at least one.
+            One after the other.
 
         Returns
         -------
         Tensor, shape (len(rows), 3, size, size), float32
+            As they are where there is no step.
         """
         if isinstance(self.source, np.ndarray):
             return _through(torch.from_numpy(self.source[rows]), resizes)

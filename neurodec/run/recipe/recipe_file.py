@@ -301,17 +301,11 @@ def _check_sections_together(content: dict[str, Any], path: Path) -> None:
     drawing = {"decoder", "reconstruction"}
     if "cross_validation" in content:
         apart = content.get("protocol", "within_subject") not in ("within_subject", "joint")
-        clash = (
-            "a protocol that leaves out subjects"
-            if apart
-            else "reconstruction"
-            if drawing & set(content)
-            else ""
-        )
-        if not trains or clash:
+        if not trains or apart:
+            clash = "beside a protocol that leaves out subjects" if apart else ""
             raise NeurodecError(
                 f"The recipe {path} has `cross_validation` "
-                + (f"beside {clash}" if clash else "and nothing to train (`encoder` or `system`)")
+                + (clash or "and nothing to train (`encoder` or `system`)")
                 + "; remove one of them (Classification divides trials by its `scheme`)."
             )
     if {*drawing, "prior"} & set(content) and not (drawing <= set(content) and trains):
