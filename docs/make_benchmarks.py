@@ -188,7 +188,9 @@ def picture_rows(runs: Runs) -> list[list[str]]:
         found = run.get("reconstruction")
         if not found:
             continue
-        ways = {"from the brain": found, **found.get("controls", {}), **found.get("ceilings", {})}
+        ways = {"from the brain": found}
+        for own in ("baselines", "controls", "ceilings"):
+            ways |= found.get(own, {})
         for way, own in ways.items():
             bounds = own.get("ci95", {})
             (network, share), *_ = own["two_way"].items()
