@@ -87,6 +87,7 @@ def test_voxels_are_put_back_into_their_volume():
     torch.testing.assert_close(model(response)["image"], expected)
 
 
+@pytest.mark.quality
 @pytest.mark.parametrize("encoder", ["parcels", "volume"])
 def test_a_new_picture_is_found(encoder):
     rng = np.random.default_rng(0)

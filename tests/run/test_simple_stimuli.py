@@ -83,6 +83,7 @@ def test_a_missing_key_is_told_with_those_that_are_there(home, capsys):
     assert "no key fmri; it has fmriTest, fmriTrn, labelTest, labelTrn, stimTest, stimTrn" in told
 
 
+@pytest.mark.quality
 def test_the_report_says_which_decoder_cannot_draw(home):
     """A decoder of photographs draws digits no better than their mean, whatever the brain tells."""
     content = yaml.safe_load((CONFIGS / "digits69.yaml").read_text())
