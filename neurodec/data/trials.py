@@ -43,9 +43,9 @@ class Trials:
         `modality` ("eeg", "meg", "fmri"), `units`, `provenance`; for EEG and MEG `sfreq` (Hz), `tmin` (s),
         `ch_names`, `ch_pos` (metres, head frame, or None); for fMRI `mask_shape`, `voxel_indices` (flat, C order),
         `affine` and optionally `roi` (name to column indices); for parcels `ch_names`, `roi` (their networks) and
-        `brain` (`mask_shape`, `voxel_indices`, `affine`, and the parcel of every voxel as `labels`). Where a reader
-        preprocessed: `preprocessing` (its settings, and the channels that were whitened) and `noise` (subject to what
-        whitening was fitted to). `dims` names the axes where they are not the usual ones: ``["trial", "parcel",
+        `brain` (`space`, `mask_shape`, `voxel_indices`, `affine`, and the parcel of every voxel as `labels`). Where a
+        reader preprocessed: `preprocessing` (its settings, and the channels that were whitened) and `noise` (subject to
+        what whitening was fitted to). `dims` names the axes where they are not the usual ones: ``["trial", "parcel",
         "time"]``, say, at any rate.
 
     Raises

@@ -114,8 +114,12 @@ def _maps(found: Mapping[str, Any], kept: Kept, networks: Mapping[str, list[str]
     for own in found["ways"]["masked"]["networks"]:
         values[members.get(own["network"], [])] = 100 * own["loss"]["two_way"]["difference"]
     told = "Loss of two-way identification without the network of each parcel (percentage points)"
-    drawn = [("glass-brain", f"{told}, seen through the brain.", glass_brain(values, brain))]
-    surface = surface_map(values, brain)
+    in_mni = str(brain.get("space", "")).startswith("MNI")
+    outlines = (
+        "" if in_mni else " The outlines are those of MNI space, which these recordings do not say to be in."
+    )
+    drawn = [("glass-brain", f"{told}, seen through the brain.{outlines}", glass_brain(values, brain))]
+    surface = surface_map(values, brain) if in_mni else None
     if surface is not None:
         drawn.append(("surface", f"{told}, on the cortex of fsaverage5 (red: loss).", surface))
     return [

@@ -6,9 +6,10 @@ from scipy.stats import kstest
 
 from neurodec import RidgeSystem, Study, evaluate
 from neurodec.errors import NeurodecError
-from neurodec.evaluation import NetworkAblation
+from neurodec.evaluation import Kept, NetworkAblation
 from neurodec.evaluation.brain_maps import parcel_image, surface_map
 from neurodec.evaluation.networks import Masked, sign_p
+from neurodec.evaluation.networks_section import _maps
 from neurodec.features import Features
 
 NETWORKS = {"Vis": range(8), "Default": range(8, 16), "Limbic": range(16, 24)}
@@ -172,5 +173,17 @@ def test_the_surface_is_drawn_where_the_brain_is():
         "labels": (y < -60).astype(int),
     }
     assert len(surface_map(np.array([0.0, 1.0]), brain).axes) == 4
+    kept = {
+        "ch_names": ["front", "back"],
+        "roi": {"Vis": [1]},
+        "brain": {**brain, "space": "MNI152NLin2009cAsym"},
+    }
+    found = {"ways": {"masked": {"networks": [{"network": "Vis", "loss": {"two_way": {"difference": 0.1}}}]}}}
+    assert [own.name for own in _maps(found, Kept(info=kept), None)] == [
+        "networks-glass-brain",
+        "networks-surface",
+    ]
+    kept["brain"]["space"] = "T1w"
+    assert [own.name for own in _maps(found, Kept(info=kept), None)] == ["networks-glass-brain"]
     affine[0, 3] = 900
     assert surface_map(np.array([0.0, 1.0]), {**brain, "affine": affine}) is None

@@ -3,6 +3,7 @@
 import copy
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from neurodec.errors import NeurodecError
 from neurodec.systems import LightningSystem, load_system
 from neurodec.training import RetrievalObjective, Stage, TrainingData
 from neurodec.training.module import EncoderModule, heads_of
-from neurodec.training.staging import freeze
+from neurodec.training.staging import freeze, require_alike
 
 BRIDGE = {
     "class_path": "neurodec.encoders.MindBridge",
@@ -187,3 +188,15 @@ def test_a_brain_without_an_embedder_is_told(study, tmp_path):
     trained.fit(*study, out=tmp_path, name="x", new=["anna"])
     with pytest.raises(NeurodecError, match=r"trained on of-4, of-5, not on of-3"):
         trained.predict(study[0])
+
+
+def test_weights_of_another_sampling_rate_are_refused():
+    slow, fast = (
+        {"class_path": "neurodec.encoders.WAVEPretraining", "init_args": {"n_chans": 4, "sfreq": rate}}
+        for rate in (0.5, 1.0)
+    )
+    require_alike(slow, slow, Path("before"), "tuned", set())
+    with pytest.raises(
+        NeurodecError, match=r"trained at 0\.5 samples per second, and these recordings have 1"
+    ):
+        require_alike(slow, fast, Path("before"), "tuned", set())

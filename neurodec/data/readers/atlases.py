@@ -137,7 +137,9 @@ class Atlas:
             )
         if empty:
             account.note(f"parcels without a voxel in the mask, which are zero: {', '.join(empty)}")
+        own = _SPACE.search(path.name)
         brain = {
+            "space": own[1] if own else "",
             "mask_shape": list(mask.shape),
             "voxel_indices": np.flatnonzero(mask).tolist(),
             "affine": image.affine.tolist(),

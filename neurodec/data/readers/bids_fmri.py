@@ -185,8 +185,6 @@ class BidsFMRI(Dataset):
         cleaned = clean_series(
             run.series, run.t_r, detrend=self.detrend, high_pass=self.high_pass, confounds=run.confounds
         )
-        n_windows = len(range(0, len(cleaned) - self.n_volumes + 1, self.step))
-        entry = account.entry(part.name, n_windows, cleaned.shape[1])
         return window_trials(
             cleaned,
             run.t_r,
@@ -194,8 +192,9 @@ class BidsFMRI(Dataset):
             self.step,
             name=part.name,
             fields={**run.fields, "split": split_of(part.subject, self.held_out)},
-            info={**run.info, "dims": ["trial", run.kind, "time"], "account": [entry]},
+            info={**run.info, "dims": ["trial", run.kind, "time"]},
             path=run.path,
+            account=account,
         )
 
     def _run(self, part: Part, root: Path, account: Account) -> _Run:

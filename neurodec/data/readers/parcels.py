@@ -111,7 +111,6 @@ class ParcelSeries(Dataset):
         named = dict(piece.split("-", 1) for piece in part.name.split("_"))
         split = split_of(part.subject, self.held_out)
         fields = {"subject": part.subject, "session": named["ses"], "run": named["run"], "split": split}
-        n_windows = len(range(0, len(series) - self.n_volumes + 1, self.step))
         info = {
             "modality": "fmri",
             "units": "a.u.",
@@ -119,12 +118,11 @@ class ParcelSeries(Dataset):
             "ch_names": names,
             "ch_pos": None,
             "provenance": {},
-            "account": [account.entry(part.name, n_windows, n_parcels)],
         }
         if table is not None and "network" in table:
             info["roi"] = networks_of(table["name"], table["network"])
         windows = (scaled, t_r, self.n_volumes, self.step)
-        return window_trials(*windows, name=part.name, fields=fields, info=info, path=path)
+        return window_trials(*windows, name=part.name, fields=fields, info=info, path=path, account=account)
 
     def stimuli(self, root: Path) -> pd.DataFrame:
         """List the recordings: at rest nothing else is shown."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from neurodec.data.account import Account
 from neurodec.data.continuous import Windows
 from neurodec.data.trial_tables import with_defaults
 from neurodec.data.trials import Trials
@@ -59,6 +60,7 @@ def window_trials(
     fields: dict[str, str],
     info: dict[str, Any],
     path: Path,
+    account: Account,
 ) -> Trials:
     """Cut a run into windows; none crosses its ends, and overlapping ones take no room.
 
@@ -78,6 +80,8 @@ def window_trials(
         Goes into `Trials.info`.
     path : Path
         For messages.
+    account : Account
+        Of the run; it is closed here.
 
     Returns
     -------
@@ -100,5 +104,5 @@ def window_trials(
     windows = Windows(series.astype(np.float32), starts, np.zeros_like(starts), *plain, n_volumes)
     stretches = [f"{name}/{number}" for number in starts * _N_STRETCHES // n_scanned]
     table = pd.DataFrame({"stimulus": name, "onset": starts * t_r, "stretch": stretches})
-    times = {"sfreq": 1 / t_r, "tmin": 0.0}
-    return Trials(windows, with_defaults(table, **fields), {**info, **times})
+    told = {"sfreq": 1 / t_r, "tmin": 0.0, "account": [account.entry(name, len(starts), n_parcels)]}
+    return Trials(windows, with_defaults(table, **fields), {**info, **told})

@@ -119,6 +119,18 @@ def test_runs_at_rest_become_windows(root):
         read(root, "rest", atlas=Atlas("atlas_dseg.nii.gz"), estimate="windows", n_volumes=50)
 
 
+def test_runs_are_joined_by_their_parcels_and_at_one_repetition_time(root, rng):
+    events = (root / "sub-01_task-view_events.tsv").read_text()
+    (root / "sub-01_task-rest_events.tsv").write_text(events)
+    for estimate in ("lsa", "volumes"):
+        reader = BidsFMRI(atlas=Atlas(side=9.0), estimate=estimate, n_volumes=3)
+        study = Study.load(prepare(reader, root, root.parent / estimate, "concept"))
+        assert len(study.trials) == 6
+    (root / "task-rest_bold.json").write_text(json.dumps({"RepetitionTime": 1.5}))
+    with pytest.raises(NeurodecError, match=r"has a repetition time of 2 s, the first recording 1\.5 s"):
+        prepare(reader, root, root.parent / "other", "concept")
+
+
 def test_parcels_without_a_voxel_are_named(root):
     labels = halves()
     labels[0, 0, 0] = 9  # in the hole of the mask

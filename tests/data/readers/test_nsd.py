@@ -50,6 +50,16 @@ def write_nsd(root, subjects=(1, 2), n_sessions=2, nifti=()):
     return order, pictures, masks
 
 
+def test_the_whole_brain_is_a_mask_beside_the_regions(tmp_path):
+    _, _, masks = write_nsd(tmp_path, subjects=(1,), n_sessions=1)
+    whole = np.ones(SHAPES[1], np.uint8)
+    folder = tmp_path / "nsddata/ppdata/subj01/func1pt8mm"
+    nibabel.save(nibabel.Nifti1Image(whole, AFFINE), folder / "brainmask.nii.gz")
+    reader = NSD([1], mask="brainmask", standardise="none")
+    trials = reader.load(reader.parts(tmp_path)[0], tmp_path)
+    assert np.allclose(trials.responses, masks[1, 1].reshape(-1, 750).T / 300, atol=1e-6)
+
+
 def test_trials_are_the_design_s_and_voxels_lie_in_c_order(tmp_path):
     order, pictures, masks = write_nsd(tmp_path, nifti={(2, 1)})
     reader = NSD([1, 2], standardise="none", regions=["floc-faces", "streams"])

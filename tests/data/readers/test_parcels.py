@@ -74,13 +74,49 @@ def test_every_kind_of_file_gives_the_same_windows(tmp_path, files):
 def test_parcels_are_named_by_a_table_and_people_held_out(tmp_path):
     for who in ("a", "b"):
         np.save(tmp_path / f"{who}.npy", SERIES + (who == "b"))
-    pd.DataFrame({"name": NAMES, "network": "x"}).to_csv(tmp_path / "atlas.csv", index=False)
+    networks = ["Vis", "Vis", "Vis", "Cont"]
+    pd.DataFrame({"name": NAMES, "network": networks}).to_csv(tmp_path / "atlas.csv", index=False)
     np.save(tmp_path / "b.npy", SERIES[:, ::-1])
     reader = ParcelSeries("{subject}.npy", 2.0, names="atlas.csv", held_out=["b"])
     study = Study.load(prepare(reader, tmp_path, tmp_path / "out", "subject"))
     assert study.trials.ch_names == NAMES
+    assert study.trials.info["roi"] == {"Vis": [0, 1, 2], "Cont": [3]}
     assert study.part("test").subjects == ["b"]
     assert study.part("train").subjects == ["a"]
+
+
+def test_the_repetition_time_is_what_the_files_say(tmp_path):
+    _cifti(tmp_path)
+    _tsv(tmp_path)
+    (tmp_path / "1.tsv").rename(tmp_path / "sub-1_task-rest_timeseries.tsv")
+    (tmp_path / "sub-1_task-rest_timeseries.json").write_text('{"RepetitionTime": 1.5}')
+
+    def rate(*settings):
+        reader = ParcelSeries(*settings)
+        return reader.load(reader.parts(tmp_path)[0], tmp_path).info["sfreq"]
+
+    assert rate("{subject}.ptseries.nii") == pytest.approx(1 / 0.72)
+    assert rate("sub-{subject}_task-rest_timeseries.tsv") == pytest.approx(1 / 1.5)
+    with pytest.raises(NeurodecError, match=r"the file gives a repetition time of 0.72 s, `tr` 2 s"):
+        rate("{subject}.ptseries.nii", 2.0)
+    _csv(tmp_path)
+    with pytest.raises(NeurodecError, match=r"repetition time of .*1\.csv is unknown; give `tr`"):
+        rate("{subject}.csv")
+
+
+def test_parcels_without_values_are_told_and_words_are_refused(tmp_path):
+    """XCP-D writes n/a in all rows of a parcel that too few voxels cover."""
+    table = pd.DataFrame(SERIES.T, columns=NAMES).astype(object)
+    table["MT"] = "n/a"
+    table.to_csv(tmp_path / "1.tsv", sep="\t", index=False)
+    reader = ParcelSeries("{subject}.tsv", 2.0)
+    trials = reader.load(reader.parts(tmp_path)[0], tmp_path)
+    assert not np.asarray(trials.responses)[:, 2].any()
+    assert any("no values, and tell nothing: MT" in note for note in trials.info["account"][0]["notes"])
+    table["MT"] = "high"
+    table.to_csv(tmp_path / "1.tsv", sep="\t", index=False)
+    with pytest.raises(NeurodecError, match="holds text in the column MT"):
+        reader.load(reader.parts(tmp_path)[0], tmp_path)
 
 
 def _turned(folder):
